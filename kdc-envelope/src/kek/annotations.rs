@@ -45,7 +45,10 @@ impl Annotations {
             .into_iter()
             .map(|(key, value)| (key.into(), value.into()))
             .collect();
-        check_all(map.iter().map(|(key, value)| (key.as_str(), value.as_slice())))?;
+        check_all(
+            map.iter()
+                .map(|(key, value)| (key.as_str(), value.as_slice())),
+        )?;
         Ok(Self(map))
     }
 
@@ -118,11 +121,31 @@ mod tests {
     #[test]
     fn domains_as_upstream_sees_them() {
         let label63 = "a".repeat(63);
-        let good = ["a.b", "10.0.0.1", "dev.k8s.io.", "a--b.c", &format!("{label63}.io")];
+        let good = [
+            "a.b",
+            "10.0.0.1",
+            "dev.k8s.io.",
+            "a--b.c",
+            &format!("{label63}.io"),
+        ];
         let long = format!("{}.io", "a.".repeat(126));
         let bad = [
-            "", ".", "com", "com.", "Dev.k8s.io", "*.x.com", "a_b.io", "http://a.b", "a..b", ".a.b", "a.b..",
-            "-a.b", "a-.b", "ä.b", &format!("{label63}a.io"), &long,
+            "",
+            ".",
+            "com",
+            "com.",
+            "Dev.k8s.io",
+            "*.x.com",
+            "a_b.io",
+            "http://a.b",
+            "a..b",
+            ".a.b",
+            "a.b..",
+            "-a.b",
+            "a-.b",
+            "ä.b",
+            &format!("{label63}a.io"),
+            &long,
         ];
         for name in good {
             assert!(check_domain(name), "{name}");

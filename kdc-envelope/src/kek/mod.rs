@@ -10,6 +10,7 @@ mod names;
 #[cfg(feature = "testing")]
 pub mod conformance;
 
+pub(crate) use annotations::check_all as check_annotations;
 pub use annotations::{Annotations, InvalidAnnotation, MAX_ANNOTATIONS_LEN, check_domain};
 pub use error::{KekError, KekErrorKind};
 pub use names::{Aad, InvalidKeyId, KeyId};

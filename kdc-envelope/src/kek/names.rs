@@ -86,7 +86,10 @@ mod tests {
         assert_eq!(KeyId::new(""), Err(InvalidKeyId { len: 0 }));
         assert!(KeyId::new("k").is_ok());
         assert!(KeyId::new("k".repeat(1024)).is_ok());
-        assert_eq!(KeyId::new("k".repeat(1025)), Err(InvalidKeyId { len: 1025 }));
+        assert_eq!(
+            KeyId::new("k".repeat(1025)),
+            Err(InvalidKeyId { len: 1025 })
+        );
     }
 
     #[test]

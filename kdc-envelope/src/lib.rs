@@ -1,0 +1,15 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod aead;
+pub mod kek;
+pub mod kmsv2;
+pub mod local;
+pub mod random;
+mod reader;
+mod secret;
+
+pub use kek::{
+    Aad, Annotations, KekError, KekErrorKind, KekStatus, KeyEncryptionKey, KeyId, WrappedKey,
+};
+pub use secret::{Key256, SecretBytes};
