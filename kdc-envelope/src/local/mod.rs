@@ -1,1 +1,20 @@
-//! x
+//! A key encryption key made of secrets on this machine: the embedded default.
+//!
+//! A [`Keyring`] holds versions. A version is *added* (readable), later *promoted* (it wraps), in the end
+//! *retired* (its key is gone, its number never comes back). Between adding and promoting lies the time to
+//! bring every replica along, so that no one writes what another cannot read.
+//!
+//! [`keyring_file`] keeps a keyring on disk, [`root_secret`] reads a single bare secret, and [`LocalKek`] wraps and
+//! unwraps with either.
+
+mod kek;
+mod keyring;
+pub mod keyring_file;
+mod keyring_text;
+pub mod root_secret;
+mod schedule;
+mod wrapped;
+
+pub use kek::{LocalKek, MAX_WRAPS_PER_KEY, ReplaceError};
+pub use keyring::{EditError, Keyring, Version, VersionState};
+pub use keyring_text::ParseKeyringError;
