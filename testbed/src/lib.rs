@@ -1,1 +1,34 @@
-//! Starts real servers for tests.
+//! Starts the real servers that tests, benches and `cargo xtask testbed` run
+//! against, because behaviour is proven on the real etcd and kube-apiserver.
+//!
+//! | module | what it gives |
+//! |---|---|
+//! | [`servers`] | builds a pinned server from source once, into a cache outside `target/` |
+//! | [`process`] | a child that ends with this process, even when this is killed |
+//! | [`etcd`] | a single-node etcd, and its rows as they are stored |
+//! | [`apiserver`] | kube-apiserver on that etcd |
+//! | [`client`] | the API calls that tests make |
+//! | [`encryption_config`] | the configuration file that puts a KMS plugin to use |
+//! | [`oracle`] | upstream's own Go transformers, to compare with and to race |
+//! | [`python`] | a Python with pinned packages, for independent test vectors |
+//! | [`pki`] | the certificates and keys of all of them |
+//!
+//! Everything listens on 127.0.0.1 on ports taken at start and keeps its data
+//! in a temporary folder that goes when the value is dropped.
+
+pub mod apiserver;
+pub mod client;
+pub mod encryption_config;
+mod error;
+pub mod etcd;
+pub mod pki;
+mod ports;
+pub mod process;
+pub mod servers;
+
+pub use apiserver::ApiServer;
+pub use client::{ApiError, Client, Resource};
+pub use error::Error;
+pub use etcd::Etcd;
+pub use process::Process;
+pub use servers::{KubeMinor, Server};

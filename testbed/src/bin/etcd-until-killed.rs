@@ -1,0 +1,24 @@
+//! Starts an etcd, prints its process id, and waits to be killed: what a test
+//! kills with SIGKILL to see whether the etcd goes too.
+
+use std::io::{Write, stdout};
+use std::time::Duration;
+
+use kdc_testbed::{Error, Etcd};
+
+fn main() -> Result<(), Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| Error::Process {
+            action: "start",
+            name: "the async runtime".to_owned(),
+            source,
+        })?;
+    let mut etcd = runtime.block_on(Etcd::start())?;
+    // Nobody reading is no reason to end.
+    let _ = writeln!(stdout(), "{}", etcd.process().pid());
+    loop {
+        std::thread::sleep(Duration::from_secs(3600));
+    }
+}

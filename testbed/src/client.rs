@@ -1,0 +1,271 @@
+//! The calls that tests make to kube-apiserver.
+
+use std::fmt;
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::Value;
+
+use crate::Error;
+
+/// Longer than the API server's own limit of a minute for a request.
+const REQUEST_LIMIT: Duration = Duration::from_secs(90);
+
+/// A kind of object, as its place in the API's paths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resource {
+    group_version: &'static str,
+    plural: &'static str,
+}
+
+impl Resource {
+    /// Secrets.
+    pub const SECRETS: Self = Self::new("v1", "secrets");
+    /// ConfigMaps.
+    pub const CONFIG_MAPS: Self = Self::new("v1", "configmaps");
+    /// Namespaces; they lie in no namespace.
+    pub const NAMESPACES: Self = Self::new("v1", "namespaces");
+
+    /// `group_version` is what `apiVersion` says, such as `v1` or
+    /// `coordination.k8s.io/v1`; `plural` such as `leases`.
+    #[must_use]
+    pub const fn new(group_version: &'static str, plural: &'static str) -> Self {
+        Self {
+            group_version,
+            plural,
+        }
+    }
+
+    fn path(self, namespace: &str, name: &str) -> String {
+        let api = if self.group_version.contains('/') {
+            "apis"
+        } else {
+            "api"
+        };
+        let mut path = format!("/{api}/{}", self.group_version);
+        if !namespace.is_empty() {
+            path.extend(["/namespaces/", namespace]);
+        }
+        path.extend(["/", self.plural]);
+        if !name.is_empty() {
+            path.extend(["/", name]);
+        }
+        path
+    }
+}
+
+/// A client with all rights. An empty namespace stands for all of them in a
+/// list, and for none where the objects lie in none.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    server: String,
+    token: String,
+}
+
+/// Any answer to a request that came back at all.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// The body as text.
+    pub body: String,
+}
+
+impl Client {
+    pub(crate) fn new(server: String, ca_pem: &str, token: String) -> Result<Self, Error> {
+        let error = |source| Error::Http {
+            name: "kube-apiserver",
+            source,
+        };
+        let ca = reqwest::Certificate::from_pem(ca_pem.as_bytes()).map_err(error)?;
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .tls_certs_only([ca])
+            .timeout(REQUEST_LIMIT)
+            .build()
+            .map_err(error)?;
+        Ok(Self {
+            http,
+            server,
+            token,
+        })
+    }
+
+    /// Creates an object.
+    ///
+    /// # Errors
+    /// [`ApiError`], as the server refuses.
+    pub async fn create(
+        &self,
+        resource: Resource,
+        namespace: &str,
+        object: &Value,
+    ) -> Result<Value, ApiError> {
+        self.object(Method::POST, &resource.path(namespace, ""), Some(object))
+            .await
+    }
+
+    /// Reads an object.
+    ///
+    /// # Errors
+    /// [`ApiError`], as the server refuses.
+    pub async fn read(
+        &self,
+        resource: Resource,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Value, ApiError> {
+        self.object(Method::GET, &resource.path(namespace, name), None)
+            .await
+    }
+
+    /// Lists objects: the list object, with `items`.
+    ///
+    /// # Errors
+    /// [`ApiError`], as the server refuses.
+    pub async fn list(&self, resource: Resource, namespace: &str) -> Result<Value, ApiError> {
+        self.object(Method::GET, &resource.path(namespace, ""), None)
+            .await
+    }
+
+    /// Replaces an object by one of the same name.
+    ///
+    /// # Errors
+    /// [`ApiError`], as the server refuses.
+    pub async fn replace(
+        &self,
+        resource: Resource,
+        namespace: &str,
+        object: &Value,
+    ) -> Result<Value, ApiError> {
+        let name = object
+            .pointer("/metadata/name")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        self.object(Method::PUT, &resource.path(namespace, name), Some(object))
+            .await
+    }
+
+    /// Deletes an object.
+    ///
+    /// # Errors
+    /// [`ApiError`], as the server refuses.
+    pub async fn delete(
+        &self,
+        resource: Resource,
+        namespace: &str,
+        name: &str,
+    ) -> Result<(), ApiError> {
+        self.object(Method::DELETE, &resource.path(namespace, name), None)
+            .await
+            .map(|_| ())
+    }
+
+    /// Reads any path, such as `/readyz?verbose` or `/metrics`, whatever the
+    /// status.
+    ///
+    /// # Errors
+    /// [`ApiError::Unreachable`] alone.
+    pub async fn raw(&self, path: &str) -> Result<Answer, ApiError> {
+        self.send(Method::GET, path, None).await
+    }
+
+    async fn object(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, ApiError> {
+        let answer = self.send(method, path, body).await?;
+        let parsed: Value = serde_json::from_str(&answer.body).unwrap_or(Value::Null);
+        if (200..300).contains(&answer.status) && parsed.is_object() {
+            return Ok(parsed);
+        }
+        let text = |name: &str| parsed.get(name).and_then(Value::as_str).map(str::to_owned);
+        Err(ApiError::Refused {
+            status: answer.status,
+            reason: text("reason").unwrap_or_default(),
+            message: text("message").unwrap_or(answer.body),
+        })
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Answer, ApiError> {
+        let mut request = self
+            .http
+            .request(method, format!("{}{path}", self.server))
+            .bearer_auth(&self.token);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let answer = request.send().await.map_err(ApiError::Unreachable)?;
+        let status = answer.status().as_u16();
+        let body = answer.text().await.map_err(ApiError::Unreachable)?;
+        Ok(Answer { status, body })
+    }
+}
+
+/// Why a call did not do what was asked.
+#[derive(thiserror::Error)]
+#[non_exhaustive]
+pub enum ApiError {
+    /// The server answered with an error.
+    #[error("kube-apiserver answered {status} {reason}: {message}")]
+    Refused {
+        /// HTTP status.
+        status: u16,
+        /// The `reason` of the Status object, such as `NotFound`; may be empty.
+        reason: String,
+        /// Its message, or the whole body if that is no Status object.
+        message: String,
+    },
+    /// No answer came.
+    #[error("kube-apiserver did not answer")]
+    Unreachable(#[source] reqwest::Error),
+}
+
+impl ApiError {
+    /// The HTTP status, if an answer came.
+    #[must_use]
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Refused { status, .. } => Some(*status),
+            Self::Unreachable(_) => None,
+        }
+    }
+}
+
+impl fmt::Debug for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused { .. } => write!(f, "{self}"),
+            Self::Unreachable(cause) => write!(f, "{self}: {cause:?}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Resource;
+
+    #[test]
+    fn paths_are_those_of_the_api() {
+        assert_eq!(
+            Resource::SECRETS.path("default", "a"),
+            "/api/v1/namespaces/default/secrets/a"
+        );
+        assert_eq!(Resource::SECRETS.path("", ""), "/api/v1/secrets");
+        assert_eq!(Resource::NAMESPACES.path("", "a"), "/api/v1/namespaces/a");
+        let leases = Resource::new("coordination.k8s.io/v1", "leases");
+        assert_eq!(
+            leases.path("a", ""),
+            "/apis/coordination.k8s.io/v1/namespaces/a/leases"
+        );
+    }
+}

@@ -1,0 +1,120 @@
+//! Keys and certificates of the servers: one authority and one token for each
+//! test process, so that several API servers on one etcd accept each other.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
+
+use crate::Error;
+
+/// Files of one TLS party: the authority it trusts, its certificate and key.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct TlsFiles {
+    /// PEM certificate of the authority.
+    pub ca: PathBuf,
+    /// PEM certificate of the party, good for servers on 127.0.0.1 and for clients.
+    pub cert: PathBuf,
+    /// PEM private key of the party, mode 0600.
+    pub key: PathBuf,
+}
+
+/// What all servers of this process share.
+#[derive(Debug)]
+pub(crate) struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pub(crate) ca_pem: String,
+    service_account: KeyPair,
+    pub(crate) token: String,
+}
+
+/// The authority of this process.
+pub(crate) fn authority() -> Result<&'static Authority, Error> {
+    static AUTHORITY: OnceLock<Result<Authority, rcgen::Error>> = OnceLock::new();
+    AUTHORITY
+        .get_or_init(Authority::generate)
+        .as_ref()
+        .map_err(|error| Error::Certificate(error.to_string()))
+}
+
+impl Authority {
+    fn generate() -> Result<Self, rcgen::Error> {
+        let mut params = CertificateParams::new(Vec::new())?;
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "kdc-testbed");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![
+            KeyUsagePurpose::KeyCertSign,
+            KeyUsagePurpose::DigitalSignature,
+        ];
+        let key = KeyPair::generate()?;
+        let ca_pem = params.self_signed(&key)?.pem();
+        let mut token = [0; 16];
+        getrandom::fill(&mut token).map_err(|_| rcgen::Error::RingUnspecified)?;
+        Ok(Self {
+            issuer: Issuer::new(params, key),
+            ca_pem,
+            service_account: KeyPair::generate()?,
+            token: hex::encode(token),
+        })
+    }
+
+    /// Writes `NAME.crt`, `NAME.key` and `ca.crt` into `folder`.
+    pub(crate) fn write_party(&self, folder: &Path, name: &str) -> Result<TlsFiles, Error> {
+        let certificate_error = |error: rcgen::Error| Error::Certificate(error.to_string());
+        let mut params =
+            CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()])
+                .map_err(certificate_error)?;
+        params.distinguished_name.push(DnType::CommonName, name);
+        // etcd's own HTTP gateway is a client with the server's certificate.
+        params.extended_key_usages = vec![
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ];
+        let key = KeyPair::generate().map_err(certificate_error)?;
+        let certificate = params
+            .signed_by(&key, &self.issuer)
+            .map_err(certificate_error)?;
+        let files = TlsFiles {
+            ca: folder.join("ca.crt"),
+            cert: folder.join(format!("{name}.crt")),
+            key: folder.join(format!("{name}.key")),
+        };
+        write_private(&files.ca, &self.ca_pem)?;
+        write_private(&files.cert, &certificate.pem())?;
+        write_private(&files.key, &key.serialize_pem())?;
+        Ok(files)
+    }
+
+    /// Writes the key pair that signs service-account tokens; gives the files
+    /// of the private and of the public key.
+    pub(crate) fn write_service_account(&self, folder: &Path) -> Result<(PathBuf, PathBuf), Error> {
+        let (private, public) = (
+            folder.join("service-account.key"),
+            folder.join("service-account.pub"),
+        );
+        write_private(&private, &self.service_account.serialize_pem())?;
+        write_private(&public, &self.service_account.public_key_pem())?;
+        Ok((private, public))
+    }
+}
+
+/// Writes a file of mode 0600.
+pub(crate) fn write_private(path: &Path, content: &str) -> Result<(), Error> {
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .and_then(|mut file| file.write_all(content.as_bytes()))
+        .map_err(Error::file("write", path))
+}

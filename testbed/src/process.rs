@@ -1,0 +1,262 @@
+//! Children whose end is tied to ours.
+//!
+//! A test may be killed with SIGKILL at any moment and must still leave
+//! nothing behind. So each child is started by a tiny shell, the guard, in a
+//! process group of its own. The guard holds the reading end of a pipe whose
+//! writing end only we have; when we end, however that happens, the kernel
+//! closes it and the guard kills its whole group. The kernel's own way
+//! (`PR_SET_PDEATHSIG`) does not fit: it fires when the *thread* that started
+//! the child ends, and it needs unsafe code.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, BufReader};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+pub use rustix::process::Signal;
+use rustix::process::{Pid, kill_process};
+
+use crate::Error;
+
+/// Starts the child, prints its process id, and ends as it does. The watcher
+/// in the background reads until end of file, which comes when our end of the
+/// pipe is closed. The child has neither the pipe nor our standard output.
+const GUARD: &str = r#"
+exec 3<&0
+"$@" </dev/null >&2 3<&- &
+child=$!
+echo "$child"
+( read -r _ <&3; kill -KILL 0 ) &
+watcher=$!
+wait "$child"
+status=$?
+kill "$watcher"
+exit "$status"
+"#;
+
+const POLL: Duration = Duration::from_millis(10);
+const TAIL_LINES: usize = 40;
+
+/// A running child. It is killed when this is dropped, and when our process
+/// ends for whatever reason.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    guard: Child,
+    pid: Pid,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts `command` with its standard output and error appended to the
+    /// file `log`. Program, arguments, environment and working folder of
+    /// `command` count; its standard streams do not.
+    ///
+    /// A program that does not exist shows as exit code 127.
+    ///
+    /// # Errors
+    /// [`Error::File`] for the log, [`Error::Process`] for the start itself.
+    pub fn start(name: &str, command: &Command, log: &Path) -> Result<Self, Error> {
+        let log_file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(log)
+            .map_err(Error::file("open", log))?;
+        let start_error = |source| Error::Process {
+            action: "start",
+            name: name.to_owned(),
+            source,
+        };
+        let mut guard = guard_of(command, log_file).spawn().map_err(start_error)?;
+        match child_pid(&mut guard) {
+            Ok(pid) => Ok(Self {
+                name: name.to_owned(),
+                guard,
+                pid,
+                log: log.to_path_buf(),
+            }),
+            Err(source) => {
+                end(&mut guard);
+                Err(start_error(source))
+            }
+        }
+    }
+
+    /// The name given at start.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Process id of the child itself.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.pid.as_raw_nonzero().get().unsigned_abs()
+    }
+
+    /// The file that takes the child's output.
+    #[must_use]
+    pub fn log_path(&self) -> &Path {
+        &self.log
+    }
+
+    /// All output so far; bytes that are not UTF-8 are replaced.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read(&self.log)
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .unwrap_or_default()
+    }
+
+    /// The last 40 lines of the output.
+    #[must_use]
+    pub fn log_tail(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        let skipped = lines.len().saturating_sub(TAIL_LINES);
+        lines
+            .into_iter()
+            .skip(skipped)
+            .collect::<Vec<_>>()
+            .join("\n")
+    }
+
+    /// Sends a signal to the child.
+    ///
+    /// # Errors
+    /// [`Error::Ended`] when it runs no more.
+    pub fn signal(&mut self, signal: Signal) -> Result<(), Error> {
+        self.ensure_running()?;
+        kill_process(self.pid, signal).map_err(|errno| self.error("signal", errno.into()))
+    }
+
+    /// The exit code, if the child has ended: 128 + N when signal N ended it.
+    ///
+    /// # Errors
+    /// [`Error::Process`] when the system cannot say.
+    pub fn exit_code(&mut self) -> Result<Option<i32>, Error> {
+        match self.guard.try_wait() {
+            Ok(None) => Ok(None),
+            Ok(Some(status)) => Ok(Some(status.code().unwrap_or(128 + 9))),
+            Err(source) => Err(self.error("wait for", source)),
+        }
+    }
+
+    /// Waits for the child to end by itself and gives its exit code.
+    ///
+    /// # Errors
+    /// [`Error::Deadline`] when it still runs after `limit`.
+    pub async fn wait(&mut self, limit: Duration) -> Result<i32, Error> {
+        let start = Instant::now();
+        loop {
+            if let Some(code) = self.exit_code()? {
+                return Ok(code);
+            }
+            if start.elapsed() >= limit {
+                return Err(self.deadline("ended", limit, "still running"));
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Kills the child with SIGKILL and waits until it is gone.
+    ///
+    /// # Errors
+    /// As [`Self::signal`] and [`Self::wait`].
+    pub async fn kill(&mut self) -> Result<(), Error> {
+        self.signal(Signal::KILL)?;
+        self.wait(Duration::from_secs(10)).await.map(|_| ())
+    }
+
+    /// Asks the child to end with SIGTERM and gives its exit code.
+    ///
+    /// # Errors
+    /// As [`Self::signal`] and [`Self::wait`].
+    pub async fn terminate(&mut self, limit: Duration) -> Result<i32, Error> {
+        self.signal(Signal::TERM)?;
+        self.wait(limit).await
+    }
+
+    /// Fails with the end of the log if the child has ended.
+    ///
+    /// # Errors
+    /// [`Error::Ended`].
+    pub fn ensure_running(&mut self) -> Result<(), Error> {
+        match self.exit_code()? {
+            None => Ok(()),
+            Some(code) => Err(Error::Ended {
+                name: self.name.clone(),
+                code,
+                tail: self.log_tail(),
+            }),
+        }
+    }
+
+    pub(crate) fn deadline(&self, state: &'static str, limit: Duration, last: &str) -> Error {
+        Error::Deadline {
+            name: self.name.clone(),
+            state,
+            seconds: limit.as_secs(),
+            last: last.to_owned(),
+            tail: self.log_tail(),
+        }
+    }
+
+    fn error(&self, action: &'static str, source: io::Error) -> Error {
+        Error::Process {
+            action,
+            name: self.name.clone(),
+            source,
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        end(&mut self.guard);
+    }
+}
+
+fn guard_of(command: &Command, log: File) -> Command {
+    let mut guard = Command::new("sh");
+    guard
+        .args(["-c", GUARD, "guard"])
+        .arg(command.get_program())
+        .args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => guard.env(name, value),
+            None => guard.env_remove(name),
+        };
+    }
+    if let Some(folder) = command.get_current_dir() {
+        guard.current_dir(folder);
+    }
+    guard
+        .process_group(0)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(log);
+    guard
+}
+
+fn child_pid(guard: &mut Child) -> io::Result<Pid> {
+    let mut line = String::new();
+    if let Some(stdout) = guard.stdout.take() {
+        BufReader::new(stdout).read_line(&mut line)?;
+    }
+    line.trim()
+        .parse()
+        .ok()
+        .and_then(Pid::from_raw)
+        .ok_or_else(|| io::Error::other("the guard did not name its child"))
+}
+
+/// Closes the pipe, which makes the guard kill its group, and reaps it.
+fn end(guard: &mut Child) {
+    drop(guard.stdin.take());
+    // An error means that it is reaped already.
+    let _ = guard.wait();
+}
