@@ -5,6 +5,7 @@ mod aead;
 pub mod kek;
 pub mod kmsv2;
 pub mod local;
+pub mod providers;
 pub mod random;
 mod reader;
 mod secret;
