@@ -1,1 +1,35 @@
-//! Under construction.
+//! Kubernetes KMS v2 on a Unix socket, both sides.
+//!
+//! * [`server`]: serves any [`KeyEncryptionKey`](kdc_envelope::KeyEncryptionKey) to kube-apiserver, with health,
+//!   metrics and a socket that looks after itself. Start here to write a plugin.
+//! * [`service`]: the three calls alone, for a gRPC server of your own.
+//! * [`metrics`]: what the server counts.
+//! * `client` (feature `client`): calls any plugin, and behaves as kube-apiserver does.
+//! * [`proto`]: the generated messages.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//!
+//! use kdc_envelope::local::{LocalKek, keyring_file};
+//! use kdc_envelope_kms::metrics::Metrics;
+//! use kdc_envelope_kms::server::{Server, SocketOptions};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let kek = LocalKek::new(keyring_file::load("/etc/kms-plugin/keyring".as_ref())?)?;
+//! let socket = SocketOptions::new("unix:///run/kms-plugin/kms.sock".parse()?);
+//! let server = Server::new(Arc::new(kek), "", socket, Metrics::new("1.0.0"));
+//! server.bind().await?.run(std::future::pending()).await?;
+//! # Ok(())
+//! # }
+//! ```
+#![forbid(unsafe_code)]
+
+#[cfg(feature = "client")]
+pub mod client;
+mod health;
+mod http;
+pub mod metrics;
+mod observe;
+pub mod proto;
+pub mod server;
+pub mod service;

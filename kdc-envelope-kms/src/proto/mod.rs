@@ -6,6 +6,7 @@ use std::fmt;
 #[allow(
     missing_docs,
     unreachable_pub,
+    unused_qualifications,
     clippy::all,
     clippy::exhaustive_structs,
     clippy::must_use_candidate,
