@@ -2,6 +2,10 @@
 #![forbid(unsafe_code)]
 
 mod aead;
+pub mod cache;
+mod clock;
+pub mod derive;
+pub mod envelope;
 pub mod kek;
 pub mod kmsv2;
 pub mod local;
@@ -10,6 +14,7 @@ pub mod random;
 mod reader;
 mod secret;
 
+pub use clock::Clock;
 pub use kek::{
     Aad, Annotations, KekError, KekErrorKind, KekStatus, KeyEncryptionKey, KeyId, WrappedKey,
 };

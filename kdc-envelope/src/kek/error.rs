@@ -1,5 +1,7 @@
 //! What can go wrong with a key encryption key.
 
+use std::sync::Arc;
+
 use super::KeyId;
 use crate::random::RandomError;
 
@@ -49,6 +51,9 @@ pub enum KekError {
     /// No random bytes could be had.
     #[error(transparent)]
     Random(#[from] RandomError),
+    /// Another caller's failed call, which several callers waited for.
+    #[error(transparent)]
+    Shared(Arc<Self>),
 }
 
 /// The part of an error that decides what happens next: gRPC code, metric label, condition reason, retry.
@@ -111,7 +116,7 @@ impl KekErrorKind {
 impl KekError {
     /// The kind that decides what happens next.
     #[must_use]
-    pub const fn kind(&self) -> KekErrorKind {
+    pub fn kind(&self) -> KekErrorKind {
         match self {
             Self::Unavailable { .. } => KekErrorKind::Unavailable,
             Self::Denied { .. } => KekErrorKind::Denied,
@@ -121,6 +126,7 @@ impl KekError {
             Self::Exhausted(_) => KekErrorKind::Exhausted,
             Self::Misuse(_) => KekErrorKind::Misuse,
             Self::Random(_) => KekErrorKind::Internal,
+            Self::Shared(error) => error.kind(),
         }
     }
 }

@@ -13,6 +13,7 @@ pub mod keyring_file;
 mod keyring_text;
 pub mod root_secret;
 mod schedule;
+mod self_test;
 mod wrapped;
 
 pub use kek::{LocalKek, MAX_WRAPS_PER_KEY, ReplaceError};

@@ -42,8 +42,7 @@ impl Key {
     /// # Errors
     /// [`InvalidKey::AesLength`] unless it has 16, 24 or 32 bytes.
     pub fn new(name: KeyName, key: &SecretBytes) -> Result<Self, InvalidKey> {
-        let cipher =
-            Cipher::new(key).ok_or_else(|| InvalidKey::AesLength(key.expose().len()))?;
+        let cipher = Cipher::new(key).ok_or_else(|| InvalidKey::AesLength(key.expose().len()))?;
         Ok(Self { name, cipher })
     }
 
@@ -60,9 +59,7 @@ impl Key {
     pub fn seal(&self, plaintext: &[u8]) -> Result<Vec<u8>, SealError> {
         let iv: [u8; BLOCK_LEN] = random::array()?;
         let pad = BLOCK_LEN - plaintext.len() % BLOCK_LEN;
-        let mut value = self
-            .name
-            .begin(PREFIX, BLOCK_LEN + plaintext.len() + pad);
+        let mut value = self.name.begin(PREFIX, BLOCK_LEN + plaintext.len() + pad);
         value.extend_from_slice(&iv);
         let start = value.len();
         value.extend_from_slice(plaintext);

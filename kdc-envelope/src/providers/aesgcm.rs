@@ -30,8 +30,8 @@ impl Key {
     /// # Errors
     /// [`InvalidKey::AesLength`] unless it has 16, 24 or 32 bytes.
     pub fn new(name: KeyName, key: &SecretBytes) -> Result<Self, InvalidKey> {
-        let cipher = AesGcm::new(key.expose())
-            .map_err(|_| InvalidKey::AesLength(key.expose().len()))?;
+        let cipher =
+            AesGcm::new(key.expose()).map_err(|_| InvalidKey::AesLength(key.expose().len()))?;
         Ok(Self { name, cipher })
     }
 
