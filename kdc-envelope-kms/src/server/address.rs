@@ -39,7 +39,10 @@ pub enum InvalidAddress {
         len: usize,
     },
     /// A URL with a host part, in which kube-apiserver would not find the path.
-    #[error("socket address `{0}` needs three slashes: unix:///path or unix:///@name")]
+    #[error(
+        "socket address `{0}` needs three slashes, unix:///path or unix:///@name: what follows two is a host, \
+         which kube-apiserver leaves out of the path it dials"
+    )]
     Host(String),
     /// A scheme that is not `unix`.
     #[error("socket address `{0}` is not of the form PATH, unix:///PATH, @NAME or unix:///@NAME")]
