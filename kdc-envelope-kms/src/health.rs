@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use kdc_envelope::KekStatus;
 use tokio::sync::Mutex;
+use tonic_health::ServingStatus;
 
 use crate::service::{Chain, KmsService, public_message};
 
@@ -43,8 +44,12 @@ impl Health {
     }
 
     /// Whether calls should be sent here, from cached knowledge alone.
-    pub(crate) fn is_serving(&self) -> bool {
-        !self.0.draining.load(Ordering::Relaxed) && self.kek_status().is_some()
+    pub(crate) fn serving_status(&self) -> ServingStatus {
+        if !self.0.draining.load(Ordering::Relaxed) && self.kek_status().is_some() {
+            ServingStatus::Serving
+        } else {
+            ServingStatus::NotServing
+        }
     }
 
     /// Whether Encrypt and Decrypt work, tried at most once per [`SELF_TEST_INTERVAL`].

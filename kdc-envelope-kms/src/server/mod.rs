@@ -168,6 +168,7 @@ impl BoundServer {
         let stop_http = CancellationToken::new();
         let health = Health::new(server.service.clone());
         let (reporter, grpc_health) = tonic_health::server::health_reporter();
+        report(&reporter, health.serving_status()).await;
         let watcher = tokio::spawn(report_health(health.clone(), reporter.clone()));
         if let Some(listener) = http {
             let router = http::router(health.clone(), server.metrics.clone());
@@ -219,12 +220,7 @@ async fn report_health(health: Health, reporter: HealthReporter) {
     let mut interval = tokio::time::interval(HEALTH_INTERVAL);
     loop {
         interval.tick().await;
-        let status = if health.is_serving() {
-            ServingStatus::Serving
-        } else {
-            ServingStatus::NotServing
-        };
-        report(&reporter, status).await;
+        report(&reporter, health.serving_status()).await;
     }
 }
 
