@@ -227,6 +227,12 @@ impl KmsClient {
         self.decrypt_as(fresh_uid(), wrapped).await
     }
 
+    /// Connects if need be; otherwise what the last attempt before the timeout met.
+    pub(super) async fn connect(&self) -> Result<(), String> {
+        let deadline = Instant::now() + self.timeout;
+        self.connection.ready_before(deadline).await.map(drop)
+    }
+
     pub(super) async fn encrypt_as(
         &self,
         uid: String,

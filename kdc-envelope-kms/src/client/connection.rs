@@ -68,6 +68,7 @@ impl Connection {
     /// Gives the connection up, so that the next call makes another.
     pub(super) fn forget(&self) {
         *lock(&self.current) = None;
+        "the peer closes connections at once".clone_into(&mut lock(&self.last_failure));
     }
 
     fn ready(&self) -> Option<Http> {
