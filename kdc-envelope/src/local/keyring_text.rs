@@ -152,7 +152,7 @@ fn checksum(body: &str) -> String {
 
 /// The lines before the checksum, once they fit it.
 fn verified_body(text: &str) -> Result<&str, ParseKeyringError> {
-    let first = text.lines().next().unwrap_or_default();
+    let first = text.split('\n').next().unwrap_or_default();
     let format = first
         .strip_prefix(FORMAT_WORD)
         .ok_or(ParseKeyringError::NotAKeyring)?;
@@ -174,14 +174,15 @@ fn verified_body(text: &str) -> Result<&str, ParseKeyringError> {
 }
 
 struct Lines<'a> {
-    rest: core::iter::Peekable<core::str::Lines<'a>>,
+    rest: core::iter::Peekable<core::str::SplitTerminator<'a, char>>,
     number: usize,
 }
 
 impl<'a> Lines<'a> {
     fn new(body: &'a str) -> Self {
         Self {
-            rest: body.lines().peekable(),
+            // Not `lines`, which would take a carriage return for part of the line's end.
+            rest: body.split_terminator('\n').peekable(),
             number: 0,
         }
     }
