@@ -7,6 +7,7 @@
 package main
 
 import (
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -19,7 +20,9 @@ func main() {
 		fail(fmt.Errorf("usage: oracle transform|bench|serve"))
 	}
 	// Upstream logs each refusal, and the answers say it already.
-	klog.LogToStderr(false)
+	logging := flag.NewFlagSet("logging", flag.ExitOnError)
+	klog.InitFlags(logging)
+	_ = logging.Parse([]string{"-logtostderr=false", "-stderrthreshold=FATAL"})
 	klog.SetOutput(io.Discard)
 
 	var err error

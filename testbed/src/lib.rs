@@ -25,6 +25,7 @@ pub mod oracle;
 pub mod pki;
 mod ports;
 pub mod process;
+pub mod python;
 pub mod servers;
 
 pub use apiserver::ApiServer;

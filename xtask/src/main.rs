@@ -1,14 +1,24 @@
 //! The project's own commands. Run `cargo xtask help`.
 
+use std::ffi::OsString;
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
 mod codegen;
+mod servers;
+mod test;
+mod testbed;
 
 #[derive(Debug, Parser)]
-#[command(name = "cargo xtask", about = "The project's own commands")]
+#[command(
+    name = "cargo xtask",
+    about = "The project's own commands",
+    arg_required_else_help = true
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Task,
@@ -16,6 +26,26 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Task {
+    /// Build the real servers that the tests need, into a cache outside target/.
+    ///
+    /// The first time this takes some ten minutes and 3 GB, most of it for kube-apiserver. Needs Go and Python.
+    Servers {
+        /// Also each older kube-apiserver that is supported.
+        #[arg(long)]
+        matrix: bool,
+    },
+    /// Prepare the servers, then run all tests of the workspace.
+    Test {
+        /// Run the tests with an API server on each supported minor version, not the newest alone.
+        #[arg(long)]
+        matrix: bool,
+        /// Further arguments of `cargo test`.
+        #[arg(last = true)]
+        cargo_arguments: Vec<OsString>,
+    },
+    /// A control plane to play with: etcd, kube-apiserver and the plugin.
+    #[command(subcommand)]
+    Testbed(Testbed),
     /// Regenerate the Rust code of the KMS v2 API from its .proto file.
     Codegen {
         /// Change nothing; fail if the committed code differs.
@@ -24,11 +54,34 @@ enum Task {
     },
 }
 
-fn main() -> Result<()> {
-    let root = workspace_root()?;
-    match Arguments::parse().command {
-        Task::Codegen { check } => codegen::run(&root, check),
+#[derive(Debug, Subcommand)]
+enum Testbed {
+    /// Start it, print what to try, and run until Ctrl-C. Nothing is left behind.
+    Up,
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            say(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
     }
+}
+
+fn run(task: Task) -> Result<ExitCode> {
+    let root = workspace_root()?;
+    match task {
+        Task::Servers { matrix } => servers::prepare_all(matrix)?,
+        Task::Test {
+            matrix,
+            cargo_arguments,
+        } => return test::run(&root, matrix, &cargo_arguments),
+        Task::Testbed(Testbed::Up) => testbed::up(&root)?,
+        Task::Codegen { check } => codegen::run(&root, check)?,
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn workspace_root() -> Result<PathBuf> {
@@ -36,4 +89,9 @@ fn workspace_root() -> Result<PathBuf> {
         .parent()
         .map(Path::to_path_buf)
         .context("xtask has no parent folder")
+}
+
+/// One line for the person at the terminal, who may have closed it.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }

@@ -4,7 +4,6 @@ use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
 use super::cache::{self, Inputs};
 use super::{Progress, Server};
@@ -18,20 +17,10 @@ const TAIL_LINES: usize = 20;
 /// # Errors
 /// [`Error::MissingTool`] without Go, [`Error::Build`] when it fails.
 pub fn prepare(server: Server, progress: &mut dyn FnMut(Progress)) -> Result<PathBuf, Error> {
-    let start = Instant::now();
-    let mut built = false;
     let name = server.to_string().replace(' ', "-");
     let folder = cache::ensure(&name, inputs(server)?, progress, |folder, progress| {
-        built = true;
         build(server, folder, progress)
     })?;
-    progress(Progress::Ready {
-        took: if built {
-            start.elapsed()
-        } else {
-            Duration::ZERO
-        },
-    });
     Ok(folder.join(server.program()))
 }
 

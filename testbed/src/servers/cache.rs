@@ -4,6 +4,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
@@ -40,32 +41,57 @@ impl Inputs {
 }
 
 /// Gives the folder `NAME-HASH` of the cache; if there is none, `make` fills
-/// it first.
+/// it first. Tells of [`Progress::Ready`] in either case.
 pub(crate) fn ensure(
     name: &str,
     inputs: Inputs,
     progress: &mut dyn FnMut(Progress),
     make: impl FnOnce(&Path, &mut dyn FnMut(Progress)) -> Result<(), Error>,
 ) -> Result<PathBuf, Error> {
-    let cache = location()?;
+    ensure_in(&location()?, name, inputs, progress, make)
+}
+
+fn ensure_in(
+    cache: &Path,
+    name: &str,
+    inputs: Inputs,
+    progress: &mut dyn FnMut(Progress),
+    make: impl FnOnce(&Path, &mut dyn FnMut(Progress)) -> Result<(), Error>,
+) -> Result<PathBuf, Error> {
+    let start = Instant::now();
     let folder = cache.join(format!("{name}-{}", inputs.hash()));
     if folder.exists() {
+        progress(Progress::Ready {
+            took: Duration::ZERO,
+        });
         return Ok(folder);
     }
-    fs::create_dir_all(&cache).map_err(Error::file("create", &cache))?;
+    fs::create_dir_all(cache).map_err(Error::file("create", cache))?;
     let _lock = lock(&cache.join(format!("{name}.lock")), progress)?;
-    if folder.exists() {
-        return Ok(folder);
+    if !folder.exists() {
+        fill(cache, name, &folder, progress, make)?;
     }
-    let scratch = tempfile::Builder::new()
-        .prefix(&format!(".{name}-"))
-        .tempdir_in(&cache)
-        .map_err(Error::file("create a folder in", &cache))?;
-    let made = scratch.path().join("made");
-    fs::create_dir(&made).map_err(Error::file("create", &made))?;
-    make(&made, progress)?;
-    fs::rename(&made, &folder).map_err(Error::file("rename", &made))?;
+    progress(Progress::Ready {
+        took: start.elapsed(),
+    });
     Ok(folder)
+}
+
+fn fill(
+    cache: &Path,
+    name: &str,
+    folder: &Path,
+    progress: &mut dyn FnMut(Progress),
+    make: impl FnOnce(&Path, &mut dyn FnMut(Progress)) -> Result<(), Error>,
+) -> Result<(), Error> {
+    // The lock is ours: what lies there is of a build that was killed.
+    let scratch = cache.join(format!(".{name}"));
+    if scratch.exists() {
+        fs::remove_dir_all(&scratch).map_err(Error::file("remove", &scratch))?;
+    }
+    fs::create_dir(&scratch).map_err(Error::file("create", &scratch))?;
+    make(&scratch, progress)?;
+    fs::rename(&scratch, folder).map_err(Error::file("rename", &scratch))
 }
 
 /// Held until the file is closed, which the kernel does for a killed process.
@@ -96,7 +122,61 @@ fn location() -> Result<PathBuf, Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Barrier;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
+
+    #[test]
+    fn what_several_want_at_once_is_made_once() {
+        let cache = tempfile::tempdir().unwrap();
+        let makes = AtomicUsize::new(0);
+        let begin = Barrier::new(4);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    begin.wait();
+                    let folder = ensure_in(
+                        cache.path(),
+                        "thing",
+                        Inputs::default(),
+                        &mut |_| {},
+                        |folder, _| {
+                            makes.fetch_add(1, Ordering::SeqCst);
+                            fs::write(folder.join("file"), "made")
+                                .map_err(Error::file("write", folder))
+                        },
+                    );
+                    assert_eq!(fs::read(folder.unwrap().join("file")).unwrap(), b"made");
+                });
+            }
+        });
+        assert_eq!(makes.into_inner(), 1);
+    }
+
+    #[test]
+    fn what_could_not_be_made_is_made_the_next_time() {
+        let cache = tempfile::tempdir().unwrap();
+        let mut make = |outcome: Result<(), Error>| {
+            ensure_in(
+                cache.path(),
+                "thing",
+                Inputs::default(),
+                &mut |_| {},
+                |folder, _| {
+                    // Fails if anything is left of the attempt before.
+                    fs::create_dir(folder.join("inner")).map_err(Error::file("create", folder))?;
+                    outcome
+                },
+            )
+        };
+        let failure = Error::Build {
+            what: "thing".to_owned(),
+            tail: String::new(),
+        };
+        assert!(matches!(make(Err(failure)), Err(Error::Build { .. })));
+        assert!(make(Ok(())).unwrap().join("inner").exists());
+    }
 
     fn hash(parts: &[(&str, &str)]) -> String {
         let mut inputs = Inputs::default();

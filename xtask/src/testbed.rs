@@ -1,0 +1,209 @@
+//! A running control plane for a person: real etcd and kube-apiserver, and our
+//! plugin with a fresh keyring between them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use kdc_testbed::{ApiServer, Etcd, Process, encryption_config};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::net::UnixStream;
+use tokio::time::{Instant, sleep};
+
+use crate::{say, servers};
+
+const PLUGIN_LIMIT: Duration = Duration::from_secs(30);
+const WATCH_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Starts all, and returns after Ctrl-C or when a part ends.
+pub(crate) fn up(root: &Path) -> Result<()> {
+    servers::prepare_all(false)?;
+    let programs = Programs::build(root)?;
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the async runtime")?
+        .block_on(async {
+            let interrupted = interrupted()?;
+            tokio::select! {
+                ended = run(&programs) => ended,
+                () = interrupted => Ok(()),
+            }
+        })
+}
+
+async fn run(programs: &Programs) -> Result<()> {
+    let mut plane = ControlPlane::start(programs).await?;
+    say(&plane.what_to_try(programs));
+    loop {
+        sleep(WATCH_INTERVAL).await;
+        plane.plugin.ensure_running()?;
+        plane.server.process().ensure_running()?;
+        plane.etcd.process().ensure_running()?;
+    }
+}
+
+/// Ends with Ctrl-C or SIGTERM, for which it listens as soon as this returns.
+fn interrupted() -> Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for Ctrl-C")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+/// Our own programs, as built from this workspace.
+struct Programs {
+    kdc: PathBuf,
+    plugin: PathBuf,
+}
+
+impl Programs {
+    fn build(root: &Path) -> Result<Self> {
+        let output = Command::new(env!("CARGO"))
+            .current_dir(root)
+            .args([
+                "build",
+                "--package",
+                "kdc",
+                "--package",
+                "kms-plugin",
+                "--message-format=json-render-diagnostics",
+            ])
+            .stderr(Stdio::inherit())
+            .output()
+            .context("cannot run cargo")?;
+        ensure!(
+            output.status.success(),
+            "cargo could not build kdc and kms-plugin"
+        );
+        let messages = String::from_utf8_lossy(&output.stdout);
+        let executable = |name: &str| {
+            messages
+                .lines()
+                .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+                .filter(|message| {
+                    message
+                        .pointer("/target/name")
+                        .is_some_and(|target| target == name)
+                })
+                .find_map(|message| message.get("executable")?.as_str().map(PathBuf::from))
+                .with_context(|| format!("cargo built no {name}"))
+        };
+        Ok(Self {
+            kdc: executable("kdc")?,
+            plugin: executable("kms-plugin")?,
+        })
+    }
+}
+
+/// The running parts. They end in this order: the API server needs the others.
+struct ControlPlane {
+    server: ApiServer,
+    plugin: Process,
+    etcd: Etcd,
+    keyring: PathBuf,
+    folder: TempDir,
+}
+
+impl ControlPlane {
+    async fn start(programs: &Programs) -> Result<Self> {
+        let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
+        let keyring = folder.path().join("keyring");
+        let socket = folder.path().join("kms.sock");
+        let config = folder.path().join("encryption-config.yaml");
+
+        say("making a keyring and starting the plugin");
+        let made = Command::new(&programs.kdc)
+            .args(["keyring", "init"])
+            .arg(&keyring)
+            .output();
+        let made = made.context("cannot run kdc")?;
+        ensure!(
+            made.status.success(),
+            "kdc keyring init: {}",
+            String::from_utf8_lossy(&made.stderr).trim()
+        );
+        let plugin = start_plugin(&programs.plugin, &socket, &keyring, folder.path()).await?;
+
+        say("starting etcd and kube-apiserver");
+        let etcd = Etcd::start().await?;
+        fs::write(
+            &config,
+            encryption_config::kms_v2(&["secrets", "configmaps"], "kdc", &socket),
+        )
+        .context("cannot write the EncryptionConfiguration")?;
+        let server = ApiServer::options()
+            .encryption_config(config)
+            .automatic_reload()
+            .start(&etcd)
+            .await?;
+        Ok(Self {
+            server,
+            plugin,
+            etcd,
+            keyring,
+            folder,
+        })
+    }
+
+    fn what_to_try(&self, programs: &Programs) -> String {
+        let kdc = programs.kdc.display();
+        let keyring = self.keyring.display();
+        let row = format!(
+            "--etcd-endpoints {} --etcd-key /registry/secrets/default/demo",
+            self.etcd.endpoint()
+        );
+        format!(
+            "\nA kube-apiserver whose Secrets and ConfigMaps go through kms-plugin runs at {url}.\n\
+             Store a Secret:\n\
+             \x20 kubectl --kubeconfig {kubeconfig} create secret generic demo --from-literal=password=opensesame\n\
+             See its row as etcd holds it, and open it:\n\
+             \x20 {kdc} value inspect {row}\n\
+             \x20 {kdc} value open {row} --keyring {keyring} --decode\n\
+             Rotate the key, then write the Secret again:\n\
+             \x20 {kdc} keyring add {keyring}\n\
+             \x20 {kdc} keyring promote {keyring}\n\
+             Watch the plugin:\n\
+             \x20 tail -f {log}\n\
+             All of it lies in {folder} and goes with Ctrl-C.",
+            url = self.server.url(),
+            kubeconfig = self.server.kubeconfig().display(),
+            log = self.plugin.log_path().display(),
+            folder = self.folder.path().display(),
+        )
+    }
+}
+
+async fn start_plugin(
+    program: &Path,
+    socket: &Path,
+    keyring: &Path,
+    folder: &Path,
+) -> Result<Process> {
+    let mut command = Command::new(program);
+    command
+        .arg("--socket")
+        .arg(socket)
+        .arg("--keyring")
+        .arg(keyring);
+    let mut plugin = Process::start("kms-plugin", &command, &folder.join("kms-plugin.log"))?;
+    let start = Instant::now();
+    while UnixStream::connect(socket).await.is_err() {
+        plugin.ensure_running()?;
+        ensure!(
+            start.elapsed() < PLUGIN_LIMIT,
+            "kms-plugin does not listen:\n{}",
+            plugin.log_tail()
+        );
+        sleep(Duration::from_millis(20)).await;
+    }
+    Ok(plugin)
+}
