@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn what_could_not_be_made_is_made_the_next_time() {
         let cache = tempfile::tempdir().unwrap();
-        let mut make = |outcome: Result<(), Error>| {
+        let make = |outcome: Result<(), Error>| {
             ensure_in(
                 cache.path(),
                 "thing",
