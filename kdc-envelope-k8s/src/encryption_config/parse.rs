@@ -1,0 +1,143 @@
+//! From the tree of a file to a valid configuration.
+
+use std::collections::BTreeSet;
+
+use base64::Engine as _;
+use base64::alphabet::STANDARD;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+use kdc_envelope::SecretBytes;
+use kdc_envelope::providers::{InvalidKey, KeyName, aescbc, aesgcm, secretbox};
+use zeroize::Zeroizing;
+
+use super::document::{Fields, Node};
+use super::resource::{check_list, check_mask, check_name};
+use super::{
+    ConfigError, EncryptionConfiguration, GroupResource, Problem, Provider, ResourceConfiguration,
+    kms,
+};
+
+/// As Go's `base64.StdEncoding`, which does not look at the bits after the last byte.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
+);
+
+pub(super) fn configuration(root: Node) -> Result<EncryptionConfiguration, ConfigError> {
+    let mut fields = root.fields()?;
+    check_kind(&mut fields)?;
+    let resources = fields.take("resources");
+    fields.finish("apiVersion, kind, resources")?;
+    let mut kms_names = kms::Names::new();
+    let mut earlier = BTreeSet::new();
+    let entries = resources
+        .elements("entry with `resources` and `providers`")?
+        .into_iter()
+        .map(|node| entry(node, &mut kms_names, &mut earlier))
+        .collect::<Result<_, _>>()?;
+    Ok(EncryptionConfiguration { entries })
+}
+
+fn check_kind(fields: &mut Fields) -> Result<(), ConfigError> {
+    let api_version = fields.take("apiVersion");
+    let kind = fields.take("kind");
+    match (api_version.text()?, kind.text()?) {
+        // The second is what early documentation said, and is still accepted.
+        ("apiserver.config.k8s.io/v1", "EncryptionConfiguration") | ("v1", "EncryptionConfig") => {
+            Ok(())
+        }
+        _ => Err(api_version.error(Problem::Kind)),
+    }
+}
+
+fn entry(
+    node: Node,
+    kms_names: &mut kms::Names,
+    earlier: &mut BTreeSet<GroupResource>,
+) -> Result<ResourceConfiguration, ConfigError> {
+    let mut fields = node.fields()?;
+    let resources = fields.take("resources");
+    let providers = fields.take("providers");
+    fields.finish("resources, providers")?;
+    Ok(ResourceConfiguration {
+        resources: names(resources, earlier)?,
+        providers: providers
+            .elements("provider")?
+            .into_iter()
+            .map(|node| provider(node, kms_names))
+            .collect::<Result<_, _>>()?,
+    })
+}
+
+fn names(
+    node: Node,
+    earlier: &mut BTreeSet<GroupResource>,
+) -> Result<Vec<GroupResource>, ConfigError> {
+    let place = node.place().to_owned();
+    let mut names = Vec::new();
+    for element in node.elements("resource, such as `secrets`")? {
+        let name = check_name(element.text()?).map_err(|problem| element.error(problem))?;
+        check_mask(earlier, &name).map_err(|problem| element.error(problem))?;
+        names.push(name);
+    }
+    check_list(&names).map_err(|problem| ConfigError::Field { place, problem })?;
+    earlier.extend(names.iter().cloned());
+    Ok(names)
+}
+
+fn provider(node: Node, kms_names: &mut kms::Names) -> Result<Provider, ConfigError> {
+    const NAMES: [&str; 5] = ["aesgcm", "aescbc", "secretbox", "identity", "kms"];
+    let mut fields = node.fields()?;
+    let mut given = Vec::new();
+    for name in NAMES {
+        given.extend(fields.take(name).present().map(|node| (name, node)));
+    }
+    let several = fields.error(Problem::SeveralProviders);
+    let none = fields.error(Problem::NoProvider);
+    fields.finish("aesgcm, aescbc, secretbox, identity, kms")?;
+    let mut given = given.into_iter();
+    let (name, node) = given.next().ok_or(none)?;
+    if given.next().is_some() {
+        return Err(several);
+    }
+    match name {
+        "aesgcm" => keys(node, aesgcm::Key::new).map(Provider::Aesgcm),
+        "aescbc" => keys(node, aescbc::Key::new).map(Provider::Aescbc),
+        "secretbox" => keys(node, secretbox::Key::new).map(Provider::Secretbox),
+        "kms" => kms::parse(node, kms_names).map(Provider::Kms),
+        _ => node.fields()?.finish("none").map(|()| Provider::Identity),
+    }
+}
+
+fn keys<K>(
+    node: Node,
+    make: impl Fn(KeyName, &SecretBytes) -> Result<K, InvalidKey>,
+) -> Result<Vec<K>, ConfigError> {
+    let mut fields = node.fields()?;
+    let keys = fields.take("keys");
+    fields.finish("keys")?;
+    keys.elements("key with `name` and `secret`")?
+        .into_iter()
+        .map(|node| key(node, &make))
+        .collect()
+}
+
+fn key<K>(
+    node: Node,
+    make: impl Fn(KeyName, &SecretBytes) -> Result<K, InvalidKey>,
+) -> Result<K, ConfigError> {
+    let mut fields = node.fields()?;
+    let name = fields.take("name");
+    let secret = fields.take("secret");
+    fields.finish("name, secret")?;
+    let key_name =
+        KeyName::new(name.required_text()?).map_err(|problem| name.error(Problem::Key(problem)))?;
+    let bytes = decode(secret.required_text()?).ok_or_else(|| secret.error(Problem::Base64))?;
+    make(key_name, &bytes).map_err(|problem| secret.error(Problem::Key(problem)))
+}
+
+/// Line breaks are skipped, as Go does; they come from YAML block text.
+fn decode(text: &str) -> Option<SecretBytes> {
+    let text: Zeroizing<String> =
+        Zeroizing::new(text.chars().filter(|c| !matches!(c, '\r' | '\n')).collect());
+    BASE64.decode(text.as_bytes()).ok().map(SecretBytes::new)
+}
