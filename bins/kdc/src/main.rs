@@ -1,2 +1,9 @@
-//! Under construction.
-fn main() {}
+//! `kdc`: parse, run, exit.
+
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    kdc::run(std::env::args_os())
+}

@@ -1,0 +1,123 @@
+//! The command line as a whole.
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+use crate::failure::{EXIT_CODES, Exit, Failure};
+use crate::output::Output;
+use crate::{generate, keyring, value};
+
+const EXAMPLES: &str = "\
+Examples:
+  kdc keyring init /etc/kdc/keyring
+  kdc value inspect --etcd-endpoints https://127.0.0.1:2379 --etcd-cacert ca.crt \\
+      --etcd-cert client.crt --etcd-keyfile client.key --etcd-key /registry/secrets/default/demo
+  kdc value open --file row.json --format etcdctl-json --keyring /etc/kdc/keyring --decode";
+
+/// Keys, encrypted values in etcd, and KMS v2 plugins of Kubernetes.
+#[derive(Debug, Parser)]
+#[command(
+    name = "kdc",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true,
+    after_help = EXAMPLES,
+    after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}")
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make, rotate and check the keyring file of a local key encryption key.
+    #[command(subcommand)]
+    Keyring(keyring::Command),
+    /// Look into values as etcd stores them, and open them.
+    #[command(subcommand)]
+    Value(value::Command),
+    /// Print the completions of a shell.
+    Completions(generate::Completions),
+    /// Write the manual pages into a folder.
+    #[command(hide = true)]
+    Man(generate::Man),
+}
+
+/// Runs the program with its arguments, the first of which is its own name.
+#[must_use]
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => return end_of_parsing(&error),
+    };
+    let mut out = Output::new();
+    let outcome = dispatch(cli.command, &mut out).and_then(|exit| out.flush().map(|()| exit));
+    match outcome {
+        Ok(exit) => exit_code(exit),
+        Err(failure) => report(&failure),
+    }
+}
+
+fn dispatch(command: Command, out: &mut Output) -> Result<Exit, Failure> {
+    match command {
+        Command::Keyring(command) => keyring::run(command, out),
+        Command::Value(command) => value::run(command, out),
+        Command::Completions(arguments) => generate::completions(&arguments, Cli::command(), out),
+        Command::Man(arguments) => generate::man(&arguments, Cli::command()),
+    }
+}
+
+fn report(failure: &Failure) -> ExitCode {
+    if let Some(line) = failure.line() {
+        // Nothing is left to do if standard error is closed.
+        let _ = writeln!(std::io::stderr(), "kdc: error: {line}");
+    }
+    exit_code(failure.exit())
+}
+
+fn exit_code(exit: Exit) -> ExitCode {
+    ExitCode::from(exit as u8)
+}
+
+/// Help and version go to standard output; a mistake becomes one line.
+fn end_of_parsing(error: &clap::Error) -> ExitCode {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            let _ = error.print();
+            exit_code(Exit::Ok)
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let _ = error.print();
+            exit_code(Exit::Usage)
+        }
+        _ => report(&Failure::new(Exit::Usage, usage_line(error))),
+    }
+}
+
+/// What clap has to say, without its usage text.
+fn usage_line(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let message = text
+        .split("\n\nUsage:")
+        .next()
+        .and_then(|message| message.split("\n\nFor more").next())
+        .unwrap_or_default();
+    let message = message.strip_prefix("error: ").unwrap_or(message);
+    let words: Vec<&str> = message.split_whitespace().collect();
+    format!("{}; `--help` shows how", words.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,47 @@
+//! The fields of etcd's `Range` call that are used; others are skipped on reading and have their defaults on writing.
+//!
+//! Source: `etcdserverpb/rpc.proto` and `mvccpb/kv.proto` of `go.etcd.io/etcd/api/v3`.
+
+/// `etcdserverpb.RangeRequest`
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(super) struct RangeRequest {
+    #[prost(bytes = "vec", tag = "1")]
+    pub(super) key: Vec<u8>,
+    /// Empty: `key` alone. A single zero byte: everything from `key`. Else: up to this key, which is left out.
+    #[prost(bytes = "vec", tag = "2")]
+    pub(super) range_end: Vec<u8>,
+    /// 0: no limit.
+    #[prost(int64, tag = "3")]
+    pub(super) limit: i64,
+    /// 0: the newest.
+    #[prost(int64, tag = "4")]
+    pub(super) revision: i64,
+}
+
+/// `etcdserverpb.RangeResponse`
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(super) struct RangeResponse {
+    #[prost(message, optional, tag = "1")]
+    pub(super) header: Option<ResponseHeader>,
+    #[prost(message, repeated, tag = "2")]
+    pub(super) kvs: Vec<KeyValue>,
+    /// Whether `limit` cut rows off.
+    #[prost(bool, tag = "3")]
+    pub(super) more: bool,
+}
+
+/// `etcdserverpb.ResponseHeader`
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub(super) struct ResponseHeader {
+    #[prost(int64, tag = "3")]
+    pub(super) revision: i64,
+}
+
+/// `mvccpb.KeyValue`
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(super) struct KeyValue {
+    #[prost(bytes = "vec", tag = "1")]
+    pub(super) key: Vec<u8>,
+    #[prost(bytes = "vec", tag = "5")]
+    pub(super) value: Vec<u8>,
+}

@@ -1,0 +1,287 @@
+//! Reading rows from etcd: the flags, the connection, and the two questions that are asked.
+//!
+//! One method of one service is all that is needed, so its messages are written down here (`messages`) instead of
+//! generated, and building `kdc` takes no protobuf compiler.
+
+mod messages;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use tokio::runtime::{Builder, Runtime};
+use tonic::client::Grpc;
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::{Code, Request, Status};
+use tonic_prost::ProstCodec;
+use zeroize::Zeroizing;
+
+use crate::failure::{Exit, Failure};
+use messages::{KeyValue, RangeRequest, RangeResponse};
+
+/// What the keys of all Kubernetes objects begin with, unless kube-apiserver's `--etcd-prefix` says otherwise.
+pub(crate) const REGISTRY: &str = "/registry/";
+
+/// Rows in one answer of a scan.
+const PAGE: i64 = 100;
+/// The longest answer. etcd takes rows of 1.5 MiB unless it was told otherwise.
+const MAX_ANSWER_LEN: usize = 512 << 20;
+
+/// Where etcd is, and what it wants to see. The same files as kube-apiserver's `--etcd-cafile`, `--etcd-certfile`,
+/// `--etcd-keyfile`.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "etcd")]
+pub(crate) struct EtcdFlags {
+    /// Addresses of etcd, tried in order.
+    #[arg(long = "etcd-endpoints", value_name = "URL", value_delimiter = ',')]
+    etcd_endpoints: Vec<String>,
+    /// Certificates of the authorities that etcd's certificate comes from; needed with https.
+    #[arg(long = "etcd-cacert", value_name = "FILE", requires = "etcd_endpoints")]
+    etcd_cacert: Option<PathBuf>,
+    /// Certificate to show to etcd.
+    #[arg(long = "etcd-cert", value_name = "FILE", requires_all = ["etcd_endpoints", "etcd_keyfile"])]
+    etcd_cert: Option<PathBuf>,
+    /// Private key of that certificate.
+    #[arg(long = "etcd-keyfile", value_name = "FILE", requires = "etcd_cert")]
+    etcd_keyfile: Option<PathBuf>,
+    /// The name that etcd's certificate must have, if it is not the one in the URL.
+    #[arg(
+        long = "etcd-server-name",
+        value_name = "NAME",
+        requires = "etcd_endpoints"
+    )]
+    etcd_server_name: Option<String>,
+    /// How long etcd may take to connect, and for each answer.
+    #[arg(long = "etcd-timeout", value_name = "DURATION", default_value = "5s", value_parser = humantime::parse_duration)]
+    etcd_timeout: Duration,
+}
+
+/// One row.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) key: Vec<u8>,
+    pub(crate) value: Vec<u8>,
+}
+
+/// A live connection to the first endpoint that answered.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    runtime: Runtime,
+    channel: Channel,
+    endpoint: String,
+    timeout: Duration,
+}
+
+impl EtcdFlags {
+    /// Whether rows are to come from etcd.
+    pub(crate) const fn is_given(&self) -> bool {
+        !self.etcd_endpoints.is_empty()
+    }
+
+    /// Connects to the first endpoint that can be reached; `None` if none is named.
+    pub(crate) fn connection(&self) -> Result<Option<Connection>, Failure> {
+        if !self.is_given() {
+            return Ok(None);
+        }
+        let endpoints: Vec<Endpoint> = self
+            .etcd_endpoints
+            .iter()
+            .map(|url| self.endpoint(url))
+            .collect::<Result<_, _>>()?;
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Failure::at(Exit::Io, "cannot start", &error))?;
+        let mut refused = Vec::new();
+        for (endpoint, url) in endpoints.iter().zip(&self.etcd_endpoints) {
+            match runtime.block_on(endpoint.connect()) {
+                Ok(channel) => {
+                    return Ok(Some(Connection {
+                        runtime,
+                        channel,
+                        endpoint: url.clone(),
+                        timeout: self.etcd_timeout,
+                    }));
+                }
+                Err(error) => refused.push(format!("`{url}`: {}", crate::failure::chain(&error))),
+            }
+        }
+        let refused = refused.join(", ");
+        Err(Failure::new(Exit::Unavailable, format_args!("--etcd-endpoints: cannot connect to etcd: {refused}"))
+            .hint("check the address, the --etcd-cacert, --etcd-cert and --etcd-server-name flags, and that etcd runs"))
+    }
+
+    fn endpoint(&self, url: &str) -> Result<Endpoint, Failure> {
+        let usage = |words: &str| {
+            Failure::new(
+                Exit::Usage,
+                format_args!("--etcd-endpoints: `{url}` {words}"),
+            )
+        };
+        let endpoint = Endpoint::from_shared(url.to_owned())
+            .map_err(|_| usage("is no URL; write https://HOST:2379"))?
+            .connect_timeout(self.etcd_timeout)
+            .timeout(self.etcd_timeout);
+        match (endpoint.uri().scheme_str(), &self.etcd_cacert) {
+            (Some("http"), None) => Ok(endpoint),
+            (Some("http"), Some(_)) => {
+                Err(usage("is http, but --etcd-cacert is given; write https"))
+            }
+            (Some("https"), Some(authority)) => {
+                endpoint.tls_config(self.tls(authority)?).map_err(|error| {
+                    Failure::at(
+                        Exit::Data,
+                        "--etcd-cacert, --etcd-cert, --etcd-keyfile",
+                        &error,
+                    )
+                })
+            }
+            (Some("https"), None) => Err(usage(
+                "needs --etcd-cacert, the certificate of etcd's authority",
+            )),
+            _ => Err(usage("is neither http nor https")),
+        }
+    }
+
+    fn tls(&self, authority: &Path) -> Result<ClientTlsConfig, Failure> {
+        let mut tls = ClientTlsConfig::new()
+            .ca_certificate(Certificate::from_pem(read("--etcd-cacert", authority)?));
+        if let (Some(cert), Some(key)) = (&self.etcd_cert, &self.etcd_keyfile) {
+            let key = Zeroizing::new(read("--etcd-keyfile", key)?);
+            tls = tls.identity(Identity::from_pem(
+                read("--etcd-cert", cert)?,
+                key.as_slice(),
+            ));
+        }
+        if let Some(name) = &self.etcd_server_name {
+            tls = tls.domain_name(name);
+        }
+        Ok(tls)
+    }
+}
+
+fn read(flag: &str, path: &Path) -> Result<Vec<u8>, Failure> {
+    fs::read(path).map_err(|error| Failure::unreadable(flag, path, &error))
+}
+
+impl Connection {
+    /// The row at `key`, if there is one.
+    pub(crate) fn row(&self, key: &[u8]) -> Result<Option<Row>, Failure> {
+        let answer = self.range(RangeRequest {
+            key: key.to_vec(),
+            ..RangeRequest::default()
+        })?;
+        Ok(answer.kvs.into_iter().next().map(Row::from))
+    }
+
+    /// Hands every row whose key begins with `prefix` to `visit`, in order of their keys, as of one moment.
+    pub(crate) fn scan(&self, prefix: &[u8], mut visit: impl FnMut(Row)) -> Result<(), Failure> {
+        let range_end = end_of_prefix(prefix);
+        let mut next = if prefix.is_empty() {
+            vec![0]
+        } else {
+            prefix.to_vec()
+        };
+        let mut revision = 0;
+        loop {
+            let answer = self.range(RangeRequest {
+                key: next.clone(),
+                range_end: range_end.clone(),
+                limit: PAGE,
+                revision,
+            })?;
+            if let Some(header) = answer.header {
+                revision = if revision == 0 {
+                    header.revision
+                } else {
+                    revision
+                };
+            }
+            let Some(last) = answer.kvs.last() else {
+                return Ok(());
+            };
+            // The least key after the last one.
+            next = [last.key.as_slice(), &[0]].concat();
+            let more = answer.more;
+            answer.kvs.into_iter().map(Row::from).for_each(&mut visit);
+            if !more {
+                return Ok(());
+            }
+        }
+    }
+
+    fn range(&self, request: RangeRequest) -> Result<RangeResponse, Failure> {
+        let call = async {
+            let mut grpc =
+                Grpc::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER_LEN);
+            grpc.ready()
+                .await
+                .map_err(|error| Status::from_error(error.into()))?;
+            let path = PathAndQuery::from_static("/etcdserverpb.KV/Range");
+            let codec = ProstCodec::<RangeRequest, RangeResponse>::default();
+            grpc.unary(Request::new(request), path, codec).await
+        };
+        let answer = async {
+            tokio::time::timeout(self.timeout, call)
+                .await
+                .unwrap_or_else(|_| {
+                    Err(Status::deadline_exceeded(
+                        "no answer in time; --etcd-timeout allows more",
+                    ))
+                })
+        };
+        self.runtime
+            .block_on(answer)
+            .map(tonic::Response::into_inner)
+            .map_err(|status| self.refusal(&status))
+    }
+
+    fn refusal(&self, status: &Status) -> Failure {
+        let exit = match status.code() {
+            Code::PermissionDenied | Code::Unauthenticated => Exit::Denied,
+            _ => Exit::Unavailable,
+        };
+        let (code, message) = (status.code(), status.message());
+        Failure::new(
+            exit,
+            format_args!("etcd at `{}`: {code:?}: {message}", self.endpoint),
+        )
+    }
+}
+
+impl From<KeyValue> for Row {
+    fn from(row: KeyValue) -> Self {
+        Self {
+            key: row.key,
+            value: row.value,
+        }
+    }
+}
+
+/// The least key after all that begin with `prefix`: its last byte below 0xff, one higher, and nothing after it.
+/// Where there is none, a single zero byte, which etcd takes for "to the end".
+fn end_of_prefix(prefix: &[u8]) -> Vec<u8> {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.pop() {
+        if let Some(next) = last.checked_add(1) {
+            end.push(next);
+            return end;
+        }
+    }
+    vec![0]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::end_of_prefix;
+
+    #[test]
+    fn a_scan_ends_after_the_last_key_with_the_prefix() {
+        assert_eq!(end_of_prefix(b"/registry/"), b"/registry0");
+        assert_eq!(end_of_prefix(b"a\xff\xff"), b"b");
+        assert_eq!(end_of_prefix(b"\xff"), b"\0");
+        assert_eq!(end_of_prefix(b""), b"\0");
+    }
+}

@@ -1,0 +1,178 @@
+//! One line for whatever goes wrong, and the exit code that goes with it.
+
+use std::error::Error;
+use std::fmt::{self, Write as _};
+use std::io;
+use std::path::Path;
+
+use kdc_envelope::local::keyring_file::KeyringFileError;
+
+/// How the program ends: 0, 1, and the numbers of sysexits.h.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Done.
+    Ok = 0,
+    /// The answer is no: a check failed, a step is refused, no key fits.
+    Negative = 1,
+    /// The command line is wrong.
+    Usage = 64,
+    /// What was read is damaged or of another format.
+    Data = 65,
+    /// What should be read is not there.
+    NoInput = 66,
+    /// A server or plugin does not answer.
+    Unavailable = 69,
+    /// A new file cannot be made.
+    CannotCreate = 73,
+    /// Reading or writing failed.
+    Io = 74,
+    /// Permissions are too narrow, or too wide.
+    Denied = 77,
+    /// A configuration file is wrong.
+    Config = 78,
+}
+
+/// The end of `kdc --help`.
+pub(crate) const EXIT_CODES: &str = "\
+Exit codes:
+  0   done
+  1   the answer is no: a check failed, a step is refused, no key fits
+  64  wrong command line
+  65  damaged data, or data of another format
+  66  a file or row is not there
+  69  a server or plugin does not answer
+  73  a file cannot be created
+  74  reading or writing failed
+  77  permissions are too narrow, or too wide for a secret
+  78  wrong configuration file";
+
+/// Why a command ends early. Its text is one line without control characters: what, where, what to do.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    exit: Exit,
+    line: String,
+}
+
+impl Failure {
+    pub(crate) fn new(exit: Exit, line: impl fmt::Display) -> Self {
+        Self {
+            exit,
+            line: escaped(&line.to_string()),
+        }
+    }
+
+    /// `error` and all its sources, each said once.
+    pub(crate) fn of(exit: Exit, error: &dyn Error) -> Self {
+        Self::new(exit, chain(error))
+    }
+
+    /// The same after some words on where it happened.
+    pub(crate) fn at(exit: Exit, place: impl fmt::Display, error: &dyn Error) -> Self {
+        Self::new(exit, format_args!("{place}: {}", chain(error)))
+    }
+
+    /// A file that cannot be read, with the flag that named it.
+    pub(crate) fn unreadable(flag: &str, path: &Path, error: &io::Error) -> Self {
+        let place = format_args!("{flag}: cannot read `{}`", path.display());
+        Self::at(exit_of_io(error), place, error)
+    }
+
+    /// The same with advice.
+    pub(crate) fn hint(mut self, advice: &str) -> Self {
+        self.line.push_str("; ");
+        self.line.push_str(advice);
+        self
+    }
+
+    /// The reader of our output went away, as `head` does: nothing to report.
+    pub(crate) const fn nobody_reads() -> Self {
+        Self {
+            exit: Exit::Ok,
+            line: String::new(),
+        }
+    }
+
+    pub(crate) const fn exit(&self) -> Exit {
+        self.exit
+    }
+
+    /// What to print, if anything.
+    pub(crate) fn line(&self) -> Option<&str> {
+        (!self.line.is_empty()).then_some(&self.line)
+    }
+}
+
+/// The exit code of a failed read.
+pub(crate) fn exit_of_io(error: &io::Error) -> Exit {
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::IsADirectory => Exit::NoInput,
+        io::ErrorKind::PermissionDenied => Exit::Denied,
+        _ => Exit::Io,
+    }
+}
+
+impl From<KeyringFileError> for Failure {
+    fn from(error: KeyringFileError) -> Self {
+        let exit = match &error {
+            KeyringFileError::Io { source, .. } => exit_of_io(source),
+            KeyringFileError::NotAFile { .. } => Exit::NoInput,
+            KeyringFileError::TooOpen { .. } | KeyringFileError::ForeignOwner { .. } => {
+                Exit::Denied
+            }
+            KeyringFileError::Exists { .. } => Exit::CannotCreate,
+            KeyringFileError::Edit { .. } => Exit::Negative,
+            KeyringFileError::TooLarge { .. }
+            | KeyringFileError::RootSecretLength { .. }
+            | KeyringFileError::Parse { .. } => Exit::Data,
+            _ => Exit::Io,
+        };
+        Self::of(exit, &error)
+    }
+}
+
+/// An error and its sources, separated by colons. A wrapper that only repeats its source is said once.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut last = text.clone();
+    let mut next = error.source();
+    while let Some(error) = next {
+        let words = error.to_string();
+        if words != last {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        last = words;
+        next = error.source();
+    }
+    text
+}
+
+/// The text with control characters escaped: file names and rows may hold line feeds and terminal commands.
+pub(crate) fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() {
+            // Writing to a string cannot fail.
+            let _ = write!(out, "{}", character.escape_debug());
+        } else {
+            out.push(character);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_one_line() {
+        let source = io::Error::new(io::ErrorKind::NotFound, "no\nsuch\u{1b}[31m file");
+        let failure = Failure::unreadable("--file", Path::new("a\nb"), &source);
+        assert_eq!(
+            failure.line(),
+            Some("--file: cannot read `a\\nb`: no\\nsuch\\u{1b}[31m file")
+        );
+        assert_eq!(failure.exit(), Exit::NoInput);
+    }
+}

@@ -1,0 +1,26 @@
+//! The command line of kdc-envelope: keyrings, values in etcd, and KMS v2 plugins.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`run`] | the whole program: arguments in, exit code out |
+//! | `keyring` | `kdc keyring`: make, rotate, list and verify keyring files |
+//! | `value` | `kdc value`: look into rows of etcd, and open them |
+//! | [`object`] | Kubernetes objects in JSON and protobuf, as etcd holds them |
+//! | `etcd` | the one call of etcd that is needed, and its flags |
+//! | `failure`, `output` | one line on stderr, results on stdout |
+//!
+//! The program is a library with a `main` of one line, so that fuzz targets reach its parsers.
+
+#![forbid(unsafe_code)]
+
+mod cli;
+mod clock;
+mod etcd;
+mod failure;
+mod generate;
+mod keyring;
+pub mod object;
+mod output;
+mod value;
+
+pub use cli::run;

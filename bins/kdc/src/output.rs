@@ -1,0 +1,147 @@
+//! Results on standard output: plain when piped, coloured on a terminal, quiet when nobody reads any more.
+
+use std::fmt;
+use std::io::{self, IsTerminal as _, StdoutLock, Write as _};
+
+use serde::Serialize;
+
+use crate::failure::{Exit, Failure, escaped};
+
+/// How a result is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// A colour of the terminal, by what it says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tone {
+    Good,
+    Bad,
+    Warning,
+    Strong,
+    Faint,
+}
+
+impl Tone {
+    /// Parameters of the escape sequence "select graphic rendition" (ECMA-48).
+    const fn code(self) -> &'static str {
+        match self {
+            Self::Good => "32",
+            Self::Bad => "31;1",
+            Self::Warning => "33",
+            Self::Strong => "1",
+            Self::Faint => "2",
+        }
+    }
+}
+
+/// Standard output.
+#[derive(Debug)]
+pub(crate) struct Output {
+    stdout: StdoutLock<'static>,
+    is_terminal: bool,
+    has_colour: bool,
+}
+
+impl Output {
+    pub(crate) fn new() -> Self {
+        let stdout = io::stdout().lock();
+        let is_terminal = stdout.is_terminal();
+        Self {
+            stdout,
+            is_terminal,
+            has_colour: is_terminal && wants_colour(),
+        }
+    }
+
+    /// Whether a person reads along.
+    pub(crate) const fn is_terminal(&self) -> bool {
+        self.is_terminal
+    }
+
+    /// `text` in a colour, where there are colours. Control characters in it are escaped.
+    pub(crate) fn paint(&self, tone: Tone, text: &str) -> String {
+        let text = escaped(text);
+        if self.has_colour {
+            format!("\u{1b}[{}m{text}\u{1b}[0m", tone.code())
+        } else {
+            text
+        }
+    }
+
+    pub(crate) fn line(&mut self, line: impl fmt::Display) -> Result<(), Failure> {
+        writeln!(self.stdout, "{line}").map_err(|error| write_failure(&error))
+    }
+
+    /// Exactly these bytes.
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.stdout
+            .write_all(bytes)
+            .map_err(|error| write_failure(&error))
+    }
+
+    pub(crate) fn json(&mut self, value: &impl Serialize) -> Result<(), Failure> {
+        let text =
+            serde_json::to_string_pretty(value).map_err(|error| Failure::of(Exit::Io, &error))?;
+        self.line(text)
+    }
+
+    /// Columns, each as wide as its widest cell. The first row holds the headings. `tone` colours a whole row by its number,
+    /// counted from 0 below the headings.
+    pub(crate) fn table(
+        &mut self,
+        rows: &[Vec<String>],
+        tone: impl Fn(usize) -> Option<Tone>,
+    ) -> Result<(), Failure> {
+        let rows: Vec<Vec<String>> = rows
+            .iter()
+            .map(|row| row.iter().map(|cell| escaped(cell)).collect())
+            .collect();
+        let width = |column: usize| {
+            let cells = rows.iter().filter_map(|row| row.get(column));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
+        for (number, row) in rows.iter().enumerate() {
+            let mut line = String::new();
+            for (column, cell) in row.iter().enumerate() {
+                let width = width(column);
+                line.push_str(&format!("{cell:width$}  "));
+            }
+            let tone = match number.checked_sub(1) {
+                None => Some(Tone::Strong),
+                Some(number) => tone(number),
+            };
+            let line = line.trim_end();
+            self.line(tone.map_or_else(|| line.to_owned(), |tone| self.paint(tone, line)))?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn flush(&mut self) -> Result<(), Failure> {
+        self.stdout.flush().map_err(|error| write_failure(&error))
+    }
+}
+
+/// See <https://no-color.org>.
+fn wants_colour() -> bool {
+    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    !is_set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|terminal| terminal != "dumb")
+}
+
+fn write_failure(error: &io::Error) -> Failure {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        return Failure::nobody_reads();
+    }
+    Failure::at(Exit::Io, "cannot write to standard output", error)
+}
+
+/// A remark on standard error, for people; results stay alone on standard output.
+pub(crate) fn note(remark: &str) {
+    // A closed standard error is nobody's loss.
+    let _ = writeln!(io::stderr(), "kdc: note: {}", escaped(remark));
+}

@@ -1,0 +1,144 @@
+//! The texts in which people carry a row from etcd to here.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+
+use crate::etcd::Row;
+
+/// How the bytes of a file or of standard input hold the value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub(super) enum InputFormat {
+    /// The value itself.
+    #[default]
+    Raw,
+    /// Hexadecimal digits; white space does not count.
+    Hex,
+    /// Base64; white space does not count.
+    Base64,
+    /// The output of `etcdctl get KEY -w json`, which holds the key too.
+    EtcdctlJson,
+}
+
+/// The text is not of the format that was named.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum InputError {
+    #[error("not hexadecimal: {0}")]
+    Hex(hex::FromHexError),
+    #[error("not base64: {0}")]
+    Base64(base64::DecodeError),
+    #[error("not the output of `etcdctl get -w json`: line {line}, column {column}")]
+    Json { line: usize, column: usize },
+    #[error("the `{field}` of row {row} is not base64: {source}")]
+    Row {
+        row: usize,
+        field: &'static str,
+        source: base64::DecodeError,
+    },
+}
+
+/// What was read: a value without its key, or rows with theirs.
+#[derive(Debug)]
+pub(super) enum Input {
+    Value(Vec<u8>),
+    Rows(Vec<Row>),
+}
+
+#[derive(Deserialize)]
+struct Etcdctl {
+    #[serde(default)]
+    kvs: Vec<EtcdctlRow>,
+}
+
+/// Other fields are not needed. Empty ones are left out by etcdctl.
+#[derive(Deserialize)]
+struct EtcdctlRow {
+    #[serde(default)]
+    key: String,
+    #[serde(default)]
+    value: String,
+}
+
+/// Reads `text` as `format`.
+pub(super) fn parse(text: Vec<u8>, format: InputFormat) -> Result<Input, InputError> {
+    Ok(match format {
+        InputFormat::Raw => Input::Value(text),
+        InputFormat::Hex => {
+            Input::Value(hex::decode(without_space(&text)).map_err(InputError::Hex)?)
+        }
+        InputFormat::Base64 => Input::Value(
+            STANDARD
+                .decode(without_space(&text))
+                .map_err(InputError::Base64)?,
+        ),
+        InputFormat::EtcdctlJson => Input::Rows(etcdctl(&text)?),
+    })
+}
+
+fn without_space(text: &[u8]) -> Vec<u8> {
+    let mut text = text.to_vec();
+    text.retain(|byte| !byte.is_ascii_whitespace());
+    text
+}
+
+fn etcdctl(text: &[u8]) -> Result<Vec<Row>, InputError> {
+    let answer: Etcdctl = serde_json::from_slice(text).map_err(|error| InputError::Json {
+        line: error.line(),
+        column: error.column(),
+    })?;
+    let rows = answer.kvs.into_iter().enumerate();
+    rows.map(|(number, row)| {
+        let bytes = |field, text| {
+            STANDARD.decode(text).map_err(|source| InputError::Row {
+                row: number + 1,
+                field,
+                source,
+            })
+        };
+        Ok(Row {
+            key: bytes("key", row.key)?,
+            value: bytes("value", row.value)?,
+        })
+    })
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(text: &[u8], format: InputFormat) -> Vec<u8> {
+        match parse(text.to_vec(), format).unwrap() {
+            Input::Value(value) => value,
+            Input::Rows(rows) => rows.into_iter().next().unwrap().value,
+        }
+    }
+
+    #[test]
+    fn every_format_gives_the_same_value() {
+        assert_eq!(value(b"k8s\n", InputFormat::Raw), b"k8s\n");
+        assert_eq!(value(b"6B38\n 730a\n", InputFormat::Hex), b"k8s\n");
+        assert_eq!(value(b"azh\nzCg==\n", InputFormat::Base64), b"k8s\n");
+        let json = br#"{"header":{"revision":5},"kvs":[{"key":"L2E=","version":1,"value":"azhzCg=="}],"count":1}"#;
+        assert_eq!(value(json, InputFormat::EtcdctlJson), b"k8s\n");
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let refused = |text: &[u8], format| parse(text.to_vec(), format).unwrap_err().to_string();
+        assert_eq!(
+            refused(b"6b3", InputFormat::Hex),
+            "not hexadecimal: Odd number of digits"
+        );
+        assert!(refused(b"a$==", InputFormat::Base64).starts_with("not base64: "));
+        assert_eq!(
+            refused(b"k8s", InputFormat::EtcdctlJson),
+            "not the output of `etcdctl get -w json`: line 1, column 1"
+        );
+        let json = br#"{"kvs":[{"key":"L2E=","value":"%"}]}"#;
+        assert!(
+            refused(json, InputFormat::EtcdctlJson)
+                .starts_with("the `value` of row 1 is not base64")
+        );
+    }
+}

@@ -1,0 +1,183 @@
+//! Who unwraps the key of a row: a keyring, a bare secret, a running plugin, or what an EncryptionConfiguration names.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{ArgGroup, Args};
+use kdc_envelope::kek::KekErrorKind;
+use kdc_envelope::kmsv2::{EncryptedObject, InvalidObject, seed_aad};
+use kdc_envelope::local::{Keyring, LocalKek, keyring_file, root_secret};
+use kdc_envelope::{Aad, KekError, KeyEncryptionKey as _, SecretBytes};
+use kdc_envelope_k8s::EncryptionConfiguration;
+use kdc_envelope_k8s::encryption_config::KmsProvider;
+use kdc_envelope_kms::client::{CallError, EncryptAnswer, KmsClient};
+use kdc_envelope_kms::server::{InvalidAddress, SocketAddress};
+use tokio::runtime::{Builder, Runtime};
+use tonic::Code;
+use zeroize::Zeroizing;
+
+use crate::failure::{Exit, Failure};
+
+/// Where the keys are. One of `--keyring`, `--root-secret` and `--socket` may stand beside `--encryption-config`, and then
+/// answers for every KMS provider in it.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Keys")]
+#[command(group = ArgGroup::new("keys").required(true).multiple(true)
+    .args(["keyring", "root_secret", "socket", "encryption_config"]))]
+#[command(group = ArgGroup::new("kek").args(["keyring", "root_secret", "socket"]))]
+#[command(group = ArgGroup::new("local").args(["keyring", "root_secret"]))]
+pub(super) struct KeyFlags {
+    /// Keyring file of the plugin that wrote the row.
+    #[arg(long, value_name = "FILE")]
+    keyring: Option<PathBuf>,
+    /// File with the 32-byte root secret of that plugin.
+    #[arg(long, value_name = "FILE")]
+    root_secret: Option<PathBuf>,
+    /// The cluster name that the plugin was started with.
+    #[arg(long, value_name = "NAME", requires = "local")]
+    cluster: Option<String>,
+    /// Socket of a running KMS v2 plugin, such as `unix:///run/kms/kms.sock`.
+    #[arg(long, value_name = "ENDPOINT")]
+    socket: Option<SocketAddress>,
+    /// EncryptionConfiguration file of kube-apiserver; its KMS v2 plugins are asked at their endpoints.
+    #[arg(long, value_name = "FILE")]
+    encryption_config: Option<PathBuf>,
+    /// How long the plugin may take.
+    #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+}
+
+/// The keys that the flags name.
+#[derive(Debug)]
+pub(super) struct Keys {
+    pub(super) config: Option<EncryptionConfiguration>,
+    kek: Option<Kek>,
+    runtime: Runtime,
+}
+
+#[derive(Debug)]
+enum Kek {
+    Local { kek: Box<LocalKek>, aad: Vec<u8> },
+    Plugin(KmsClient),
+}
+
+/// The key of a row cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum UnwrapError {
+    #[error(transparent)]
+    Kek(#[from] KekError),
+    #[error(transparent)]
+    Call(#[from] CallError),
+    #[error(transparent)]
+    Object(#[from] InvalidObject),
+    #[error("endpoint")]
+    Endpoint(#[from] InvalidAddress),
+    #[error(
+        "its plugin speaks KMS v1, which is not supported; let kube-apiserver rewrite the row through another provider"
+    )]
+    KmsV1,
+    #[error("no key is given that could unwrap it; add --keyring, --root-secret or --socket")]
+    NoKek,
+}
+
+impl UnwrapError {
+    pub(super) fn exit(&self) -> Exit {
+        match self {
+            Self::Kek(error) => match error.kind() {
+                KekErrorKind::UnknownKey => Exit::Negative,
+                KekErrorKind::Denied => Exit::Denied,
+                KekErrorKind::Unavailable | KekErrorKind::Exhausted => Exit::Unavailable,
+                KekErrorKind::Malformed | KekErrorKind::Authentication => Exit::Data,
+                _ => Exit::Io,
+            },
+            Self::Call(error) => match error.code() {
+                Code::NotFound | Code::FailedPrecondition => Exit::Negative,
+                Code::InvalidArgument | Code::DataLoss => Exit::Data,
+                Code::PermissionDenied | Code::Unauthenticated => Exit::Denied,
+                _ => Exit::Unavailable,
+            },
+            Self::Object(_) => Exit::Data,
+            Self::Endpoint(_) => Exit::Config,
+            Self::KmsV1 | Self::NoKek => Exit::Usage,
+        }
+    }
+}
+
+impl KeyFlags {
+    pub(super) fn load(&self) -> Result<Keys, Failure> {
+        let config = match &self.encryption_config {
+            Some(path) => Some(read_config(path)?),
+            None => None,
+        };
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Failure::at(Exit::Io, "cannot start", &error))?;
+        Ok(Keys {
+            config,
+            kek: self.kek()?,
+            runtime,
+        })
+    }
+
+    fn kek(&self) -> Result<Option<Kek>, Failure> {
+        let keyring = match (&self.keyring, &self.root_secret, &self.socket) {
+            (Some(path), _, _) => keyring_file::load(path)?,
+            (_, Some(path), _) => root_secret::load(path)?,
+            (_, _, Some(endpoint)) => {
+                let client = KmsClient::new(endpoint).with_timeout(self.timeout);
+                return Ok(Some(Kek::Plugin(client)));
+            }
+            (None, None, None) => return Ok(None),
+        };
+        self.local(keyring).map(Some)
+    }
+
+    fn local(&self, keyring: Keyring) -> Result<Kek, Failure> {
+        Ok(Kek::Local {
+            kek: Box::new(LocalKek::new(keyring).map_err(|error| Failure::of(Exit::Io, &error))?),
+            aad: seed_aad(self.cluster.as_deref().unwrap_or_default()),
+        })
+    }
+}
+
+fn read_config(path: &Path) -> Result<EncryptionConfiguration, Failure> {
+    const FLAG: &str = "--encryption-config";
+    let bytes = fs::read(path).map_err(|error| Failure::unreadable(FLAG, path, &error))?;
+    let bytes = Zeroizing::new(bytes);
+    EncryptionConfiguration::parse(&bytes).map_err(|error| {
+        Failure::at(
+            Exit::Config,
+            format_args!("{FLAG}: `{}`", path.display()),
+            &error,
+        )
+    })
+}
+
+impl Keys {
+    /// Unwraps the seed or key of a KMS v2 row. Without a key of our own, the plugin of `provider` is asked.
+    pub(super) fn unwrap(
+        &self,
+        object: &EncryptedObject<'_>,
+        provider: Option<&KmsProvider>,
+    ) -> Result<SecretBytes, UnwrapError> {
+        let wrapped = object.wrapped_key()?;
+        match (&self.kek, provider) {
+            (Some(Kek::Local { kek, aad }), _) => {
+                Ok(self.runtime.block_on(kek.unwrap(&wrapped, Aad::new(aad)))?)
+            }
+            (Some(Kek::Plugin(client)), _) => Ok(self
+                .runtime
+                .block_on(client.decrypt(&EncryptAnswer::from(wrapped)))?),
+            (None, Some(provider)) => {
+                let endpoint: SocketAddress = provider.endpoint.parse()?;
+                let client = KmsClient::new(&endpoint).with_timeout(provider.timeout);
+                Ok(self
+                    .runtime
+                    .block_on(client.decrypt(&EncryptAnswer::from(wrapped)))?)
+            }
+            (None, None) => Err(UnwrapError::NoKek),
+        }
+    }
+}
