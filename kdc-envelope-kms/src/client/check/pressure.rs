@@ -1,5 +1,6 @@
 //! Checks of a busy plugin, and of what is left of it afterwards.
 
+use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use std::time::Instant;
 
@@ -9,7 +10,7 @@ use tokio::time::sleep;
 use super::answers::{judge_steadiness, or_return, round_trip_of};
 use super::subject::{Sample, Subject, seed_like};
 use super::{Finding, Outcome};
-use crate::client::{KmsClient, StatusAnswer};
+use crate::client::{CallError, KmsClient, StatusAnswer};
 
 /// Pause between Status calls under load.
 const STATUS_PAUSE: Duration = Duration::from_millis(5);
@@ -27,27 +28,20 @@ pub(super) async fn parallel(subject: &mut Subject) -> Finding {
         let client = subject.client.clone();
         pairs.spawn(async move { round_trip_of(&client, &plaintext).await });
     }
-    let mut watched = Vec::new();
-    let mut failures = Vec::new();
-    {
-        let watch = watch_status(&subject.client, &mut watched);
-        let work = async {
-            while let Some(joined) = pairs.join_next().await {
-                let outcome = joined.unwrap_or_else(|error| Err(error.to_string()));
-                failures.extend(outcome.err());
-            }
-        };
-        tokio::pin!(watch, work);
-        tokio::select! {
-            () = &mut work => {}
-            never = &mut watch => match never {},
+    let is_over = AtomicBool::new(false);
+    let work = async {
+        let mut failures = Vec::new();
+        while let Some(joined) = pairs.join_next().await {
+            let outcome = joined.unwrap_or_else(|error| Err(error.to_string()));
+            failures.extend(outcome.err());
         }
-    }
-    if watched.is_empty() {
-        watched.push(timed_status(&subject.client).await);
-    }
-    subject.busy_statuses = watched;
-    let (pairs, elapsed) = (subject.pairs, begin.elapsed());
+        is_over.store(true, Ordering::Relaxed);
+        (failures, begin.elapsed())
+    };
+    // The last Status of the watch outlives the work: it may be the slow one.
+    let ((failures, elapsed), statuses) = tokio::join!(work, watch(&subject.client, &is_over));
+    subject.busy_statuses = statuses;
+    let pairs = subject.pairs;
     match failures.first() {
         None => Finding::pass(format_args!("{pairs} pairs in {elapsed:.1?}")),
         Some(first) => Finding::fail(format_args!(
@@ -57,14 +51,16 @@ pub(super) async fn parallel(subject: &mut Subject) -> Finding {
     }
 }
 
-type TimedStatus = (Duration, Result<StatusAnswer, crate::client::CallError>);
+type TimedStatus = (Duration, Result<StatusAnswer, CallError>);
 
-async fn watch_status(
-    client: &KmsClient,
-    watched: &mut Vec<TimedStatus>,
-) -> core::convert::Infallible {
+/// Calls Status at least once, and until `is_over`.
+async fn watch(client: &KmsClient, is_over: &AtomicBool) -> Vec<TimedStatus> {
+    let mut statuses = Vec::new();
     loop {
-        watched.push(timed_status(client).await);
+        statuses.push(timed_status(client).await);
+        if is_over.load(Ordering::Relaxed) {
+            return statuses;
+        }
         sleep(STATUS_PAUSE).await;
     }
 }
