@@ -6,13 +6,13 @@ use std::process::Command;
 /// Runs a script of `testbed/python` on data below `kdc-envelope/tests`; it fails where the two differ.
 fn agrees(script: &str, arguments: &[&str], data: &str) {
     let testbed = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let python = kdc_testbed::python::interpreter(&mut |_| ()).unwrap();
+    let python = kdc_testbed::python::interpreter(&mut |_| ()).expect("a Python with the packages");
     let output = Command::new(python)
         .arg(testbed.join("python").join(script))
         .args(arguments)
         .arg(testbed.join("../kdc-envelope/tests").join(data))
         .output()
-        .unwrap();
+        .expect("python starts");
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(
         output.status.success() && said.contains("agree, 0 differ"),

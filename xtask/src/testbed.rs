@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use kdc_testbed::{ApiServer, Etcd, Process, encryption_config};
-use serde_json::Value;
+use kdc_testbed::{ApiServer, Etcd, Process, Resource, encryption_config};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep};
@@ -110,7 +110,7 @@ struct ControlPlane {
     plugin: Process,
     etcd: Etcd,
     keyring: PathBuf,
-    folder: TempDir,
+    _folder: TempDir,
 }
 
 impl ControlPlane {
@@ -145,12 +145,13 @@ impl ControlPlane {
             .automatic_reload()
             .start(&etcd)
             .await?;
+        store_demo_secret(&server).await?;
         Ok(Self {
             server,
             plugin,
             etcd,
             keyring,
-            folder,
+            _folder: folder,
         })
     }
 
@@ -163,23 +164,39 @@ impl ControlPlane {
         );
         format!(
             "\nA kube-apiserver whose Secrets and ConfigMaps go through kms-plugin runs at {url}.\n\
-             Store a Secret:\n\
-             \x20 kubectl --kubeconfig {kubeconfig} create secret generic demo --from-literal=password=opensesame\n\
+             The Secret `demo` is stored. Change it, or make others:\n\
+             \x20 export KUBECONFIG={kubeconfig}\n\
+             \x20 kubectl create secret generic other --from-literal=password=opensesame\n\
              See its row as etcd holds it, and open it:\n\
              \x20 {kdc} value inspect {row}\n\
              \x20 {kdc} value open {row} --keyring {keyring} --decode\n\
-             Rotate the key, then write the Secret again:\n\
+             Rotate the key; new writes take it within a minute:\n\
              \x20 {kdc} keyring add {keyring}\n\
              \x20 {kdc} keyring promote {keyring}\n\
              Watch the plugin:\n\
              \x20 tail -f {log}\n\
-             All of it lies in {folder} and goes with Ctrl-C.",
+             Ctrl-C ends all of it and leaves nothing behind.",
             url = self.server.url(),
             kubeconfig = self.server.kubeconfig().display(),
             log = self.plugin.log_path().display(),
-            folder = self.folder.path().display(),
         )
     }
+}
+
+/// Something to look at, also for those without kubectl.
+async fn store_demo_secret(server: &ApiServer) -> Result<()> {
+    let secret = json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "demo"},
+        "stringData": {"password": "opensesame"},
+    });
+    server
+        .client()
+        .create(Resource::SECRETS, "default", &secret)
+        .await
+        .context("cannot store a Secret")?;
+    Ok(())
 }
 
 async fn start_plugin(
