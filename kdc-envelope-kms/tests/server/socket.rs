@@ -1,7 +1,5 @@
 //! The socket: who may have it, who may use it, and what happens when somebody touches its file.
 
-mod support;
-
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::os::unix::net::{UnixDatagram, UnixListener as StdListener};
@@ -9,11 +7,11 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::support::{
+    Fixture, Mood, Running, TestKek, at, connect, encrypt, eventually, folder, local_kek, status,
+};
 use kdc_envelope_kms::server::{
     BindError, ServeError, SocketAddress, SocketMode, SocketOptions, check_place,
-};
-use support::{
-    Fixture, Mood, Running, TestKek, at, connect, encrypt, eventually, folder, local_kek, status,
 };
 
 const SEED: [u8; 32] = [0x5A; 32];
@@ -229,7 +227,9 @@ async fn an_abstract_socket_serves_us_and_is_not_stolen() {
     let running = Running::start(local_kek(), SocketOptions::new(address.clone())).await;
     for origin in ["http://localhost".to_owned(), format!("http://@{name}")] {
         let path = format!("@{name}");
-        let mut client = support::connect_as(path.as_ref(), &origin).await.unwrap();
+        let mut client = crate::support::connect_as(path.as_ref(), &origin)
+            .await
+            .unwrap();
         assert!(status(&mut client).await.is_ok(), "{origin}");
     }
     let error = bind_error(SocketOptions::new(address)).await;

@@ -1,10 +1,4 @@
 //! What the tests of the server share: a running server, raw clients, and key encryption keys that misbehave.
-#![expect(
-    dead_code,
-    unreachable_pub,
-    reason = "each test file uses its own part"
-)]
-
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -29,32 +23,32 @@ use tokio::task::JoinHandle;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
-pub type Client = KeyManagementServiceClient<Channel>;
+pub(crate) type Client = KeyManagementServiceClient<Channel>;
 
 /// A folder that a socket may live in, whatever the umask.
-pub fn folder() -> TempDir {
+pub(crate) fn folder() -> TempDir {
     tempfile::tempdir().unwrap()
 }
 
-pub fn local_kek() -> Arc<LocalKek> {
+pub(crate) fn local_kek() -> Arc<LocalKek> {
     let keyring = Keyring::from_root_secret(Key256::new([7; 32]));
     Arc::new(LocalKek::new(keyring).unwrap())
 }
 
 /// A server that runs in this process until it is stopped.
-pub struct Running {
-    pub metrics: Metrics,
-    pub http: Option<std::net::SocketAddr>,
+pub(crate) struct Running {
+    pub(crate) metrics: Metrics,
+    pub(crate) http: Option<std::net::SocketAddr>,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<Result<(), ServeError>>,
 }
 
 impl Running {
-    pub async fn start(kek: Arc<dyn KeyEncryptionKey>, socket: SocketOptions) -> Self {
+    pub(crate) async fn start(kek: Arc<dyn KeyEncryptionKey>, socket: SocketOptions) -> Self {
         Self::try_start(kek, socket).await.unwrap()
     }
 
-    pub async fn try_start(
+    pub(crate) async fn try_start(
         kek: Arc<dyn KeyEncryptionKey>,
         socket: SocketOptions,
     ) -> Result<Self, ServeError> {
@@ -76,21 +70,21 @@ impl Running {
         })
     }
 
-    pub fn begin_stop(&mut self) {
+    pub(crate) fn begin_stop(&mut self) {
         self.stop.take().unwrap().send(()).unwrap();
     }
 
-    pub async fn ended(self) -> Result<(), ServeError> {
+    pub(crate) async fn ended(self) -> Result<(), ServeError> {
         self.task.await.unwrap()
     }
 
-    pub async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         self.begin_stop();
         self.ended().await.unwrap();
     }
 
     /// The value of one metric line.
-    pub fn metric(&self, line: &str) -> Option<f64> {
+    pub(crate) fn metric(&self, line: &str) -> Option<f64> {
         let text = self.metrics.render(None);
         let found = text
             .lines()
@@ -99,7 +93,7 @@ impl Running {
     }
 
     /// The body and the status code of a GET.
-    pub async fn get(&self, path: &str) -> (u16, String) {
+    pub(crate) async fn get(&self, path: &str) -> (u16, String) {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
         let mut stream = tokio::net::TcpStream::connect(self.http.unwrap())
             .await
@@ -115,23 +109,23 @@ impl Running {
     }
 }
 
-pub fn at(path: &Path) -> SocketOptions {
+pub(crate) fn at(path: &Path) -> SocketOptions {
     SocketOptions::new(path.to_str().unwrap().parse().unwrap())
 }
 
 /// A running server with a local key on a socket in a folder of its own.
-pub struct Fixture {
-    pub folder: TempDir,
-    pub socket: PathBuf,
-    pub running: Running,
+pub(crate) struct Fixture {
+    pub(crate) folder: TempDir,
+    pub(crate) socket: PathBuf,
+    pub(crate) running: Running,
 }
 
 impl Fixture {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with(local_kek()).await
     }
 
-    pub async fn with(kek: Arc<dyn KeyEncryptionKey>) -> Self {
+    pub(crate) async fn with(kek: Arc<dyn KeyEncryptionKey>) -> Self {
         let folder = folder();
         let socket = folder.path().join("kms.sock");
         let running = Running::start(kek, at(&socket)).await;
@@ -142,22 +136,25 @@ impl Fixture {
         }
     }
 
-    pub async fn client(&self) -> Client {
+    pub(crate) async fn client(&self) -> Client {
         connect(&self.socket).await.unwrap()
     }
 }
 
-pub async fn connect(path: &Path) -> Result<Client, tonic::transport::Error> {
+pub(crate) async fn connect(path: &Path) -> Result<Client, tonic::transport::Error> {
     connect_as(path, "http://localhost").await
 }
 
 /// Connects with the `:authority` of `origin`.
-pub async fn connect_as(path: &Path, origin: &str) -> Result<Client, tonic::transport::Error> {
+pub(crate) async fn connect_as(
+    path: &Path,
+    origin: &str,
+) -> Result<Client, tonic::transport::Error> {
     let channel = channel_as(path, origin).await?;
     Ok(KeyManagementServiceClient::new(channel))
 }
 
-pub async fn channel(path: &Path) -> Channel {
+pub(crate) async fn channel(path: &Path) -> Channel {
     channel_as(path, "http://localhost").await.unwrap()
 }
 
@@ -186,11 +183,14 @@ fn connect_abstract(name: &str) -> std::io::Result<UnixStream> {
     UnixStream::from_std(stream)
 }
 
-pub async fn status(client: &mut Client) -> Result<StatusResponse, Status> {
+pub(crate) async fn status(client: &mut Client) -> Result<StatusResponse, Status> {
     Ok(client.status(StatusRequest {}).await?.into_inner())
 }
 
-pub async fn encrypt(client: &mut Client, plaintext: &[u8]) -> Result<EncryptResponse, Status> {
+pub(crate) async fn encrypt(
+    client: &mut Client,
+    plaintext: &[u8],
+) -> Result<EncryptResponse, Status> {
     let request = EncryptRequest {
         plaintext: plaintext.to_vec(),
         uid: "test-uid".to_owned(),
@@ -199,7 +199,7 @@ pub async fn encrypt(client: &mut Client, plaintext: &[u8]) -> Result<EncryptRes
 }
 
 /// The request that gives back what Encrypt returned.
-pub fn echo(encrypted: &EncryptResponse) -> DecryptRequest {
+pub(crate) fn echo(encrypted: &EncryptResponse) -> DecryptRequest {
     DecryptRequest {
         ciphertext: encrypted.ciphertext.clone(),
         uid: "test-uid".to_owned(),
@@ -208,12 +208,15 @@ pub fn echo(encrypted: &EncryptResponse) -> DecryptRequest {
     }
 }
 
-pub async fn decrypt(client: &mut Client, request: DecryptRequest) -> Result<Vec<u8>, Status> {
+pub(crate) async fn decrypt(
+    client: &mut Client,
+    request: DecryptRequest,
+) -> Result<Vec<u8>, Status> {
     Ok(client.decrypt(request).await?.into_inner().plaintext)
 }
 
 /// Waits until `condition` holds, at most ten seconds.
-pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+pub(crate) async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let started = Instant::now();
     while !condition().await {
         assert!(started.elapsed() < Duration::from_secs(10), "never: {what}");
@@ -223,7 +226,7 @@ pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
 
 /// What a [`TestKek`] does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mood {
+pub(crate) enum Mood {
     /// Works.
     Well,
     /// Takes this long first.
@@ -240,14 +243,14 @@ pub enum Mood {
 
 /// A key encryption key with moods. Its ciphertext is the plaintext with every bit flipped.
 #[derive(Debug)]
-pub struct TestKek {
-    pub mood: Mutex<Mood>,
-    pub completed: AtomicU64,
-    pub entered: AtomicBool,
+pub(crate) struct TestKek {
+    pub(crate) mood: Mutex<Mood>,
+    pub(crate) completed: AtomicU64,
+    pub(crate) entered: AtomicBool,
 }
 
 impl TestKek {
-    pub fn new(mood: Mood) -> Arc<Self> {
+    pub(crate) fn new(mood: Mood) -> Arc<Self> {
         Arc::new(Self {
             mood: Mutex::new(mood),
             completed: AtomicU64::new(0),
@@ -255,7 +258,7 @@ impl TestKek {
         })
     }
 
-    pub fn set(&self, mood: Mood) {
+    pub(crate) fn set(&self, mood: Mood) {
         *self.mood.lock().unwrap() = mood;
     }
 

@@ -1,17 +1,15 @@
 //! The three calls over a real socket: what they answer, and what they refuse.
 
-mod support;
-
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use kdc_envelope::local::{Keyring, LocalKek};
-use kdc_envelope_kms::proto::{DecryptRequest, EncryptRequest};
-use support::{
+use crate::support::{
     Fixture, Mood, Running, TestKek, at, connect, decrypt, echo, encrypt, eventually, folder,
     local_kek, status,
 };
+use kdc_envelope::local::{Keyring, LocalKek};
+use kdc_envelope_kms::proto::{DecryptRequest, EncryptRequest};
 use tonic::{Code, Request};
 
 const SEED: [u8; 32] = [0xA5; 32];
@@ -414,7 +412,7 @@ async fn grpc_health_follows_the_key() {
 
     let kek = TestKek::new(Mood::Well);
     let fixture = Fixture::with(kek.clone()).await;
-    let mut health = HealthClient::new(support::channel(&fixture.socket).await);
+    let mut health = HealthClient::new(crate::support::channel(&fixture.socket).await);
     for (mood, expected) in [
         (Mood::Well, ServingStatus::Serving),
         (Mood::Unavailable, ServingStatus::NotServing),
@@ -438,7 +436,9 @@ async fn grpc_health_follows_the_key() {
 async fn authorities_that_kube_apiserver_sends_are_served() {
     let fixture = Fixture::new().await;
     for origin in ["http://localhost", "http://@kms.sock", "http://kms"] {
-        let mut client = support::connect_as(&fixture.socket, origin).await.unwrap();
+        let mut client = crate::support::connect_as(&fixture.socket, origin)
+            .await
+            .unwrap();
         assert!(status(&mut client).await.is_ok(), "{origin}");
     }
 }
