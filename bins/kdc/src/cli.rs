@@ -9,7 +9,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::failure::{EXIT_CODES, Exit, Failure};
 use crate::output::Output;
-use crate::{generate, keyring, value};
+use crate::{generate, keyring, plugin, value};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -41,6 +41,9 @@ enum Command {
     /// Look into values as etcd stores them, and open them.
     #[command(subcommand)]
     Value(value::Command),
+    /// Check and measure a KMS v2 plugin, whoever made it.
+    #[command(subcommand)]
+    Plugin(plugin::Command),
     /// Print the completions of a shell.
     Completions(generate::Completions),
     /// Write the manual pages into a folder.
@@ -67,6 +70,7 @@ fn dispatch(command: Command, out: &mut Output) -> Result<Exit, Failure> {
     match command {
         Command::Keyring(command) => keyring::run(command, out),
         Command::Value(command) => value::run(command, out),
+        Command::Plugin(command) => plugin::run(command, out),
         Command::Completions(arguments) => generate::completions(&arguments, Cli::command(), out),
         Command::Man(arguments) => generate::man(&arguments, Cli::command()),
     }

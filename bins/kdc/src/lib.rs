@@ -5,6 +5,7 @@
 //! | [`run`] | the whole program: arguments in, exit code out |
 //! | `keyring` | `kdc keyring`: make, rotate, list and verify keyring files |
 //! | `value` | `kdc value`: look into rows of etcd, and open them |
+//! | `plugin` | `kdc plugin`: check and measure a KMS v2 plugin |
 //! | [`object`] | Kubernetes objects in JSON and protobuf, as etcd holds them |
 //! | `etcd` | the one call of etcd that is needed, and its flags |
 //! | `failure`, `output` | one line on stderr, results on stdout |
@@ -21,6 +22,8 @@ mod generate;
 mod keyring;
 pub mod object;
 mod output;
+mod plugin;
+mod runtime;
 mod value;
 
 pub use cli::run;

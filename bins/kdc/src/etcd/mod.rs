@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Runtime;
 use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
@@ -19,6 +19,7 @@ use tonic_prost::ProstCodec;
 use zeroize::Zeroizing;
 
 use crate::failure::{Exit, Failure};
+use crate::runtime;
 use messages::{KeyValue, RangeRequest, RangeResponse};
 
 /// What the keys of all Kubernetes objects begin with, unless kube-apiserver's `--etcd-prefix` says otherwise.
@@ -90,10 +91,7 @@ impl EtcdFlags {
             .iter()
             .map(|url| self.endpoint(url))
             .collect::<Result<_, _>>()?;
-        let runtime = Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| Failure::at(Exit::Io, "cannot start", &error))?;
+        let runtime = runtime::start()?;
         let mut refused = Vec::new();
         for (endpoint, url) in endpoints.iter().zip(&self.etcd_endpoints) {
             match runtime.block_on(endpoint.connect()) {

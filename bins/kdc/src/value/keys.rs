@@ -13,11 +13,12 @@ use kdc_envelope_k8s::EncryptionConfiguration;
 use kdc_envelope_k8s::encryption_config::KmsProvider;
 use kdc_envelope_kms::client::{CallError, EncryptAnswer, KmsClient};
 use kdc_envelope_kms::server::{InvalidAddress, SocketAddress};
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Runtime;
 use tonic::Code;
 use zeroize::Zeroizing;
 
 use crate::failure::{Exit, Failure};
+use crate::runtime;
 
 /// Where the keys are. One of `--keyring`, `--root-secret` and `--socket` may stand beside `--encryption-config`, and then
 /// answers for every KMS provider in it.
@@ -110,14 +111,10 @@ impl KeyFlags {
             Some(path) => Some(read_config(path)?),
             None => None,
         };
-        let runtime = Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| Failure::at(Exit::Io, "cannot start", &error))?;
         Ok(Keys {
             config,
             kek: self.kek()?,
-            runtime,
+            runtime: runtime::start()?,
         })
     }
 
