@@ -18,8 +18,10 @@ const MAP_VALUE: u32 = 2;
 
 /// The largest field number that protobuf allows.
 const MAX_FIELD: u64 = (1 << 29) - 1;
-/// As deep as Go's decoder follows groups inside each other.
-const MAX_GROUP_DEPTH: usize = 10_000;
+/// The largest one that Go's decoder allows inside a group that it skips.
+const MAX_FIELD_IN_GROUP: u64 = (1 << 31) - 1;
+/// As deep as Go's decoder follows groups inside each other: 10,000 inside the first.
+const MAX_GROUP_DEPTH: usize = 10_001;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum WireType {
@@ -43,7 +45,7 @@ pub(super) fn parse(message: &[u8], base: usize) -> Result<EncryptedObject<'_>, 
     let mut source_type = 0;
     let mut reader = Reader::at(message, base);
     while !reader.is_empty() {
-        match tag(&mut reader)? {
+        match tag(&mut reader, MAX_FIELD)? {
             (DATA, WireType::Bytes) => object.encrypted_data = bytes(&mut reader, "encryptedData")?,
             (KEY_ID, WireType::Bytes) => object.key_id = string(&mut reader, "keyID")?,
             (DEK_SOURCE, WireType::Bytes) => {
@@ -82,12 +84,12 @@ fn malformed(field: &'static str) -> impl FnOnce(ReadError) -> ParseError {
     move |ReadError { offset }| ParseError::Malformed { field, offset }
 }
 
-fn tag(reader: &mut Reader<'_>) -> Result<(u32, WireType), ParseError> {
+fn tag(reader: &mut Reader<'_>, max_field: u64) -> Result<(u32, WireType), ParseError> {
     let offset = reader.offset();
     let bad = |field| ParseError::Malformed { field, offset };
     let tag = varint(reader, "field tag")?;
     let number = tag >> 3;
-    if number == 0 || number > MAX_FIELD {
+    if number == 0 || number > max_field {
         return Err(bad("field number"));
     }
     let wire_type = match tag & 7 {
@@ -136,7 +138,7 @@ fn map_entry<'a>(reader: &mut Reader<'a>) -> Result<(&'a str, &'a [u8]), ParseEr
     let mut reader = Reader::at(entry, reader.offset() - entry.len());
     let (mut key, mut value) = ("", &[][..]);
     while !reader.is_empty() {
-        match tag(&mut reader)? {
+        match tag(&mut reader, MAX_FIELD)? {
             (MAP_KEY, WireType::Bytes) => key = string(&mut reader, "annotation key")?,
             (MAP_VALUE, WireType::Bytes) => value = bytes(&mut reader, "annotation value")?,
             (field, wire_type) => skip(&mut reader, field, wire_type)?,
@@ -169,7 +171,7 @@ fn skip(reader: &mut Reader<'_>, field: u32, wire_type: WireType) -> Result<(), 
         if open_groups.is_empty() {
             return Ok(());
         }
-        (field, wire_type) = tag(reader)?;
+        (field, wire_type) = tag(reader, MAX_FIELD_IN_GROUP)?;
     }
 }
 

@@ -1,0 +1,16 @@
+//! Upstream's own transformers and this project on the same inputs: rows of each that the other opens, changed rows and
+//! made-up messages and files that both must take or refuse alike.
+//!
+//! The inputs are random but the same in every run.
+
+mod configuration;
+mod local;
+mod messages;
+mod random;
+mod rows;
+
+use kdc_testbed::Oracle;
+
+fn oracle() -> Oracle {
+    Oracle::start().unwrap()
+}
