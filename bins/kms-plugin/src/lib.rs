@@ -1,0 +1,88 @@
+//! The program `kms-plugin`: a KMS v2 plugin over a key on this machine.
+//!
+//! * [`cli`]: flags, environment and the text of `--help`;
+//! * [`settings`]: the same settings from a YAML file, merged and checked;
+//! * [`group`]: finds the number of a group;
+//! * `failure`: what ends the program, and with which exit code;
+//! * `key`: loads the key encryption key, and follows its file;
+//! * `logging`, `notify`: what the outside learns;
+//! * `run`, `validate`: the two things it does.
+#![forbid(unsafe_code)]
+
+use std::ffi::OsString;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+
+pub mod cli;
+mod failure;
+pub mod group;
+mod key;
+mod logging;
+mod notify;
+mod run;
+pub mod settings;
+mod validate;
+
+use cli::{Cli, Command};
+use failure::{EXIT_USAGE, Failure};
+use settings::Settings;
+
+/// Does what `arguments` say and gives the exit code of the process.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() => {
+            complain(&usage_line(&error));
+            return EXIT_USAGE.into();
+        }
+        Err(help) => {
+            // Nothing is left to do if standard output is closed.
+            let _ = help.print();
+            return ExitCode::SUCCESS;
+        }
+    };
+    let result = match cli.command {
+        Some(Command::Completions { shell }) => {
+            clap_complete::generate(shell, &mut Cli::command(), "kms-plugin", &mut io::stdout());
+            return ExitCode::SUCCESS;
+        }
+        Some(Command::Validate(options)) => Settings::gather(*options).and_then(validate::validate),
+        None => Settings::gather(cli.options).and_then(run::run),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            report(&failure);
+            failure.exit_code().into()
+        }
+    }
+}
+
+/// One line, in the form that logs have when they have one.
+fn report(failure: &Failure) {
+    if logging::is_structured() {
+        tracing::error!(error = failure.line(), "kms-plugin failed");
+    } else {
+        complain(&failure.line());
+    }
+}
+
+fn complain(line: &str) {
+    // Nothing is left to do if standard error is closed.
+    let _ = writeln!(io::stderr(), "kms-plugin: error: {line}");
+}
+
+/// What clap says about a mistake, up to the first empty line, in one line.
+fn usage_line(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let first: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.is_empty())
+        .collect();
+    let line = first.join(" ");
+    let line = line.strip_prefix("error: ").unwrap_or(&line);
+    format!("{line}; see `kms-plugin --help`")
+}

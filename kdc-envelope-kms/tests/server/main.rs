@@ -1,0 +1,6 @@
+//! The server over real sockets, with raw clients.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+
+mod service;
+mod socket;
+mod support;
