@@ -3,6 +3,7 @@
 /// The kernel could not deliver random bytes. Nothing can be encrypted safely then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the kernel's random number generator failed")]
+#[non_exhaustive]
 pub struct RandomError;
 
 /// Fills `buffer` with random bytes.

@@ -1,5 +1,7 @@
 //! Rows of KMS v2: recorded ones, every limit and one beyond, and bytes that are no row.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+
 use kdc_envelope::SecretBytes;
 use kdc_envelope::kmsv2::{
     DekSource, DekSourceType, InvalidObject, OpenError, PREFIX, ParseError, Value,
@@ -477,15 +479,13 @@ fn the_last_of_a_repeated_field_counts() {
 
 #[test]
 fn annotations_come_in_any_order_and_the_last_of_a_key_counts() {
+    let field = |tag: u8, content: &[u8]| {
+        let len = u8::try_from(content.len()).unwrap();
+        [&[tag, len], content].concat()
+    };
     let entry = |key: &str, value: &str| {
-        let inner = [
-            &[0x0a, key.len() as u8],
-            key.as_bytes(),
-            &[0x12, value.len() as u8],
-            value.as_bytes(),
-        ]
-        .concat();
-        [&[0x22, inner.len() as u8], &inner[..]].concat()
+        let fields = [field(0x0a, key.as_bytes()), field(0x12, value.as_bytes())];
+        field(0x22, &fields.concat())
     };
     let (a, b) = (entry("a.example", "1"), entry("b.example", "2"));
     for order in [[&a[..], &b].concat(), [&b[..], &a].concat()] {

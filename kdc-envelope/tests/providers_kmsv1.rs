@@ -1,5 +1,11 @@
 //! Rows of KMS v1, made here from the bodies of the local providers.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests"
+)]
+
 use kdc_envelope::SecretBytes;
 use kdc_envelope::providers::kmsv1::{BodyCipher, PREFIX, Value};
 use kdc_envelope::providers::{KeyName, OpenError, aescbc, aesgcm};

@@ -1,5 +1,11 @@
 //! The local providers: round trips, published vectors, and everything that must not open.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests"
+)]
+
 use kdc_envelope::SecretBytes;
 use kdc_envelope::providers::{
     InvalidKey, KeyName, OpenError, aescbc, aesgcm, identity, secretbox,

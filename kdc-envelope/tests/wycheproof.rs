@@ -3,6 +3,8 @@
 //! The ciphers run through the public codecs that use them, so the layout of values is checked with them. Sealing with
 //! given nonces is checked beside the seam to AES-GCM.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 use hkdf::Hkdf;
 use kdc_envelope::SecretBytes;
 use kdc_envelope::providers::{KeyName, OpenError, aescbc, aesgcm};

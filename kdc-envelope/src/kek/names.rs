@@ -14,6 +14,7 @@ pub struct KeyId(Box<str>);
 /// A key id that is empty or too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a key id has 1 to 1024 bytes, not {len}")]
+#[non_exhaustive]
 pub struct InvalidKeyId {
     /// Its length in bytes.
     pub len: usize,

@@ -75,7 +75,6 @@ fn keep_last_of_each_key(annotations: &mut Vec<(&str, &[u8])>) {
 
 /// Protobuf enums are 32 bits wide; higher bits of the varint are dropped.
 #[expect(clippy::cast_possible_truncation, reason = "as protobuf defines it")]
-#[expect(clippy::cast_possible_wrap, reason = "as protobuf defines it")]
 const fn enum_number(varint: u64) -> i32 {
     varint as i32
 }

@@ -150,6 +150,7 @@ impl Keyring {
     }
 
     /// All versions, oldest first, with their numbers.
+    #[must_use]
     pub fn versions(&self) -> impl DoubleEndedIterator<Item = (u32, &Version)> {
         self.versions
             .iter()

@@ -211,12 +211,15 @@ fn open_private(path: &Path) -> Result<File, KeyringFileError> {
 }
 
 fn read_all(path: &Path, file: &mut File) -> Result<Zeroizing<Vec<u8>>, KeyringFileError> {
-    // Reserved in full, so that no reallocation leaves a copy behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_FILE_LEN as usize));
-    file.take(MAX_FILE_LEN)
-        .read_to_end(&mut bytes)
-        .map_err(KeyringFileError::io("read", path))?;
-    Ok(bytes)
+    let mut read = || {
+        // One byte more than there is, so that no reallocation leaves a copy behind.
+        let len = file.metadata()?.len().min(MAX_FILE_LEN).saturating_add(1);
+        let capacity = usize::try_from(len).unwrap_or_default();
+        let mut bytes = Zeroizing::new(Vec::with_capacity(capacity));
+        file.take(len).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    read().map_err(KeyringFileError::io("read", path))
 }
 
 fn parse(path: &Path, bytes: &[u8]) -> Result<Keyring, KeyringFileError> {
@@ -238,7 +241,7 @@ fn sync_directory(path: &Path) -> Result<(), KeyringFileError> {
 fn directory(path: &Path) -> &Path {
     path.parent()
         .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."))
+        .unwrap_or_else(|| Path::new("."))
 }
 
 /// A file beside the one to be written; removed unless it took that one's name.

@@ -1,0 +1,60 @@
+//! Measures this project and its peers in one run, side by side, and prints tables for `docs/performance.md`.
+
+mod machine;
+mod plugin;
+mod process;
+mod rows;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(about = "Measures this project and its peers in one run")]
+struct Arguments {
+    /// The release build of kms-plugin to measure.
+    #[arg(long, default_value = "target/dist/kms-plugin", global = true)]
+    kms_plugin: PathBuf,
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+enum What {
+    /// KMS v2 rows against upstream's Go transformer, on one core.
+    Rows,
+    /// kms-plugin against its own server without cryptography, and a Go server with the same work.
+    Plugin,
+    /// Start, memory and size of kms-plugin.
+    Process,
+    /// All of them.
+    All,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<()> {
+    let Arguments { kms_plugin, what } = Arguments::parse();
+    machine::describe();
+    if matches!(what, What::Rows | What::All) {
+        rows::compare()?;
+    }
+    if matches!(what, What::Plugin | What::All) {
+        plugin::compare(&kms_plugin).await?;
+    }
+    if matches!(what, What::Process | What::All) {
+        process::measure(&kms_plugin).await?;
+    }
+    Ok(())
+}
+
+/// The middle of several rounds, which one bad round cannot move.
+fn median(mut rounds: Vec<f64>) -> f64 {
+    rounds.sort_by(f64::total_cmp);
+    rounds.get(rounds.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+#[expect(clippy::print_stdout, reason = "tables are what this program is for")]
+fn print(line: std::fmt::Arguments<'_>) {
+    println!("{line}");
+}
