@@ -9,14 +9,16 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::failure::{EXIT_CODES, Exit, Failure};
 use crate::output::Output;
-use crate::{generate, keyring, plugin, value};
+use crate::{generate, keyring, plugin, quickstart, value};
 
 const EXAMPLES: &str = "\
 Examples:
-  kdc keyring init /etc/kdc/keyring
+  kdc quickstart
+  kdc keyring init /etc/kms-plugin/keyring
+  kdc plugin check --socket unix:///run/kms-plugin/kms.sock
   kdc value inspect --etcd-endpoints https://127.0.0.1:2379 --etcd-cacert ca.crt \\
       --etcd-cert client.crt --etcd-keyfile client.key --etcd-key /registry/secrets/default/demo
-  kdc value open --file row.json --format etcdctl-json --keyring /etc/kdc/keyring --decode";
+  kdc value open --file row.json --format etcdctl-json --keyring /etc/kms-plugin/keyring --decode";
 
 /// Keys, encrypted values in etcd, and KMS v2 plugins of Kubernetes.
 #[derive(Debug, Parser)]
@@ -44,6 +46,8 @@ enum Command {
     /// Check and measure a KMS v2 plugin, whoever made it.
     #[command(subcommand)]
     Plugin(plugin::Command),
+    /// See the whole path work: a key, a plugin, encrypted Secrets, a rotation. Needs no server.
+    Quickstart(quickstart::Quickstart),
     /// Print the completions of a shell.
     Completions(generate::Completions),
     /// Write the manual pages into a folder.
@@ -71,6 +75,7 @@ fn dispatch(command: Command, out: &mut Output) -> Result<Exit, Failure> {
         Command::Keyring(command) => keyring::run(command, out),
         Command::Value(command) => value::run(command, out),
         Command::Plugin(command) => plugin::run(command, out),
+        Command::Quickstart(arguments) => quickstart::run(&arguments, out),
         Command::Completions(arguments) => generate::completions(&arguments, Cli::command(), out),
         Command::Man(arguments) => generate::man(&arguments, Cli::command()),
     }

@@ -6,6 +6,7 @@
 //! | `keyring` | `kdc keyring`: make, rotate, list and verify keyring files |
 //! | `value` | `kdc value`: look into rows of etcd, and open them |
 //! | `plugin` | `kdc plugin`: check and measure a KMS v2 plugin |
+//! | `quickstart` | `kdc quickstart`: the whole path at once |
 //! | [`object`] | Kubernetes objects in JSON and protobuf, as etcd holds them |
 //! | `etcd` | the one call of etcd that is needed, and its flags |
 //! | `failure`, `output` | one line on stderr, results on stdout |
@@ -19,10 +20,12 @@ mod clock;
 mod etcd;
 mod failure;
 mod generate;
+mod hexdump;
 mod keyring;
 pub mod object;
 mod output;
 mod plugin;
+mod quickstart;
 mod runtime;
 mod value;
 

@@ -11,19 +11,19 @@ use crate::output::{Output, Tone};
 
 const INIT_EXAMPLES: &str = "\
 Example:
-  kdc keyring init /etc/kdc/keyring
-  kms-plugin --socket /run/kms/kms.sock --keyring /etc/kdc/keyring";
+  kdc keyring init /etc/kms-plugin/keyring
+  kms-plugin --socket /run/kms-plugin/kms.sock --keyring /etc/kms-plugin/keyring";
 
 const ADD_EXAMPLES: &str = "\
 Example:
-  kdc keyring add /etc/kdc/keyring
+  kdc keyring add /etc/kms-plugin/keyring
   # bring the file to every replica, then
-  kdc keyring promote /etc/kdc/keyring";
+  kdc keyring promote /etc/kms-plugin/keyring";
 
 const PROMOTE_EXAMPLES: &str = "\
 Examples:
-  kdc keyring promote /etc/kdc/keyring
-  kdc keyring promote /etc/kdc/keyring --version 3";
+  kdc keyring promote /etc/kms-plugin/keyring
+  kdc keyring promote /etc/kms-plugin/keyring --version 3";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = INIT_EXAMPLES)]

@@ -12,8 +12,8 @@ use crate::output::{Format, Output, Tone};
 
 const EXAMPLES: &str = "\
 Examples:
-  kdc keyring list /etc/kdc/keyring
-  kdc keyring list /etc/kdc/keyring --output json | jq -r '.versions[-1].keyId'";
+  kdc keyring list /etc/kms-plugin/keyring
+  kdc keyring list /etc/kms-plugin/keyring --output json | jq -r '.versions[-1].keyId'";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]

@@ -14,7 +14,7 @@ use crate::output::{Output, Tone};
 
 const VERIFY_EXAMPLES: &str = "\
 Example:
-  kdc keyring verify /etc/kdc/keyring && echo fine";
+  kdc keyring verify /etc/kms-plugin/keyring && echo fine";
 
 /// A version is added (it reads), promoted once every replica has it (it writes), and retired in the end (it is gone).
 #[derive(Debug, Subcommand)]

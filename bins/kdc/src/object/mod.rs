@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use prost::Message as _;
 use serde_json::{Map, Value, json};
 
-use messages::{ConfigMap, ObjectMeta, Secret, Time, Unknown};
+use messages::{ConfigMap, ObjectMeta, Secret, Time, TypeMeta, Unknown};
 
 /// What built-in resources begin with (`protoEncodingPrefix` in `k8s.io/apimachinery/pkg/runtime/serializer/protobuf`).
 const PROTOBUF: &[u8] = b"k8s\0";
@@ -87,6 +87,37 @@ pub fn to_yaml(object: &Value) -> Result<String, serde_saphyr::SerializeError> {
         yaml.push('\n');
     }
     Ok(yaml)
+}
+
+/// An Opaque Secret as kube-apiserver stores it. `created` is in seconds since 1970-01-01 UTC.
+pub(crate) fn encode_secret(
+    namespace: &str,
+    name: &str,
+    data: &BTreeMap<String, Vec<u8>>,
+    created: u64,
+) -> Vec<u8> {
+    let secret = Secret {
+        metadata: Some(ObjectMeta {
+            name: name.to_owned(),
+            namespace: namespace.to_owned(),
+            creation_timestamp: i64::try_from(created)
+                .ok()
+                .map(|seconds| Time { seconds, nanos: 0 }),
+            ..ObjectMeta::default()
+        }),
+        data: data.clone(),
+        secret_type: "Opaque".to_owned(),
+        ..Secret::default()
+    };
+    let unknown = Unknown {
+        type_meta: Some(TypeMeta {
+            api_version: "v1".to_owned(),
+            kind: "Secret".to_owned(),
+        }),
+        raw: secret.encode_to_vec(),
+        ..Unknown::default()
+    };
+    [PROTOBUF, &unknown.encode_to_vec()].concat()
 }
 
 fn decode_protobuf(message: &[u8]) -> Result<Value, DecodeError> {
@@ -182,7 +213,8 @@ fn time(time: Time) -> Option<String> {
     Some(time.to_string())
 }
 
-fn in_base64(map: BTreeMap<String, Vec<u8>>) -> BTreeMap<String, String> {
+/// As `data` is shown.
+pub(crate) fn in_base64(map: BTreeMap<String, Vec<u8>>) -> BTreeMap<String, String> {
     map.into_iter()
         .map(|(key, value)| (key, STANDARD.encode(value)))
         .collect()

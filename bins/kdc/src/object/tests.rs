@@ -1,4 +1,4 @@
-use super::messages::{OwnerReference, TypeMeta};
+use super::messages::OwnerReference;
 use super::*;
 
 fn stored(kind: &str, raw: Vec<u8>) -> Vec<u8> {
@@ -56,6 +56,22 @@ fn a_secret_looks_as_kubectl_shows_it() {
         "type": "Opaque",
     });
     assert_eq!(decode(&sample_secret()).unwrap(), expected);
+}
+
+#[test]
+fn an_encoded_secret_decodes() {
+    let data = BTreeMap::from([("k".to_owned(), vec![0, 0xff])]);
+    let expected = json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "n", "namespace": "ns", "creationTimestamp": "1970-01-01T00:00:10Z"},
+        "data": {"k": "AP8="},
+        "type": "Opaque",
+    });
+    assert_eq!(
+        decode(&encode_secret("ns", "n", &data, 10)).unwrap(),
+        expected
+    );
 }
 
 /// Field by field as `generated.proto` numbers them, written without our message types.

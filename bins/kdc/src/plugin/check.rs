@@ -12,7 +12,7 @@ use crate::runtime;
 
 const EXAMPLES: &str = "\
 Examples:
-  kdc plugin check --socket unix:///run/kms/kms.sock
+  kdc plugin check --socket unix:///run/kms-plugin/kms.sock
   kdc plugin check --socket @kms --output json | jq '.results[] | select(.outcome == \"fail\")'
 
 Exit code 0 if no check fails, 1 if one does.";

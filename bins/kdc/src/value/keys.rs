@@ -38,7 +38,7 @@ pub(super) struct KeyFlags {
     /// The cluster name that the plugin was started with.
     #[arg(long, value_name = "NAME", requires = "local")]
     cluster: Option<String>,
-    /// Socket of a running KMS v2 plugin, such as `unix:///run/kms/kms.sock`.
+    /// Socket of a running KMS v2 plugin, such as `unix:///run/kms-plugin/kms.sock`.
     #[arg(long, value_name = "ENDPOINT")]
     socket: Option<SocketAddress>,
     /// EncryptionConfiguration file of kube-apiserver; its KMS v2 plugins are asked at their endpoints.

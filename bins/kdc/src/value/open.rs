@@ -17,11 +17,11 @@ use crate::output::{self, Output};
 const EXAMPLES: &str = "\
 Examples:
   etcdctl get /registry/secrets/default/demo -w json |
-      kdc value open --format etcdctl-json --keyring /etc/kdc/keyring --decode
+      kdc value open --format etcdctl-json --keyring /etc/kms-plugin/keyring --decode
   kdc value open --file row.bin --etcd-key /registry/secrets/default/demo \\
       --encryption-config /etc/kubernetes/encryption.yaml > object.bin
   kdc value open --etcd-endpoints http://127.0.0.1:2379 --etcd-key /registry/secrets/default/demo \\
-      --socket unix:///run/kms/kms.sock --decode";
+      --socket unix:///run/kms-plugin/kms.sock --decode";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
