@@ -1,5 +1,7 @@
 //! EncryptionConfiguration files: what is read, and one clear line for everything that is not.
 
+#![expect(clippy::panic, reason = "helpers of tests")]
+
 use core::time::Duration;
 
 use kdc_envelope::kmsv2::ProviderName;

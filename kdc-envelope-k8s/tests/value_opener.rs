@@ -1,5 +1,13 @@
 //! Opening values by prefix and order, as kube-apiserver does.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::unwrap_in_result,
+    reason = "helpers of tests"
+)]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

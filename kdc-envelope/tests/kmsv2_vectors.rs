@@ -1,6 +1,11 @@
 //! Rows of KMS v2: recorded ones, every limit and one beyond, and bytes that are no row.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests"
+)]
 
 use kdc_envelope::SecretBytes;
 use kdc_envelope::kmsv2::{

@@ -44,7 +44,6 @@ pub(super) fn parse(file: &[u8]) -> Result<Node, ConfigError> {
             max_depth: 32,
             max_nodes: 100_000,
         },
-        strict_booleans: false,
         reject_unsupported_tags: true,
         with_snippet: false,
     };

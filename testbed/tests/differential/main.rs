@@ -3,6 +3,12 @@
 //!
 //! The inputs are random but the same in every run.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests"
+)]
+
 mod configuration;
 mod local;
 mod messages;
