@@ -1,5 +1,6 @@
 //! The local KEK and the cache in front of it pass the suite that every backend passes.
 #![cfg(feature = "testing")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::sync::Arc;
 use std::time::Duration;

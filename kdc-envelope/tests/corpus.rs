@@ -2,6 +2,7 @@
 //!
 //! An independent program wrote it (`testbed/python/corpus.py`). The folder names the format, the file the case; lines of
 //! `name: value`, an empty line, then the input in hex. `expect` is `Ok` or the beginning of the error's `Debug`.
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
