@@ -78,7 +78,7 @@ impl EncryptAnswer {
     /// [`InvalidObject`] for a key id or annotations that kube-apiserver refuses.
     pub fn wrapped_key(&self) -> Result<WrappedKey, InvalidObject> {
         let key_id = KeyId::new(self.key_id.as_str())
-            .map_err(|InvalidKeyId { len }| InvalidObject::KeyIdLength(len))?;
+            .map_err(|InvalidKeyId { len, .. }| InvalidObject::KeyIdLength(len))?;
         let annotations = Annotations::try_from_iter(self.annotations.clone())?;
         Ok(WrappedKey::new(key_id, self.ciphertext.clone()).with_annotations(annotations))
     }

@@ -1,11 +1,8 @@
 //! A KMS v2 plugin with one fault of choice: for what the real one does not do.
-#![expect(
-    dead_code,
-    unreachable_pub,
-    reason = "each test file uses its own part"
-)]
 
 use std::collections::BTreeMap;
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream as StdUnixStream;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,9 +15,10 @@ use kdc_envelope_kms::proto::{
 };
 use kdc_envelope_kms::server::SocketAddress;
 use tempfile::TempDir;
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
+use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, async_trait};
@@ -261,9 +259,9 @@ impl Double {
             let same = own.iter().zip(given).filter(|(a, b)| a == b).count();
             own.len() == given.len() && same + 1 >= own.len()
         };
-        let differs_at_the_end = |own: &&Vec<u8>| {
-            let cut = own.len().saturating_sub(1);
-            own.len() == given.len() && own[..cut] == given[..cut]
+        let differs_at_the_end = |own: &&Vec<u8>| match (own.split_last(), given.split_last()) {
+            (Some((_, own)), Some((_, given))) => own == given,
+            _ => false,
         };
         let found = match self.fault {
             Fault::Malleable => stored.keys().find(resembles),
@@ -387,7 +385,9 @@ impl KeyManagementService for Double {
 pub struct Served {
     pub double: Double,
     pub socket: SocketAddress,
-    pub folder: TempDir,
+    /// Second handles of all accepted connections, to close them with.
+    open: Arc<Mutex<Vec<StdUnixStream>>>,
+    _folder: TempDir,
     task: Option<JoinHandle<()>>,
 }
 
@@ -398,7 +398,8 @@ impl Served {
         let mut served = Self {
             double: Double::new(fault),
             socket: SocketAddress::Path(path),
-            folder,
+            open: Arc::default(),
+            _folder: folder,
             task: None,
         };
         served.start();
@@ -412,17 +413,26 @@ impl Served {
         };
         let listener = UnixListener::bind(path).unwrap();
         let service = KeyManagementServiceServer::new(self.double.clone());
+        let open = Arc::clone(&self.open);
+        let accepted = UnixListenerStream::new(listener).map(move |stream| {
+            let stream = stream?.into_std()?;
+            open.lock().unwrap().push(stream.try_clone()?);
+            UnixStream::from_std(stream)
+        });
         let serving = Server::builder()
             .add_service(service)
-            .serve_with_incoming(UnixListenerStream::new(listener));
+            .serve_with_incoming(accepted);
         self.task = Some(tokio::spawn(async move { serving.await.unwrap() }));
     }
 
-    /// Closes the socket and all connections, and removes the file.
+    /// Closes the socket and all connections, also under calls in flight, and removes the file.
     pub async fn stop(&mut self) {
         let task = self.task.take().unwrap();
         task.abort();
         assert!(task.await.unwrap_err().is_cancelled());
+        for stream in self.open.lock().unwrap().drain(..) {
+            stream.shutdown(Shutdown::Both).unwrap();
+        }
         if let SocketAddress::Path(path) = &self.socket {
             std::fs::remove_file(path).unwrap();
         }

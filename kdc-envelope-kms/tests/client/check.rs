@@ -1,14 +1,10 @@
 //! The conformance check: a good plugin passes, and every check fails for the plugin that breaks its rule.
-#![cfg(feature = "client")]
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
-
-mod client_double;
-mod support;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use client_double::{Fault, Served};
+use crate::double::{Fault, Served};
+use crate::own_plugin::OwnPlugin;
 use kdc_envelope_kms::client::check::{self, Check, CheckOptions, Outcome, Report, Verdict};
 use kdc_envelope_kms::server::SocketAddress;
 
@@ -187,14 +183,13 @@ async fn a_good_plugin_conforms() {
 
 #[tokio::test]
 async fn our_own_plugin_conforms() {
-    let fixture = support::Fixture::new().await;
-    let socket = SocketAddress::Path(fixture.socket.clone());
+    let plugin = OwnPlugin::start().await;
     let mut seen = Vec::new();
     let options = CheckOptions::default();
-    let report = check::run(&socket, &options, |result| seen.push(result.check)).await;
+    let report = check::run(&plugin.socket, &options, |result| seen.push(result.check)).await;
     assert_eq!(report.verdict, Verdict::Conforms, "{}", table(&report));
     assert_eq!(seen, Check::ALL);
-    assert_eq!(report.socket, fixture.socket.to_str().unwrap());
+    assert_eq!(report.socket, plugin.socket.to_string());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -245,7 +240,7 @@ fn only_skipped_but(report: &Report, failed: Check) {
 
 #[tokio::test]
 async fn a_missing_socket_fails_once_and_skips_the_rest() {
-    let folder = support::folder();
+    let folder = tempfile::tempdir().unwrap();
     let socket = SocketAddress::Path(folder.path().join("missing.sock"));
     let mut options = CheckOptions::default();
     options.timeout = Duration::from_millis(100);
@@ -259,7 +254,7 @@ async fn a_missing_socket_fails_once_and_skips_the_rest() {
 #[tokio::test]
 async fn a_socket_that_hangs_up_or_never_answers_fails_at_authority() {
     for answers in [false, true] {
-        let folder = support::folder();
+        let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("mute.sock");
         let listener = tokio::net::UnixListener::bind(&path).unwrap();
         let hang_up = tokio::spawn(async move {
