@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ struct TestKek {
     text: Mutex<String>,
     wraps: AtomicU64,
     unwraps: AtomicU64,
-    away: Mutex<bool>,
+    away: AtomicBool,
 }
 
 impl TestKek {
@@ -32,7 +32,7 @@ impl TestKek {
             local: LocalKek::new(keyring).unwrap(),
             wraps: AtomicU64::new(0),
             unwraps: AtomicU64::new(0),
-            away: Mutex::new(false),
+            away: AtomicBool::new(false),
         })
     }
 
@@ -46,7 +46,7 @@ impl TestKek {
     }
 
     fn check(&self) -> Result<(), KekError> {
-        if *self.away.lock().unwrap() {
+        if self.away.load(SeqCst) {
             return Err(KekError::Unavailable {
                 source: "away".into(),
             });
@@ -231,7 +231,7 @@ async fn an_outage_stops_neither_sealing_nor_opening_what_is_known() {
     } = setup(10, 1 << 20);
     let envelope = cipher.seal(b"data", b"").await.unwrap();
     cipher.open(&envelope, b"").await.unwrap();
-    *kek.away.lock().unwrap() = true;
+    kek.away.store(true, SeqCst);
     let during = cipher.seal(b"more", b"").await.unwrap();
     assert_eq!(cipher.open(&during, b"").await.unwrap().expose(), b"more");
     assert_eq!(kek.unwraps.load(SeqCst), 1, "opened from the cache");
