@@ -34,6 +34,7 @@ pub struct Options {
 /// What a started server is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Health {
+    Answering,
     Live,
     Ready,
 }
@@ -68,6 +69,13 @@ impl Options {
     /// is while a KMS plugin is away.
     pub fn until_live(mut self) -> Self {
         self.until = Health::Live;
+        self
+    }
+
+    /// Returns from [`Self::start`] when the server answers at all: rows that
+    /// it cannot read keep even `/livez` from being well.
+    pub fn until_answering(mut self) -> Self {
+        self.until = Health::Answering;
         self
     }
 
@@ -220,7 +228,12 @@ impl ApiServer {
         )?;
         let command = options.command(program, etcd, port, folder.path())?;
         let name = format!("kube-apiserver {}", options.minor);
-        let process = Process::start(&name, &command, &folder.path().join("kube-apiserver.log"))?;
+        let process = Process::start_owning(
+            Some(folder.path()),
+            &name,
+            &command,
+            &folder.path().join("kube-apiserver.log"),
+        )?;
         Ok(Self {
             process,
             client,
@@ -232,6 +245,7 @@ impl ApiServer {
 
     async fn wait_for(&mut self, health: Health, limit: Duration) -> Result<(), Error> {
         let (path, state) = match health {
+            Health::Answering => ("/livez?verbose", "answering"),
             Health::Live => ("/livez?verbose", "live"),
             Health::Ready => ("/readyz?verbose", "ready"),
         };
@@ -240,7 +254,7 @@ impl ApiServer {
         while start.elapsed() < limit {
             self.process.ensure_running()?;
             match self.client.raw(path).await {
-                Ok(answer) if answer.status == 200 => return Ok(()),
+                Ok(answer) if answer.status == 200 || health == Health::Answering => return Ok(()),
                 Ok(answer) => {
                     last = format!("status {}{}", answer.status, failed_checks(&answer.body))
                 }

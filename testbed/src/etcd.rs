@@ -181,7 +181,12 @@ impl Etcd {
             None
         };
         let http = http_client(tls.as_ref())?;
-        let process = Process::start("etcd", &command, &folder.path().join("etcd.log"))?;
+        let process = Process::start_owning(
+            Some(folder.path()),
+            "etcd",
+            &command,
+            &folder.path().join("etcd.log"),
+        )?;
         Ok(Self {
             process,
             endpoint,

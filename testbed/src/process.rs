@@ -4,7 +4,8 @@
 //! nothing behind. So each child is started by a tiny shell, the guard, in a
 //! process group of its own. The guard holds the reading end of a pipe whose
 //! writing end only we have; when we end, however that happens, the kernel
-//! closes it and the guard kills its whole group. The kernel's own way
+//! closes it and the guard kills its whole group, then removes the folder that
+//! the child worked in. The kernel's own way
 //! (`PR_SET_PDEATHSIG`) does not fit: it fires when the *thread* that started
 //! the child ends, and it needs unsafe code.
 
@@ -12,7 +13,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 pub use rustix::process::Signal;
@@ -20,22 +21,39 @@ use rustix::process::{Pid, kill_process};
 
 use crate::Error;
 
-/// Starts the child, prints its process id, and ends as it does. The watcher
-/// in the background reads until end of file, which comes when our end of the
-/// pipe is closed. The child has neither the pipe nor our standard output.
+/// Starts the child and prints its process id; when it has ended, prints its exit
+/// code and kills what is left of the group. The child has neither our pipe nor
+/// our standard output.
+///
+/// The watcher in the background reads until end of file, which comes when our
+/// end of the pipe is closed. Then it ends all and removes the folder that the
+/// child worked in. `kill -0` succeeds until the child is reaped.
 const GUARD: &str = r#"
+folder=$1; shift
 exec 3<&0
 "$@" </dev/null >&2 3<&- &
 child=$!
+exec 2>/dev/null
 echo "$child"
-( read -r _ <&3; kill -KILL 0 ) &
+(
+  read -r _ <&3
+  trap '' TERM
+  kill -KILL "$child"
+  while kill -0 "$child"; do sleep 0.01; done
+  [ -z "$folder" ] || rm -rf "$folder"
+  kill -KILL 0
+) &
 watcher=$!
 wait "$child"
 status=$?
 kill "$watcher"
-exit "$status"
+wait "$watcher"
+echo "$status"
+kill -KILL 0
 "#;
 
+/// Exit code of a process that SIGKILL ended.
+const KILLED: i32 = 128 + 9;
 const POLL: Duration = Duration::from_millis(10);
 const TAIL_LINES: usize = 40;
 
@@ -45,7 +63,10 @@ const TAIL_LINES: usize = 40;
 pub struct Process {
     name: String,
     guard: Child,
+    /// What the guard prints.
+    said: BufReader<ChildStdout>,
     pid: Pid,
+    code: Option<i32>,
     log: PathBuf,
 }
 
@@ -59,6 +80,17 @@ impl Process {
     /// # Errors
     /// [`Error::File`] for the log, [`Error::Process`] for the start itself.
     pub fn start(name: &str, command: &Command, log: &Path) -> Result<Self, Error> {
+        Self::start_owning(None, name, command, log)
+    }
+
+    /// [`Self::start`] for a child whose folder has to go when our process is
+    /// killed. Whoever drops the child removes the folder by itself.
+    pub(crate) fn start_owning(
+        folder: Option<&Path>,
+        name: &str,
+        command: &Command,
+        log: &Path,
+    ) -> Result<Self, Error> {
         let log_file = OpenOptions::new()
             .create(true)
             .append(true)
@@ -69,19 +101,22 @@ impl Process {
             name: name.to_owned(),
             source,
         };
-        let mut guard = guard_of(command, log_file).spawn().map_err(start_error)?;
-        match child_pid(&mut guard) {
-            Ok(pid) => Ok(Self {
-                name: name.to_owned(),
-                guard,
-                pid,
-                log: log.to_path_buf(),
-            }),
-            Err(source) => {
-                end(&mut guard);
-                Err(start_error(source))
-            }
-        }
+        let mut guard = guard_of(folder, command, log_file)
+            .spawn()
+            .map_err(start_error)?;
+        let said = guard.stdout.take().map(BufReader::new);
+        let mut said =
+            said.ok_or_else(|| start_error(io::Error::other("the guard has no output")))?;
+        let pid = number(&mut said).and_then(Pid::from_raw);
+        let pid = pid.ok_or_else(|| start_error(io::Error::other("the guard named no child")))?;
+        Ok(Self {
+            name: name.to_owned(),
+            guard,
+            said,
+            pid,
+            code: None,
+            log: log.to_path_buf(),
+        })
     }
 
     /// The name given at start.
@@ -137,11 +172,16 @@ impl Process {
     /// # Errors
     /// [`Error::Process`] when the system cannot say.
     pub fn exit_code(&mut self) -> Result<Option<i32>, Error> {
-        match self.guard.try_wait() {
-            Ok(None) => Ok(None),
-            Ok(Some(status)) => Ok(Some(status.code().unwrap_or(128 + 9))),
-            Err(source) => Err(self.error("wait for", source)),
+        if self.code.is_none() {
+            let ended = self.guard.try_wait();
+            if ended
+                .map_err(|source| self.error("wait for", source))?
+                .is_some()
+            {
+                self.code = Some(number(&mut self.said).unwrap_or(KILLED));
+            }
         }
+        Ok(self.code)
     }
 
     /// Waits for the child to end by itself and gives its exit code.
@@ -214,15 +254,22 @@ impl Process {
 }
 
 impl Drop for Process {
+    /// Returns when the child is gone for good, so that its files can go too.
     fn drop(&mut self) {
-        end(&mut self.guard);
+        // Errors mean that it has ended already.
+        let _ = self.signal(Signal::KILL);
+        // `wait` would close the pipe first; the guard has to reap before.
+        let pipe = self.guard.stdin.take();
+        let _ = self.guard.wait();
+        drop(pipe);
     }
 }
 
-fn guard_of(command: &Command, log: File) -> Command {
+fn guard_of(folder: Option<&Path>, command: &Command, log: File) -> Command {
     let mut guard = Command::new("sh");
     guard
         .args(["-c", GUARD, "guard"])
+        .arg(folder.unwrap_or(Path::new("")))
         .arg(command.get_program())
         .args(command.get_args());
     for (name, value) in command.get_envs() {
@@ -242,21 +289,9 @@ fn guard_of(command: &Command, log: File) -> Command {
     guard
 }
 
-fn child_pid(guard: &mut Child) -> io::Result<Pid> {
+/// The next line of the guard.
+fn number(said: &mut BufReader<ChildStdout>) -> Option<i32> {
     let mut line = String::new();
-    if let Some(stdout) = guard.stdout.take() {
-        BufReader::new(stdout).read_line(&mut line)?;
-    }
-    line.trim()
-        .parse()
-        .ok()
-        .and_then(Pid::from_raw)
-        .ok_or_else(|| io::Error::other("the guard did not name its child"))
-}
-
-/// Closes the pipe, which makes the guard kill its group, and reaps it.
-fn end(guard: &mut Child) {
-    drop(guard.stdin.take());
-    // An error means that it is reaped already.
-    let _ = guard.wait();
+    said.read_line(&mut line).ok()?;
+    line.trim().parse().ok()
 }

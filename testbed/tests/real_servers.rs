@@ -1,6 +1,7 @@
 //! The testbed itself: real servers start, answer, and leave nothing behind.
 
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -189,6 +190,19 @@ async fn a_dropped_process_is_gone_even_when_it_stands_still() {
     assert_eq!(state_of(pid), None);
 }
 
+#[tokio::test]
+async fn what_a_process_started_ends_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new("sh");
+    command.args(["-c", "sleep 600 & echo $!; wait"]);
+    let mut process = Process::start("parent", &command, &folder.path().join("log")).unwrap();
+    wait_until("the grandchild is logged", || process.log().ends_with('\n'));
+    let grandchild = process.log().trim().parse().unwrap();
+    assert!(state_of(grandchild).is_some());
+    process.kill().await.unwrap();
+    wait_until("the grandchild is gone", || state_of(grandchild).is_none());
+}
+
 #[test]
 fn an_etcd_ends_when_the_process_that_started_it_is_killed() {
     let mut owner = Command::new(env!("CARGO_BIN_EXE_etcd-until-killed"))
@@ -199,11 +213,13 @@ fn an_etcd_ends_when_the_process_that_started_it_is_killed() {
     BufReader::new(owner.stdout.take().unwrap())
         .read_line(&mut line)
         .unwrap();
-    let etcd: u32 = line.trim().parse().unwrap();
-    assert!(state_of(etcd).is_some());
+    let (pid, folder) = line.trim().split_once(' ').unwrap();
+    let (etcd, folder): (u32, _) = (pid.parse().unwrap(), Path::new(folder));
+    assert!(state_of(etcd).is_some() && folder.exists());
     owner.kill().unwrap();
     owner.wait().unwrap();
     wait_until("etcd is gone", || state_of(etcd).is_none());
+    wait_until("its folder is gone", || !folder.exists());
 }
 
 /// The state letter of a process in /proc; none when there is no such process

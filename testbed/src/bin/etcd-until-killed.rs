@@ -1,5 +1,5 @@
-//! Starts an etcd, prints its process id, and waits to be killed: what a test
-//! kills with SIGKILL to see whether the etcd goes too.
+//! Starts an etcd, prints its process id and folder, and waits to be killed: what a test
+//! kills with SIGKILL to see whether both go too.
 
 use std::io::{Write, stdout};
 use std::time::Duration;
@@ -17,7 +17,12 @@ fn main() -> Result<(), Error> {
         })?;
     let mut etcd = runtime.block_on(Etcd::start())?;
     // Nobody reading is no reason to end.
-    let _ = writeln!(stdout(), "{}", etcd.process().pid());
+    let _ = writeln!(
+        stdout(),
+        "{} {}",
+        etcd.process().pid(),
+        etcd.folder().display()
+    );
     loop {
         std::thread::sleep(Duration::from_secs(3600));
     }
