@@ -1,9 +1,5 @@
 //! `hkdf-sha512-v1` against vectors that an independent program made, and its properties.
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "helpers of tests"
-)]
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::collections::HashSet;
 
