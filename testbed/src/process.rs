@@ -269,7 +269,7 @@ fn guard_of(folder: Option<&Path>, command: &Command, log: File) -> Command {
     let mut guard = Command::new("sh");
     guard
         .args(["-c", GUARD, "guard"])
-        .arg(folder.unwrap_or(Path::new("")))
+        .arg(folder.unwrap_or_else(|| Path::new("")))
         .arg(command.get_program())
         .args(command.get_args());
     for (name, value) in command.get_envs() {
