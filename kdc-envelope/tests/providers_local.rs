@@ -96,7 +96,7 @@ fn opens_the_bodies_that_others_recorded() {
         let plaintext = match vector["provider"].as_str().unwrap() {
             "aesgcm" => gcm("recorded", &bytes("key")).open(&value(aesgcm::PREFIX), etcd_key),
             "secretbox" => boxed("recorded", &bytes("key")).open(&value(secretbox::PREFIX)),
-            _ => continue, // those of KMS v2 are in kmsv2_vectors.rs
+            _ => continue, // those of KMS v2 are in `kmsv2_vectors`
         };
         assert_eq!(plaintext.unwrap().expose(), bytes("plaintext"));
         opened += 1;
