@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
 mod codegen;
+mod dist;
 mod servers;
 mod test;
 mod testbed;
@@ -46,6 +47,8 @@ enum Task {
     /// A control plane to play with: etcd, kube-apiserver and the plugin.
     #[command(subcommand)]
     Testbed(Testbed),
+    /// Build the static release binaries into target/dist.
+    Dist,
     /// Regenerate the Rust code of the KMS v2 API from its .proto file.
     Codegen {
         /// Change nothing; fail if the committed code differs.
@@ -79,6 +82,7 @@ fn run(task: Task) -> Result<ExitCode> {
             cargo_arguments,
         } => return test::run(&root, matrix, &cargo_arguments),
         Task::Testbed(Testbed::Up) => testbed::up(&root)?,
+        Task::Dist => dist::run(&root)?,
         Task::Codegen { check } => codegen::run(&root, check)?,
     }
     Ok(ExitCode::SUCCESS)
