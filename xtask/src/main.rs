@@ -47,7 +47,7 @@ enum Task {
     /// A control plane to play with: etcd, kube-apiserver and the plugin.
     #[command(subcommand)]
     Testbed(Testbed),
-    /// Build the static release binaries into target/dist.
+    /// Build the release binaries into target/dist.
     Dist,
     /// Regenerate the Rust code of the KMS v2 API from its .proto file.
     Codegen {
