@@ -1,5 +1,10 @@
 //! The server over real sockets, with raw clients.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::unwrap_in_result,
+    clippy::panic,
+    reason = "helpers of tests"
+)]
 
 mod service;
 mod socket;
