@@ -11,7 +11,7 @@ mod provider;
 mod server;
 
 pub use provider::{
-    CheckError, DecryptNeed, NoState, Plan, Problem, Provider, ReadPlan, Rotation, Verdict,
+    AfterStatus, CheckError, DecryptNeed, NoState, Plan, Problem, Provider, ReadPlan, Rotation,
     WriteError,
 };
 pub use server::{ApiServer, Opened, ReadError, monotonic_clock};

@@ -61,7 +61,7 @@ pub enum Plan {
 /// What a Status answer leads to.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum Verdict {
+pub enum AfterStatus {
     /// The check is over.
     Done(Result<(), CheckError>),
     /// A new seed must be wrapped: an Encrypt call.
@@ -239,23 +239,23 @@ impl Provider {
         &mut self,
         now: Duration,
         answer: Result<StatusAnswer, CallError>,
-    ) -> Verdict {
+    ) -> AfterStatus {
         let status = match answer {
             Ok(status) => status,
-            Err(error) => return Verdict::Done(self.finish(now, vec![Problem::Status(error)])),
+            Err(error) => return AfterStatus::Done(self.finish(now, vec![Problem::Status(error)])),
         };
         let mut problems = self.problems_of(&status);
         if !(1..=kdc_envelope::KeyId::MAX_LEN).contains(&status.key_id.len()) {
             problems.push(Problem::KeyIdLength(status.key_id.len()));
-            return Verdict::Done(self.finish(now, problems));
+            return AfterStatus::Done(self.finish(now, problems));
         }
         let writes_until = now + Self::WRITE_WINDOW;
         match &mut self.state {
             Some(state) if state.key_id == status.key_id => {
                 state.writes_until = writes_until;
-                Verdict::Done(self.finish(now, problems))
+                AfterStatus::Done(self.finish(now, problems))
             }
-            _ => Verdict::CallEncrypt(Rotation {
+            _ => AfterStatus::CallEncrypt(Rotation {
                 key_id: status.key_id,
                 writes_until,
                 problems,

@@ -8,7 +8,7 @@ use kdc_envelope::SecretBytes;
 use kdc_envelope::kmsv2::{OpenError, ParseError, ProviderName, Seed, Value};
 use tokio::time::{Instant, sleep};
 
-use super::{CheckError, NoState, Plan, Problem, Provider, ReadPlan, Verdict, WriteError};
+use super::{AfterStatus, CheckError, NoState, Plan, Problem, Provider, ReadPlan, WriteError};
 use crate::client::{CallError, EncryptAnswer, KmsClient};
 
 /// Acts as one kube-apiserver process with one KMS v2 provider.
@@ -83,8 +83,8 @@ impl ApiServer {
         let status = self.client.status().await;
         let verdict = self.provider().status_answered(self.now(), status);
         match verdict {
-            Verdict::Done(outcome) => outcome,
-            Verdict::CallEncrypt(rotation) => {
+            AfterStatus::Done(outcome) => outcome,
+            AfterStatus::CallEncrypt(rotation) => {
                 let wrapped = self.wrap_new_seed().await;
                 self.provider()
                     .encrypt_answered(self.now(), rotation, wrapped)

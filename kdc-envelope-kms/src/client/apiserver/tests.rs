@@ -55,8 +55,8 @@ fn check(
         Plan::CallStatus => {}
     }
     match provider.status_answered(now, status) {
-        Verdict::Done(outcome) => (outcome, 1),
-        Verdict::CallEncrypt(rotation) => {
+        AfterStatus::Done(outcome) => (outcome, 1),
+        AfterStatus::CallEncrypt(rotation) => {
             let answer = (Seed::random().unwrap(), wrapped(encrypt_key_id));
             (provider.encrypt_answered(now, rotation, Ok(answer)), 2)
         }
@@ -199,7 +199,8 @@ fn a_mismatch_keeps_the_old_state_and_encrypts_again_with_every_check() {
 #[test]
 fn a_failed_encrypt_is_tried_again_with_the_next_check() {
     let mut provider = provider();
-    let Verdict::CallEncrypt(rotation) = provider.status_answered(secs(0), Ok(status("k1"))) else {
+    let AfterStatus::CallEncrypt(rotation) = provider.status_answered(secs(0), Ok(status("k1")))
+    else {
         panic!("the first status leads to a seed");
     };
     let refused = Problem::Encrypt(down());
@@ -215,7 +216,8 @@ fn a_failed_encrypt_is_tried_again_with_the_next_check() {
 #[test]
 fn the_write_window_begins_with_status_not_with_the_end_of_encrypt() {
     let mut provider = provider();
-    let Verdict::CallEncrypt(rotation) = provider.status_answered(secs(0), Ok(status("k1"))) else {
+    let AfterStatus::CallEncrypt(rotation) = provider.status_answered(secs(0), Ok(status("k1")))
+    else {
         panic!("the first status leads to a seed");
     };
     let answer = (Seed::random().unwrap(), wrapped("k1"));
@@ -336,7 +338,8 @@ fn an_answer_that_must_not_be_stored_is_not_taken() {
     ];
     for (answer, fault) in answers {
         let mut provider = provider();
-        let Verdict::CallEncrypt(rotation) = provider.status_answered(secs(0), Ok(status("k1")))
+        let AfterStatus::CallEncrypt(rotation) =
+            provider.status_answered(secs(0), Ok(status("k1")))
         else {
             panic!("the first status leads to a seed");
         };
@@ -383,7 +386,8 @@ fn a_thousand_rows_share_one_wrapped_seed() {
 /// A row that another process wrote under `key_id`, and its seed.
 fn foreign_row(key_id: &str) -> (Vec<u8>, Vec<u8>) {
     let mut writer = provider();
-    let Verdict::CallEncrypt(rotation) = writer.status_answered(secs(0), Ok(status(key_id))) else {
+    let AfterStatus::CallEncrypt(rotation) = writer.status_answered(secs(0), Ok(status(key_id)))
+    else {
         panic!("the first status leads to a seed");
     };
     let seed = Seed::random().unwrap();
