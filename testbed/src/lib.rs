@@ -10,6 +10,7 @@
 //! | [`client`] | the API calls that tests make |
 //! | [`encryption_config`] | the configuration file that puts a KMS plugin to use |
 //! | [`oracle`] | upstream's own Go transformers, to compare with and to race |
+//! | [`programs`] | `kdc` and `kms-plugin` of this workspace |
 //! | [`python`] | a Python with pinned packages, for independent test vectors |
 //! | [`pki`] | the certificates and keys of all of them |
 //!
@@ -25,6 +26,7 @@ pub mod oracle;
 pub mod pki;
 mod ports;
 pub mod process;
+pub mod programs;
 pub mod python;
 pub mod servers;
 

@@ -1,0 +1,198 @@
+//! The wrong key, and rows that were moved or changed: refused by the API server and by `kdc`, with nothing lost.
+
+use std::fs;
+
+use kdc_testbed::etcd::Row;
+use kdc_testbed::{ApiServer, Client, Resource};
+
+use crate::fixture::{
+    Plane, Plugin, RECOVERY, SOON, data, eventually, keyring, kms_v2_row, on_each_minor,
+    random_letters, readiness, secret, server_metric, sum, write_config,
+};
+
+#[test]
+fn a_row_of_another_keyring_is_refused_by_key_id_and_opens_again_with_the_right_one() {
+    on_each_minor(async |minor| {
+        // kube-apiserver writes no Secret of its own: there is no row yet that the other one cannot read.
+        let plane = Plane::start_for(minor, &["secrets"]).await;
+        let mut wrong = Plugin::start(plane.folder(), "wrong").await;
+        let config = write_config(plane.folder(), "wrong", &["secrets"], &wrong.socket);
+        let other = ApiServer::options().minor(minor).encryption_config(config);
+        let other = other.start(&plane.etcd).await.unwrap();
+        let value = random_letters(40);
+        create(plane.client(), "one", &value).await;
+        let row = plane.row("secrets", "one").await;
+        let key_id = kms_v2_row(&row).object.key_id.to_owned();
+
+        let (status, message) = refusal(other.client(), "one").await;
+        assert_eq!(status, 500, "{message}");
+        let fault = format!("key id `{key_id}` is unknown");
+        assert!(message.contains(&fault), "{message}");
+        let labels = [
+            ("grpc_status_code", "NotFound"),
+            ("method_name", "/v2.KeyManagementService/Decrypt"),
+        ];
+        let name = "apiserver_envelope_encryption_kms_operations_latency_seconds_count";
+        assert!(server_metric(other.client(), name, &labels).await >= Some(1.0));
+        let opened = plane.open(&row.key, &wrong.keyring);
+        let (code, line) = opened.refusal();
+        assert!(
+            code == 1 && line.contains("another keyring"),
+            "{code} {line}"
+        );
+
+        // Nothing is lost: neither to the server with the right key, nor to the other once it has it.
+        assert_eq!(read(plane.client(), "one").await, value);
+        assert_eq!(plane.row("secrets", "one").await, row);
+        wrong.stop().await;
+        fs::copy(&plane.plugin.keyring, &wrong.keyring).unwrap();
+        wrong.start_again().await;
+        eventually("it is read again", RECOVERY, async || {
+            readiness(other.client()).await?;
+            let object = other
+                .client()
+                .read(Resource::SECRETS, "default", "one")
+                .await;
+            object
+                .map(|object| assert_eq!(data(&object), value))
+                .map_err(|e| e.to_string())
+        })
+        .await;
+    });
+}
+
+#[test]
+fn a_keyring_swapped_under_a_running_plugin_is_not_taken_over() {
+    on_each_minor(async |minor| {
+        let plane = Plane::start(minor).await;
+        create(plane.client(), "one", "value").await;
+        let kept = plane.folder().join("kept");
+        fs::rename(&plane.plugin.keyring, &kept).unwrap();
+        keyring("init", &plane.plugin.keyring);
+        eventually("the plugin refuses it", SOON, async || {
+            let metrics = plane.plugin.metrics().await;
+            let refused = [("result", "refused")];
+            match sum(&metrics, "kdc_kms_keyring_reloads_total", &refused) {
+                Some(count) if count >= 1.0 => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await;
+        readiness(plane.client()).await.unwrap();
+        create(plane.client(), "two", "value").await;
+        plane.open("/registry/secrets/default/two", &kept).done();
+    });
+}
+
+#[test]
+fn a_row_copied_to_another_key_does_not_open() {
+    on_each_minor(async |minor| {
+        let plane = Plane::start(minor).await;
+        create(plane.client(), "one", "mine").await;
+        create(plane.client(), "other", "theirs").await;
+        let row = plane.row("secrets", "one").await;
+        let other = plane.row("secrets", "other").await;
+        plane.etcd.put(&other.key, &row.value).await.unwrap();
+        assert_refused(&plane, "other", &other).await;
+        assert_eq!(read(plane.client(), "one").await, "mine");
+        put_back(&plane, "other", &other, "theirs").await;
+    });
+}
+
+#[test]
+fn a_row_changed_by_one_bit_does_not_open() {
+    on_each_minor(async |minor| {
+        let plane = Plane::start(minor).await;
+        create(plane.client(), "one", "mine").await;
+        let row = plane.row("secrets", "one").await;
+        let data = kms_v2_row(&row).object.encrypted_data;
+        let start = row
+            .value
+            .windows(data.len())
+            .position(|window| window == data)
+            .unwrap();
+        // In the info, the nonce, the ciphertext and the tag.
+        for place in [0, 32, 44, data.len() - 1] {
+            let mut changed = row.value.clone();
+            changed[start + place] ^= 1;
+            plane.etcd.put(&row.key, &changed).await.unwrap();
+            assert_refused(&plane, "one", &row).await;
+        }
+        put_back(&plane, "one", &row, "mine").await;
+    });
+}
+
+#[test]
+fn a_row_with_a_changed_wrapped_seed_does_not_open() {
+    on_each_minor(async |minor| {
+        let plane = Plane::start(minor).await;
+        create(plane.client(), "one", "mine").await;
+        let row = plane.row("secrets", "one").await;
+        let wrapped = kms_v2_row(&row).object.encrypted_dek_source.to_vec();
+        let start = row
+            .value
+            .windows(wrapped.len())
+            .position(|window| window == wrapped)
+            .unwrap();
+        let mut changed = row.value.clone();
+        changed[start + wrapped.len() - 1] ^= 1;
+        plane.etcd.put(&row.key, &changed).await.unwrap();
+        let (status, message) = refusal(plane.client(), "one").await;
+        assert!(
+            status == 500 && message.contains("does not authenticate"),
+            "{status} {message}"
+        );
+        let ran = plane.open(&row.key, &plane.plugin.keyring);
+        let (code, line) = ran.refusal();
+        assert!(
+            code == 65 && line.contains("does not unwrap"),
+            "{code} {line}"
+        );
+        put_back(&plane, "one", &row, "mine").await;
+    });
+}
+
+async fn assert_refused(plane: &Plane, name: &str, row: &Row) {
+    let (status, message) = refusal(plane.client(), name).await;
+    assert_eq!(status, 500, "{message}");
+    let ran = plane.open(&row.key, &plane.plugin.keyring);
+    let (code, line) = ran.refusal();
+    assert_eq!(code, 65, "{line}");
+    assert!(line.contains("does not belong to the etcd key"), "{line}");
+}
+
+/// The row as it was is read as it was.
+async fn put_back(plane: &Plane, name: &str, row: &Row, value: &str) {
+    plane.etcd.put(&row.key, &row.value).await.unwrap();
+    assert_eq!(read(plane.client(), name).await, value);
+    assert!(
+        plane
+            .open(&row.key, &plane.plugin.keyring)
+            .done()
+            .starts_with(b"k8s\0")
+    );
+}
+
+async fn create(client: &Client, name: &str, value: &str) {
+    client
+        .create(Resource::SECRETS, "default", &secret(name, value))
+        .await
+        .unwrap();
+}
+
+async fn read(client: &Client, name: &str) -> String {
+    data(
+        &client
+            .read(Resource::SECRETS, "default", name)
+            .await
+            .unwrap(),
+    )
+}
+
+async fn refusal(client: &Client, name: &str) -> (u16, String) {
+    let error = client
+        .read(Resource::SECRETS, "default", name)
+        .await
+        .unwrap_err();
+    (error.status().unwrap(), error.to_string())
+}
