@@ -7,8 +7,9 @@ use std::time::Duration;
 use kdc_envelope::envelope::{Envelope, EnvelopeCipher};
 use libfuzzer_sys::fuzz_target;
 
-static CIPHER: LazyLock<EnvelopeCipher> =
-    LazyLock::new(|| EnvelopeCipher::new(Arc::new(kdc_fuzz::fixed_kek()), "fuzz", || Duration::ZERO));
+static CIPHER: LazyLock<EnvelopeCipher> = LazyLock::new(|| {
+    EnvelopeCipher::new(Arc::new(kdc_fuzz::fixed_kek()), "fuzz", || Duration::ZERO)
+});
 
 fuzz_target!(|bytes: &[u8]| {
     let _ = Envelope::parse(bytes);

@@ -3,8 +3,8 @@
 
 use std::sync::{Arc, LazyLock};
 
-use kdc_envelope_kms::proto::v2::key_management_service_server::KeyManagementService;
-use kdc_envelope_kms::proto::v2::{DecryptRequest, EncryptRequest};
+use kdc_envelope_kms::proto::key_management_service_server::KeyManagementService;
+use kdc_envelope_kms::proto::{DecryptRequest, EncryptRequest};
 use kdc_envelope_kms::service::KmsService;
 use libfuzzer_sys::fuzz_target;
 use prost::Message;

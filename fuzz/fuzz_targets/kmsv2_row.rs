@@ -24,7 +24,9 @@ struct EncryptedObject {
 
 fuzz_target!(|message: &[u8]| {
     let row = [b"k8s:enc:kms:v2:fuzz:", message].concat();
-    let Ok(value) = Value::parse(&row) else { return };
+    let Ok(value) = Value::parse(&row) else {
+        return;
+    };
     let object = &value.object;
     object.wrapped_key().expect("parsed means valid");
     // Where prost decodes too (it refuses a known field of another wire type, as Go does not), both agree.
@@ -40,6 +42,8 @@ fuzz_target!(|message: &[u8]| {
         assert_eq!(ours, theirs.annotations);
     }
     let source = DekSource::new(object.dek_source_type, SecretBytes::new(vec![1; 32]));
-    let opened = source.expect("32 bytes fit both types").open(object, b"/registry/fuzz");
+    let opened = source
+        .expect("32 bytes fit both types")
+        .open(object, b"/registry/fuzz");
     assert!(opened.is_err(), "no one sealed this");
 });
