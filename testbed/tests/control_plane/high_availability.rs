@@ -114,7 +114,7 @@ async fn assert_shared(first: &Client, second: &Client, name: &str) {
             .count();
         assert_eq!(count, 2);
     }
-    // Back to rows of their own, for whoever looks at them next.
+    // The one that changed it wrote the row: now each is under the key of the one that created it.
     for (number, writer) in [first, second].into_iter().enumerate() {
         let name = format!("{name}-{number}");
         let mut object = writer

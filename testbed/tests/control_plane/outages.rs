@@ -25,6 +25,7 @@ fn a_killed_plugin_stops_neither_reading_nor_writing_and_takes_its_stale_socket_
     on_each_minor(async |minor| {
         let mut plane = Plane::start(minor).await;
         create(plane.client(), "before").await.unwrap();
+        let version = plane.write_unchanged("before").await.unwrap();
         plane.plugin.kill().await;
         assert!(
             plane.plugin.socket.exists(),
@@ -51,6 +52,7 @@ fn a_killed_plugin_stops_neither_reading_nor_writing_and_takes_its_stale_socket_
         for name in ["before", "meanwhile", "unready", "after"] {
             assert_eq!(read(plane.client(), name).await.unwrap(), name);
         }
+        assert_eq!(plane.write_unchanged("before").await.unwrap(), version);
         assert_eq!(
             plane.plugin.calls("encrypt").await,
             0.0,
@@ -114,6 +116,7 @@ fn a_read_that_needs_the_plugin_waits_for_its_restart() {
         create(plane.client(), "one").await.unwrap();
         let client = second.client().clone();
         let waiting = tokio::spawn(async move { read(&client, "one").await });
+        // Reading takes a few milliseconds where the plugin is not needed.
         tokio::time::sleep(Duration::from_millis(300)).await;
         assert!(!waiting.is_finished(), "it does not need the plugin");
         plane.plugin.start_again().await;
