@@ -144,12 +144,15 @@ impl EtcdFlags {
     }
 
     fn tls(&self, authority: &Path) -> Result<ClientTlsConfig, Failure> {
-        let mut tls = ClientTlsConfig::new()
-            .ca_certificate(Certificate::from_pem(read("--etcd-cacert", authority)?));
+        let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read_pem(
+            "--etcd-cacert",
+            authority,
+            "CERTIFICATE",
+        )?));
         if let (Some(cert), Some(key)) = (&self.etcd_cert, &self.etcd_keyfile) {
-            let key = Zeroizing::new(read("--etcd-keyfile", key)?);
+            let key = Zeroizing::new(read_pem("--etcd-keyfile", key, "PRIVATE KEY")?);
             tls = tls.identity(Identity::from_pem(
-                read("--etcd-cert", cert)?,
+                read_pem("--etcd-cert", cert, "CERTIFICATE")?,
                 key.as_slice(),
             ));
         }
@@ -160,8 +163,18 @@ impl EtcdFlags {
     }
 }
 
-fn read(flag: &str, path: &Path) -> Result<Vec<u8>, Failure> {
-    fs::read(path).map_err(|error| Failure::unreadable(flag, path, &error))
+/// A file in PEM with at least one `label`; the TLS library takes a file without any for an empty list.
+fn read_pem(flag: &str, path: &Path, label: &str) -> Result<Vec<u8>, Failure> {
+    let pem = fs::read(path).map_err(|error| Failure::unreadable(flag, path, &error))?;
+    let end = format!("{label}-----");
+    if !pem
+        .windows(end.len())
+        .any(|window| window == end.as_bytes())
+    {
+        let line = format!("{flag}: `{}` holds no {label} in PEM", path.display());
+        return Err(Failure::new(Exit::Data, line));
+    }
+    Ok(pem)
 }
 
 impl Connection {

@@ -12,9 +12,9 @@ use crate::value::survey;
 
 const EXAMPLES: &str = "\
 Examples:
-  kdc keyring retire /etc/kms-plugin/keyring --version 1 --confirm local-v1-0123456789abcdef01234567
+  kdc keyring retire /etc/kms-plugin/keyring --version 1 --confirm KEY_ID
   # refuse if a row in etcd still needs it
-  kdc keyring retire /etc/kms-plugin/keyring --version 1 --confirm local-v1-0123456789abcdef01234567 \\
+  kdc keyring retire /etc/kms-plugin/keyring --version 1 --confirm KEY_ID \\
       --etcd-endpoints https://127.0.0.1:2379 --etcd-cacert ca.crt --etcd-cert client.crt \\
       --etcd-keyfile client.key";
 

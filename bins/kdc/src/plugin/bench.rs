@@ -15,9 +15,11 @@ use crate::runtime;
 
 const EXAMPLES: &str = "\
 Examples:
-  kdc plugin bench --socket unix:///run/kms-plugin/kms.sock --rpc decrypt --concurrency 32 --duration 30s
+  kdc plugin bench --socket unix:///run/kms-plugin/kms.sock --rpc decrypt \\
+      --concurrency 32 --duration 30s
   # 1000 wrapped seeds, each asked for 4 times at once, as after a restart of an API server
-  kdc plugin bench --socket unix:///run/kms-plugin/kms.sock --cold-start --seeds 1000 --duplicates 4
+  kdc plugin bench --socket unix:///run/kms-plugin/kms.sock --cold-start \\
+      --seeds 1000 --duplicates 4
 
 Latencies are those of good answers. Exit code 1 if any call failed.";
 

@@ -131,8 +131,8 @@ fn open(
             command(
                 out,
                 format_args!(
-                    "kdc value open --etcd-key {} --keyring {keyring} --decode",
-                    row.key
+                    "kdc value open --file {}.row --etcd-key {} --keyring {keyring} --decode",
+                    sample.name, row.key
                 ),
             )?;
             let yaml = object::to_yaml(&object).map_err(|error| Failure::of(Exit::Data, &error))?;

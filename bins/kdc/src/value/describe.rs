@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use kdc_envelope::kmsv2;
-use kdc_envelope::providers::{LocalValue, PlainFormat, StoredValue, classify, kmsv1};
+use kdc_envelope::providers::{
+    LocalValue, PlainFormat, RESERVED_PREFIX, StoredValue, classify, kmsv1,
+};
 use kdc_envelope_bao::TransitCiphertext;
 use serde::Serialize;
 
@@ -66,9 +68,18 @@ const GCM: usize = 12 + 16;
 const INFO: usize = 32;
 const SECRETBOX: usize = 24 + 16;
 
+/// What is said of a value that [`is_cut_off`].
+pub(super) const CUT_OFF: &str = "the value ends within the prefix `k8s:enc:`";
+
+/// Whether a value is the beginning of `k8s:enc:` and no more. kube-apiserver takes it for a plain object, which it cannot be.
+pub(super) fn is_cut_off(value: &[u8]) -> bool {
+    value.len() < RESERVED_PREFIX.len() && RESERVED_PREFIX.starts_with(value)
+}
+
 impl Description {
     pub(super) fn of(value: &[u8], etcd_key: Option<&[u8]>) -> Self {
         let mut description = match classify(value) {
+            _ if is_cut_off(value) => damaged("unknown", CUT_OFF),
             StoredValue::KmsV2(Ok(row)) => kms_v2(&row),
             StoredValue::KmsV2(Err(error)) => damaged("kms-v2", error.to_string()),
             StoredValue::KmsV1(Some(row)) => kms_v1(&row),

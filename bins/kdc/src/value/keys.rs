@@ -36,7 +36,12 @@ pub(super) struct KeyFlags {
     #[arg(long, value_name = "FILE")]
     root_secret: Option<PathBuf>,
     /// The cluster name that the plugin was started with.
-    #[arg(long, value_name = "NAME", requires = "local")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        requires = "local",
+        conflicts_with = "socket"
+    )]
     cluster: Option<String>,
     /// Socket of a running KMS v2 plugin, such as `unix:///run/kms-plugin/kms.sock`.
     #[arg(long, value_name = "ENDPOINT")]

@@ -8,6 +8,7 @@ use kdc_envelope_k8s::value_opener::{OpenValueError, Opening, Refusal, ValueOpen
 use kdc_envelope_kms::client::CallError;
 use zeroize::Zeroizing;
 
+use super::describe::{CUT_OFF, is_cut_off};
 use super::keys::{KeyFlags, Keys, UnwrapError};
 use super::source::{Source, Stored};
 use crate::failure::{Exit, Failure};
@@ -85,6 +86,12 @@ fn open_directly(stored: &Stored, etcd_key: &[u8], keys: &Keys) -> Result<Secret
         StoredValue::KmsV2(Err(error)) => {
             let failure = Failure::at(Exit::Data, "the value is damaged", &error);
             return Err(stored.explain(failure));
+        }
+        StoredValue::Identity(_) if is_cut_off(&stored.value) => {
+            return Err(Failure::new(
+                Exit::Data,
+                format_args!("the value is damaged: {CUT_OFF}"),
+            ));
         }
         StoredValue::Identity(_) => {
             output::note("the value is not encrypted");

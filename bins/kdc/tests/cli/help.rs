@@ -1,0 +1,91 @@
+//! `--help`, `--version`, completions and manual pages.
+
+use crate::support::Scene;
+
+const COMMANDS: [&str; 14] = [
+    "",
+    "keyring",
+    "keyring init",
+    "keyring add",
+    "keyring promote",
+    "keyring retire",
+    "keyring list",
+    "keyring verify",
+    "value inspect",
+    "value open",
+    "plugin check",
+    "plugin bench",
+    "quickstart",
+    "completions",
+];
+
+#[test]
+fn help_is_what_was_reviewed() {
+    let scene = Scene::new();
+    for command in COMMANDS {
+        let mut arguments: Vec<&str> = command.split_whitespace().collect();
+        arguments.push("--help");
+        let text = scene.kdc(&arguments).succeeds().text();
+        assert!(!text.contains('\u{1b}'));
+        let is_leaf = !text.contains("Commands:");
+        assert!(
+            !is_leaf || text.contains("Example"),
+            "`{command}` has no example"
+        );
+        // One more flag than in what is published.
+        let feature = if command == "quickstart" && cfg!(feature = "testbed") {
+            " with testbed"
+        } else {
+            ""
+        };
+        let name = format!("kdc {command}{feature}").trim().replace(' ', "-");
+        insta::assert_snapshot!(name, text);
+    }
+}
+
+#[test]
+fn without_a_command_help_goes_to_standard_error() {
+    let scene = Scene::new();
+    for arguments in [&[][..], &["keyring"], &["value"], &["plugin"]] {
+        let run = scene.kdc(arguments);
+        assert_eq!((run.code, run.stdout.as_slice()), (64, b"".as_slice()));
+        assert!(run.stderr.contains("Usage: kdc"), "{}", run.stderr);
+    }
+    scene
+        .kdc(&["keyrings"])
+        .fails(64, "unrecognized subcommand 'keyrings'");
+    scene
+        .kdc(&["value", "open", "--frob"])
+        .fails(64, "unexpected argument '--frob'");
+}
+
+#[test]
+fn the_version_is_that_of_the_package() {
+    let version = Scene::new().kdc(&["--version"]).succeeds().text();
+    assert_eq!(version, format!("kdc {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn every_shell_has_completions() {
+    let scene = Scene::new();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let text = scene.kdc(&["completions", shell]).succeeds().text();
+        assert!(text.contains("quickstart"), "{shell}");
+    }
+}
+
+#[test]
+fn manual_pages_are_written_into_a_folder() {
+    let scene = Scene::new();
+    scene.kdc(&["man", "."]).succeeds();
+    for page in [
+        "kdc.1",
+        "kdc-keyring-retire.1",
+        "kdc-value-open.1",
+        "kdc-plugin-check.1",
+    ] {
+        let text = String::from_utf8(scene.read(page)).unwrap();
+        assert!(text.contains(".SH SYNOPSIS"), "{page}");
+    }
+    scene.kdc(&["man", "none"]).fails(73, "`none`");
+}

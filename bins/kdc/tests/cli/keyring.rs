@@ -1,0 +1,256 @@
+//! `kdc keyring`: the good path, and everything that can be wrong with a keyring file.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use crate::support::{Scene, forged, set_mode};
+
+fn key_ids(scene: &Scene) -> Vec<String> {
+    let listing = scene.kdc(&["keyring", "list", "keyring", "--output", "json"]);
+    let listing = listing.succeeds().json();
+    let versions = listing["versions"].as_array().unwrap();
+    versions
+        .iter()
+        .map(|version| version["keyId"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+fn states(scene: &Scene) -> Vec<String> {
+    let listing = scene
+        .kdc(&["keyring", "list", "keyring", "--output", "json"])
+        .json();
+    let versions = listing["versions"].as_array().unwrap();
+    versions
+        .iter()
+        .map(|version| version["state"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn a_keyring_lives_from_init_to_retire() {
+    let scene = Scene::with_keyring();
+    let mode = scene
+        .path("keyring")
+        .metadata()
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o7777, 0o600);
+
+    scene.kdc(&["keyring", "add", "keyring"]).succeeds();
+    assert_eq!(states(&scene), ["current", "readable"]);
+    scene.kdc(&["keyring", "promote", "keyring"]).succeeds();
+    assert_eq!(states(&scene), ["readable", "current"]);
+    let verified = scene.kdc(&["keyring", "verify", "keyring"]);
+    assert!(verified.succeeds().text().contains("2 living version(s)"));
+
+    let first = &key_ids(&scene)[0];
+    scene
+        .kdc(&[
+            "keyring",
+            "retire",
+            "keyring",
+            "--version",
+            "1",
+            "--confirm",
+            first,
+        ])
+        .succeeds();
+    assert_eq!(states(&scene), ["retired", "current"]);
+    assert_eq!(
+        &key_ids(&scene)[0],
+        first,
+        "a retired version keeps its name"
+    );
+    let listing = scene.kdc(&["keyring", "list", "keyring"]).succeeds().text();
+    assert!(listing.starts_with("VERSION  STATE"), "{listing}");
+    assert!(listing.contains(first));
+}
+
+#[test]
+fn promote_takes_the_version_that_is_named() {
+    let scene = Scene::with_keyring();
+    scene.kdc(&["keyring", "add", "keyring"]).succeeds();
+    scene.kdc(&["keyring", "add", "keyring"]).succeeds();
+    scene
+        .kdc(&["keyring", "promote", "keyring", "--version", "2"])
+        .succeeds();
+    assert_eq!(states(&scene), ["readable", "current", "readable"]);
+}
+
+#[test]
+fn init_leaves_an_existing_file_alone() {
+    let scene = Scene::new();
+    scene.write("keyring", "mine");
+    scene
+        .kdc(&["keyring", "init", "keyring"])
+        .fails(73, "exists already");
+    assert_eq!(scene.read("keyring"), b"mine");
+    assert_eq!(scene.snapshot().len(), 1, "no temporary file is left");
+    scene
+        .kdc(&["keyring", "init", "missing/keyring"])
+        .fails(73, "missing/keyring");
+}
+
+#[test]
+fn retire_wants_the_key_id_and_says_what_is_lost() {
+    let scene = Scene::with_keyring();
+    scene.kdc(&["keyring", "add", "keyring"]).succeeds();
+    let ids = key_ids(&scene);
+    let before = scene.snapshot();
+    let retire = |arguments: &[&str]| {
+        let all = [&["keyring", "retire", "keyring", "--version"], arguments].concat();
+        scene.kdc(&all)
+    };
+    retire(&["2"]).fails(64, "can never be read again");
+    retire(&["2"]).fails(64, &format!("--confirm {}", ids[1]));
+    retire(&["2", "--confirm", &ids[0]]).fails(64, "nothing was changed");
+    retire(&["1", "--confirm", &ids[0]]).fails(1, "is the current one");
+    retire(&["7", "--confirm", &ids[0]]).fails(1, "no version 7");
+    assert_eq!(scene.snapshot(), before);
+}
+
+#[test]
+fn steps_that_make_no_sense_change_nothing() {
+    let scene = Scene::with_keyring();
+    let before = scene.snapshot();
+    scene
+        .kdc(&["keyring", "promote", "keyring"])
+        .fails(1, "not newer than the current version 1");
+    scene
+        .kdc(&["keyring", "promote", "keyring", "--version", "9"])
+        .fails(1, "no version 9");
+    scene
+        .kdc(&["keyring", "promote", "keyring", "--version", "x"])
+        .fails(64, "--version");
+    scene.kdc(&["keyring", "promote"]).fails(64, "<FILE>");
+    assert_eq!(scene.snapshot(), before);
+}
+
+/// Every command that reads a keyring says the same about a bad one, and none changes it.
+#[test]
+fn a_bad_keyring_is_refused_by_every_command() {
+    let good = Scene::with_keyring().read("keyring");
+    let two = {
+        let scene = Scene::with_keyring();
+        scene.kdc(&["keyring", "add", "keyring"]).succeeds();
+        scene.read("keyring")
+    };
+    let text = String::from_utf8(good.clone()).unwrap();
+    let cases: Vec<(&str, Vec<u8>, &str)> = vec![
+        ("empty", b"".to_vec(), "not a keyring"),
+        ("binary", vec![0xff; 64], "not a keyring"),
+        ("truncated", good[..good.len() / 2].to_vec(), "truncated"),
+        (
+            "without its last byte",
+            good[..good.len() - 1].to_vec(),
+            "truncated",
+        ),
+        (
+            "changed",
+            text.replacen("current 1", "current 2", 1).into_bytes(),
+            "damaged",
+        ),
+        (
+            "of a later format",
+            text.replacen("kdc-keyring 1", "kdc-keyring 2", 1)
+                .into_bytes(),
+            "format `2`",
+        ),
+        (
+            "with an unknown line",
+            forged(&good, |body| body.replace("current 1", "present 1")).into(),
+            "line 4",
+        ),
+        (
+            "with a duplicate version",
+            forged(&two, |body| body.replace("version 2", "version 1")).into(),
+            "duplicate",
+        ),
+        (
+            "without a current version",
+            forged(&good, |body| body.replace("current 1", "current 3")).into(),
+            "current version 3",
+        ),
+        (
+            "with a short key",
+            forged(&good, short_key).into(),
+            "31 bytes instead of 32",
+        ),
+        (
+            "with a key that is no base64",
+            forged(&good, |body| body.replace('=', "%")).into(),
+            "not base64",
+        ),
+    ];
+    for (name, content, words) in cases {
+        let scene = Scene::new();
+        scene.write("keyring", &content);
+        for command in ["list", "verify", "add", "promote"] {
+            scene.kdc(&["keyring", command, "keyring"]).fails(65, words);
+        }
+        scene
+            .kdc(&["keyring", "retire", "keyring", "--version", "1"])
+            .fails(65, words);
+        assert_eq!(
+            scene.snapshot(),
+            [(scene.path("keyring"), content)],
+            "{name}"
+        );
+    }
+}
+
+fn short_key(body: String) -> String {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    let line = body
+        .lines()
+        .find(|line| line.starts_with("version "))
+        .unwrap();
+    let key = line.rsplit(' ').next().unwrap();
+    body.replace(key, &STANDARD.encode([7; 31]))
+}
+
+#[test]
+fn every_truncation_of_a_keyring_is_one_line() {
+    let scene = Scene::with_keyring();
+    let good = scene.read("keyring");
+    for len in 0..good.len() {
+        scene.write("cut", &good[..len]);
+        scene
+            .kdc(&["keyring", "verify", "cut"])
+            .fails(65, "`cut` is no usable keyring");
+    }
+}
+
+#[test]
+fn a_keyring_that_is_missing_or_open_to_others_is_refused() {
+    let scene = Scene::with_keyring();
+    scene
+        .kdc(&["keyring", "list", "none"])
+        .fails(66, "cannot open `none`");
+    scene.kdc(&["keyring", "add", "none"]).fails(66, "`none`");
+    scene
+        .kdc(&["keyring", "list", "."])
+        .fails(66, "not a regular file");
+    for mode in [0o604, 0o620, 0o644, 0o666] {
+        set_mode(&scene.path("keyring"), mode);
+        let words = format!("mode {mode:04o}");
+        scene
+            .kdc(&["keyring", "verify", "keyring"])
+            .fails(77, &words);
+        scene
+            .kdc(&["keyring", "promote", "keyring"])
+            .fails(77, "chmod 600");
+    }
+    set_mode(&scene.path("keyring"), 0o640);
+    scene.kdc(&["keyring", "verify", "keyring"]).succeeds();
+}
+
+/// Root reads every file, so the refusal is provoked by a folder that is a file.
+#[test]
+fn an_unreadable_path_is_named() {
+    let scene = Scene::with_keyring();
+    scene
+        .kdc(&["keyring", "list", "keyring/inner"])
+        .fails(74, "keyring/inner");
+}

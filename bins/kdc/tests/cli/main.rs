@@ -1,0 +1,17 @@
+//! The program as people and scripts meet it: arguments, files, pipes, sockets, exit codes.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests"
+)]
+
+mod etcd;
+mod help;
+mod keyring;
+mod plugin;
+mod quickstart;
+mod support;
+mod terminal;
+mod value;
+mod value_bad_input;

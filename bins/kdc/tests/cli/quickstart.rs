@@ -1,0 +1,80 @@
+//! `kdc quickstart`.
+
+use crate::support::Scene;
+
+#[test]
+fn the_whole_path_works_and_leaves_nothing() {
+    let scene = Scene::new();
+    let run = scene
+        .command(&["quickstart"])
+        .env("TMPDIR", scene.path(""))
+        .output()
+        .unwrap();
+    let text = String::from_utf8(run.stdout).unwrap();
+    assert!(
+        run.status.success(),
+        "{}",
+        String::from_utf8_lossy(&run.stderr)
+    );
+    assert_eq!(run.stderr, b"");
+    assert!(text.contains("|k8s:enc:kms:v2:k|"), "{text}");
+    assert!(
+        text.contains("password: Y29ycmVjdCBob3JzZSBiYXR0ZXJ5IHN0YXBsZQ=="),
+        "{text}"
+    );
+    assert!(text.contains("kind: EncryptionConfiguration"), "{text}");
+    assert!(!text.contains('\u{1b}'));
+    assert_eq!(
+        text.lines().filter(|line| line.starts_with("ok: ")).count(),
+        6,
+        "{text}"
+    );
+    assert_eq!(std::fs::read_dir(scene.path("")).unwrap().count(), 0);
+}
+
+#[test]
+fn what_it_keeps_can_be_opened_by_the_commands_it_prints() {
+    let scene = Scene::new();
+    scene.write("my file.txt", "precious bytes\n");
+    let text = scene
+        .kdc(&["quickstart", "--dir", "demo", "my file.txt"])
+        .succeeds()
+        .text();
+    let commands: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("$ kdc value open --file /"))
+        .collect();
+    assert_eq!(commands.len(), 3, "{text}");
+    for command in commands {
+        let arguments: Vec<&str> = command.split(' ').collect();
+        let file = format!("/{}", arguments[0]);
+        let open = [&["value", "open", "--file", &file][..], &arguments[1..]].concat();
+        let yaml = scene.kdc(&open).succeeds().text();
+        assert!(yaml.contains("kind: Secret"), "{yaml}");
+        if command.contains("from-file") {
+            assert!(yaml.contains("my_file.txt: cHJlY2lvdXMgYnl0ZXMK"), "{yaml}");
+        }
+    }
+    scene
+        .kdc(&["quickstart", "--dir", "demo"])
+        .fails(73, "exists already");
+}
+
+#[test]
+fn a_file_that_cannot_be_stored_is_refused() {
+    let scene = Scene::new();
+    scene
+        .kdc(&["quickstart", "none"])
+        .fails(66, "FILE: cannot read `none`");
+    scene.write("large", vec![0; (1 << 20) + 1]);
+    scene
+        .kdc(&["quickstart", "large"])
+        .fails(65, "more than 1 MiB");
+    scene
+        .kdc(&["quickstart", "--dir", "large/inner"])
+        .fails(73, "--dir: cannot make `large/inner`");
+    let long = "x".repeat(100);
+    scene
+        .kdc(&["quickstart", "--dir", &long])
+        .fails(73, "choose a shorter path");
+}
