@@ -46,6 +46,10 @@ pub const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 /// Calls that one connection may have open at once; more wait in the client.
 const MAX_STREAMS: u32 = 1_024;
 
+/// Calls that a client may have given up before they were looked at. kube-apiserver gives up all its calls in flight when
+/// their deadline passes; with h2's default of 20 that would cost it the connection.
+const MAX_ABANDONED: usize = 1_024;
+
 /// How often the gRPC health service learns the state of the key encryption key.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -188,6 +192,7 @@ impl BoundServer {
         let mut grpc = pin!(
             tonic::transport::Server::builder()
                 .max_concurrent_streams(MAX_STREAMS)
+                .http2_max_pending_accept_reset_streams(Some(MAX_ABANDONED))
                 .add_service(Observed::new(kms, server.metrics))
                 .add_service(grpc_health)
                 // It ends when the acceptor has closed the channel; connections then end gracefully.
