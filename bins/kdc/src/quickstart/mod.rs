@@ -56,6 +56,8 @@ trait ControlPlane {
     fn create(&mut self, sample: &Sample) -> Result<Row, Failure>;
     /// Reads a Secret and stores it again unchanged, as `kubectl replace` does.
     fn replace(&mut self, sample: &Sample) -> Result<Row, Failure>;
+    /// The row of a Secret as it is stored now.
+    fn row(&self, sample: &Sample) -> Result<Row, Failure>;
     /// Whether a Secret reads as it was stored.
     fn reads_back(&mut self, sample: &Sample) -> Result<bool, Failure>;
     /// Lets so much time go by that a new key id is noticed.

@@ -29,37 +29,25 @@ impl Servers {
     /// Builds what is not built yet, and starts both servers on the plugin's socket.
     pub(super) fn start(plugin: &Plugin) -> Result<Self, Failure> {
         build()?;
-        let folder = plugin.keyring.with_file_name("encryption-config.yaml");
+        let config = plugin.keyring.with_file_name("encryption-config.yaml");
         let socket = plugin.keyring.with_file_name("kms.sock");
         fs::write(
-            &folder,
+            &config,
             encryption_config::kms_v2(&["secrets"], PROVIDER, &socket),
         )
-        .map_err(|error| Failure::at(Exit::CannotCreate, folder.display(), &error))?;
+        .map_err(|error| Failure::at(Exit::CannotCreate, config.display(), &error))?;
         let runtime = plugin.runtime.handle().clone();
         let (etcd, api) = runtime
             .block_on(async {
                 let etcd = Etcd::start().await?;
                 let api = ApiServer::options()
-                    .encryption_config(folder)
+                    .encryption_config(config)
                     .start(&etcd)
                     .await?;
                 Ok((etcd, api))
             })
             .map_err(|error| of_testbed(&error))?;
         Ok(Self { api, etcd, runtime })
-    }
-
-    fn row(&self, sample: &Sample) -> Result<Row, Failure> {
-        let key = sample.etcd_key();
-        let row = self.runtime.block_on(self.etcd.row(&key));
-        let row = row.map_err(|error| of_testbed(&error))?;
-        let row =
-            row.ok_or_else(|| Failure::new(Exit::NoInput, format_args!("etcd has no row {key}")))?;
-        Ok(Row {
-            key,
-            value: row.value,
-        })
     }
 
     fn read(&self, sample: &Sample) -> Result<Value, Failure> {
@@ -90,6 +78,18 @@ impl ControlPlane for Servers {
             .block_on(client.replace(Resource::SECRETS, NAMESPACE, &object))
             .map_err(|error| of_api(&error))?;
         self.row(sample)
+    }
+
+    fn row(&self, sample: &Sample) -> Result<Row, Failure> {
+        let key = sample.etcd_key();
+        let row = self.runtime.block_on(self.etcd.row(&key));
+        let row = row.map_err(|error| of_testbed(&error))?;
+        let row =
+            row.ok_or_else(|| Failure::new(Exit::NoInput, format_args!("etcd has no row {key}")))?;
+        Ok(Row {
+            key,
+            value: row.value,
+        })
     }
 
     fn reads_back(&mut self, sample: &Sample) -> Result<bool, Failure> {

@@ -88,8 +88,18 @@ impl ControlPlane for Simulation {
         if is_stale {
             return self.store(&key, &object);
         }
-        let value = self.rows.get(&key).cloned().unwrap_or_default();
-        Ok(Row { key, value })
+        self.row(sample)
+    }
+
+    fn row(&self, sample: &Sample) -> Result<Row, Failure> {
+        let key = sample.etcd_key();
+        match self.rows.get(&key).cloned() {
+            Some(value) => Ok(Row { key, value }),
+            None => Err(Failure::new(
+                Exit::NoInput,
+                format_args!("there is no row {key}"),
+            )),
+        }
     }
 
     fn reads_back(&mut self, sample: &Sample) -> Result<bool, Failure> {

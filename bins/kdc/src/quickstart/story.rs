@@ -5,7 +5,6 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 
 use kdc_envelope::kmsv2;
-use kdc_envelope::local::Keyring;
 
 use super::plugin::Plugin;
 use super::samples::Sample;
@@ -34,9 +33,11 @@ pub(super) fn tell(
     let first_id = introduce(plugin, out)?;
     let rows = store(control_plane, samples, &first_id, out)?;
     open(plugin, control_plane, samples, &rows, out)?;
-    let rows = rotate(plugin, control_plane, samples, rows, &first_id, out)?;
+    let second_id = promote(plugin, control_plane, &first_id, out)?;
+    let rewritten = rewrite(plugin, control_plane, samples, (&first_id, &second_id), out)?;
+    retire(plugin, &first_id, &rows, &rewritten, out)?;
     if folder.is_kept() {
-        keep(folder, &rows, out)?;
+        keep(folder, &rewritten, out)?;
     }
     epilogue::tell(out)
 }
@@ -157,52 +158,48 @@ fn open(
     Ok(())
 }
 
-fn rotate(
+/// Adds and promotes a version; gives its key id once the control plane has noticed.
+fn promote(
     plugin: &Plugin,
     control_plane: &mut dyn ControlPlane,
-    samples: &[Sample],
-    rows: Vec<Row>,
     old_id: &str,
     out: &mut Output,
-) -> Result<Vec<Row>, Failure> {
+) -> Result<String, Failure> {
     heading(out, 4, "The key is rotated")?;
     let keyring = plugin.keyring.display();
     command(out, format_args!("kdc keyring add {keyring}"))?;
     plugin.edit(|keyring| keyring.add(clock::now()))?;
-    expect(
-        plugin.status()?.1 == old_id,
-        "an added version does not write yet",
-    )?;
-    say(
-        out,
-        format_args!(
-            "version 2 reads, and does not write yet: time to bring the file to every replica"
-        ),
-    )?;
+    let (_, still) = plugin.status()?;
+    expect(still == old_id, "an added version does not write yet")?;
+    out.line("version 2 reads, and does not write yet: time to bring the file to every replica")?;
     command(out, format_args!("kdc keyring promote {keyring}"))?;
     plugin.edit(|keyring| keyring.promote(2))?;
     let (_, new_id) = plugin.status()?;
     expect(new_id != old_id, "a promoted version has another key id")?;
     let shown = out.paint(Tone::Strong, &new_id);
-    say(
-        out,
-        format_args!("the plugin names another key id: {shown}"),
-    )?;
+    out.line(format_args!("the plugin names another key id: {shown}"))?;
     out.flush()?;
     control_plane.until_key_id(&new_id)?;
-    for (sample, row) in samples.iter().zip(&rows) {
-        expect(
-            control_plane.reads_back(sample)?,
-            "an old row is readable after the rotation",
-        )?;
-        expect(key_id_of(row)? == old_id, "an old row keeps its key")?;
+    Ok(new_id)
+}
+
+/// Reads the rows of the old version, and stores them anew.
+fn rewrite(
+    plugin: &Plugin,
+    control_plane: &mut dyn ControlPlane,
+    samples: &[Sample],
+    (old_id, new_id): (&str, &str),
+    out: &mut Output,
+) -> Result<Vec<Row>, Failure> {
+    for sample in samples {
+        let row = control_plane.row(sample)?;
+        expect(key_id_of(&row)? == old_id, "an old row keeps its key")?;
+        expect(control_plane.reads_back(sample)?, "an old row is readable")?;
     }
+    let count = samples.len();
     good(
         out,
-        &format!(
-            "all {} rows still read; they are stale, and due for rewriting",
-            rows.len()
-        ),
+        &format!("all {count} rows still read; they are stale, and due for rewriting"),
     )?;
     command(
         out,
@@ -220,26 +217,38 @@ fn rotate(
         out,
         "every row is now under the new key id, with the same content",
     )?;
+    Ok(rewritten)
+}
+
+/// Wipes the old version, which only the old rows needed.
+fn retire(
+    plugin: &Plugin,
+    old_id: &str,
+    old: &[Row],
+    rewritten: &[Row],
+    out: &mut Output,
+) -> Result<(), Failure> {
+    let keyring = plugin.keyring.display();
     command(
         out,
         format_args!("kdc keyring retire {keyring} --version 1 --confirm {old_id}"),
     )?;
-    plugin.edit(|keyring: &mut Keyring| keyring.retire(1, clock::now()))?;
-    for row in &rewritten {
+    plugin.edit(|keyring| keyring.retire(1, clock::now()))?;
+    for row in rewritten {
         opened(plugin, row)?;
     }
-    if let Some(old) = rows.first() {
-        let reason = plugin.open(old, &old.key).err().unwrap_or_default();
-        expect(
-            !reason.is_empty(),
-            "a row of a retired version does not open",
-        )?;
-        good(
-            out,
-            &format!("the new rows open without it; a copy of an old row does not: {reason}"),
-        )?;
-    }
-    Ok(rewritten)
+    let Some(old) = old.first() else {
+        return Ok(());
+    };
+    let reason = plugin.open(old, &old.key).err().unwrap_or_default();
+    expect(
+        !reason.is_empty(),
+        "a row of a retired version does not open",
+    )?;
+    good(
+        out,
+        &format!("the new rows open without it; a copy of an old row does not: {reason}"),
+    )
 }
 
 /// Leaves the rows beside the keyring and says what to try.

@@ -78,3 +78,23 @@ fn a_file_that_cannot_be_stored_is_refused() {
         .kdc(&["quickstart", "--dir", &long])
         .fails(73, "choose a shorter path");
 }
+
+/// With the real servers of the testbed, for which it waits up to a minute and a half.
+#[cfg(feature = "testbed")]
+#[test]
+fn a_real_api_server_tells_the_same_story() {
+    let text = Scene::new()
+        .kdc(&["quickstart", "--with-apiserver"])
+        .succeeds()
+        .text();
+    assert!(
+        text.contains("stored by kube-apiserver 1.36 in etcd"),
+        "{text}"
+    );
+    assert!(text.contains("|k8s:enc:kms:v2:k|"), "{text}");
+    assert_eq!(
+        text.lines().filter(|line| line.starts_with("ok: ")).count(),
+        6,
+        "{text}"
+    );
+}
