@@ -5,6 +5,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::mem;
 use std::sync::Arc;
 
 use kdc_envelope::kek::{MAX_PLAINTEXT_LEN, MAX_WRAPPED_LEN};
@@ -13,7 +14,7 @@ use kdc_envelope::{
     WrappedKey, kmsv2, random,
 };
 use tonic::{Code, Request, Response, Status, async_trait};
-use tracing::{Instrument, debug, info_span, warn};
+use tracing::{Instrument, debug, debug_span, info_span, warn};
 
 use crate::proto::key_management_service_server::KeyManagementService;
 use crate::proto::{
@@ -72,14 +73,13 @@ impl KmsService {
         }
     }
 
-    async fn wrap(&self, request: EncryptRequest) -> Result<EncryptResponse, Status> {
+    async fn wrap(&self, request: EncryptRequest) -> Result<EncryptResponse, Refusal> {
         let plaintext = SecretBytes::new(request.plaintext);
         check_len("plaintext", plaintext.expose().len(), MAX_PLAINTEXT_LEN)?;
         let wrapped = self
             .kek
             .wrap(plaintext.expose(), Aad::new(&self.aad))
-            .await
-            .map_err(|error| refuse(&error))?;
+            .await?;
         check_answer(wrapped.ciphertext.len(), MAX_WRAPPED_LEN)?;
         debug!(key_id = %wrapped.key_id, "wrapped");
         Ok(EncryptResponse {
@@ -93,17 +93,13 @@ impl KmsService {
         })
     }
 
-    async fn unwrap(&self, request: DecryptRequest) -> Result<DecryptResponse, Status> {
+    async fn unwrap(&self, request: DecryptRequest) -> Result<DecryptResponse, Refusal> {
         check_len("ciphertext", request.ciphertext.len(), MAX_WRAPPED_LEN)?;
-        let key_id = KeyId::new(request.key_id).map_err(|error| invalid(error.to_string()))?;
-        let annotations = Annotations::try_from_iter(request.annotations)
-            .map_err(|error| invalid(error.to_string()))?;
+        let key_id = KeyId::new(request.key_id).map_err(Refusal::invalid)?;
+        let annotations =
+            Annotations::try_from_iter(request.annotations).map_err(Refusal::invalid)?;
         let wrapped = WrappedKey::new(key_id, request.ciphertext).with_annotations(annotations);
-        let plaintext = self
-            .kek
-            .unwrap(&wrapped, Aad::new(&self.aad))
-            .await
-            .map_err(|error| refuse(&error))?;
+        let plaintext = self.kek.unwrap(&wrapped, Aad::new(&self.aad)).await?;
         check_answer(plaintext.expose().len(), MAX_PLAINTEXT_LEN)?;
         debug!(key_id = %wrapped.key_id, "unwrapped");
         Ok(DecryptResponse {
@@ -116,8 +112,10 @@ impl KmsService {
 #[async_trait]
 impl KeyManagementService for KmsService {
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
-        let status =
-            info_span!("status").in_scope(|| self.kek.status().map_err(|error| refuse(&error)))?;
+        let status = self
+            .kek
+            .status()
+            .map_err(|error| info_span!("status").in_scope(|| Refusal::Kek(error).into_status()))?;
         Ok(Response::new(StatusResponse {
             version: API_VERSION.to_owned(),
             healthz: HEALTHY.to_owned(),
@@ -129,20 +127,26 @@ impl KeyManagementService for KmsService {
         &self,
         request: Request<EncryptRequest>,
     ) -> Result<Response<EncryptResponse>, Status> {
-        let request = request.into_inner();
-        let span = info_span!("encrypt", uid = %Uid(&request.uid));
-        let response = self.wrap(request).instrument(span).await?;
-        Ok(Response::new(response))
+        let mut request = request.into_inner();
+        let uid = mem::take(&mut request.uid);
+        let span = debug_span!("encrypt", uid = %Uid(&uid));
+        let outcome = self.wrap(request).instrument(span).await;
+        outcome.map(Response::new).map_err(|refusal| {
+            info_span!("encrypt", uid = %Uid(&uid)).in_scope(|| refusal.into_status())
+        })
     }
 
     async fn decrypt(
         &self,
         request: Request<DecryptRequest>,
     ) -> Result<Response<DecryptResponse>, Status> {
-        let request = request.into_inner();
-        let span = info_span!("decrypt", uid = %Uid(&request.uid));
-        let response = self.unwrap(request).instrument(span).await?;
-        Ok(Response::new(response))
+        let mut request = request.into_inner();
+        let uid = mem::take(&mut request.uid);
+        let span = debug_span!("decrypt", uid = %Uid(&uid));
+        let outcome = self.unwrap(request).instrument(span).await;
+        outcome.map(Response::new).map_err(|refusal| {
+            info_span!("decrypt", uid = %Uid(&uid)).in_scope(|| refusal.into_status())
+        })
     }
 }
 
@@ -156,8 +160,7 @@ pub const fn code_of(kind: KekErrorKind) -> Code {
         KekErrorKind::Malformed | KekErrorKind::Misuse => Code::InvalidArgument,
         KekErrorKind::Authentication => Code::DataLoss,
         KekErrorKind::Exhausted => Code::ResourceExhausted,
-        // `Internal`, and kinds of a later core; a test holds this match against `KekErrorKind::ALL`.
-        _ => Code::Internal,
+        KekErrorKind::Internal => Code::Internal,
     }
 }
 
@@ -165,25 +168,23 @@ pub const fn code_of(kind: KekErrorKind) -> Code {
 #[must_use]
 pub fn public_message(error: &KekError) -> String {
     match error {
-        KekError::UnknownKey(key_id) | KekError::RetiredKey(key_id) => {
-            let fault = match error {
-                KekError::RetiredKey(_) => "was retired",
-                _ => "is unknown",
-            };
-            return format!("key id `{key_id}` {fault}");
-        }
+        KekError::UnknownKey(key_id) => return format!("key id `{key_id}` is unknown"),
+        KekError::RetiredKey(key_id) => return format!("key id `{key_id}` was retired"),
+        KekError::Shared(error) => return public_message(error),
         _ => {}
     }
     match error.kind() {
         KekErrorKind::Unavailable => "the key encryption key is unavailable",
         KekErrorKind::Denied => "the use of the key encryption key is denied",
+        // Key ids are public, and named above where there is one.
+        KekErrorKind::UnknownKey => "the key id is unknown",
         KekErrorKind::Malformed => "the ciphertext is malformed",
         KekErrorKind::Authentication => {
             "the ciphertext does not authenticate: it was changed, or belongs to another key or cluster"
         }
         KekErrorKind::Exhausted => "a limit of the key encryption key is reached",
         KekErrorKind::Misuse => "the request asks for what the key encryption key does not do",
-        _ => "internal error of the plugin",
+        KekErrorKind::Internal => "internal error of the plugin",
     }
     .to_owned()
 }
@@ -233,39 +234,64 @@ impl fmt::Display for Uid<'_> {
     }
 }
 
-fn refuse(error: &KekError) -> Status {
-    let kind = error.kind();
-    warn!(kind = kind.as_str(), error = %Chain::new(error), "refused");
-    Status::new(code_of(kind), public_message(error))
+/// Why a call gets no answer. Logged where the request's uid is known: a span for every call would cost more than
+/// the cryptography, so at the usual log level only refused calls have one.
+#[derive(Debug)]
+enum Refusal {
+    Kek(KekError),
+    /// The request itself, in words for its sender.
+    Invalid(String),
+    /// kube-apiserver would store or reject an answer of this length; an error is the only safe one.
+    Answer(usize),
 }
 
-fn invalid(message: String) -> Status {
-    warn!(kind = "invalid_request", error = message, "refused");
-    Status::invalid_argument(message)
+impl From<KekError> for Refusal {
+    fn from(error: KekError) -> Self {
+        Self::Kek(error)
+    }
 }
 
-fn check_len(field: &str, len: usize, max: usize) -> Result<(), Status> {
+impl Refusal {
+    fn invalid(error: impl fmt::Display) -> Self {
+        Self::Invalid(error.to_string())
+    }
+
+    /// Logs the cause and tells the client what it may know.
+    fn into_status(self) -> Status {
+        match self {
+            Self::Kek(error) => {
+                let kind = error.kind();
+                warn!(kind = kind.as_str(), error = %Chain::new(&error), "refused");
+                Status::new(code_of(kind), public_message(&error))
+            }
+            Self::Invalid(message) => {
+                warn!(kind = "invalid_request", error = message, "refused");
+                Status::invalid_argument(message)
+            }
+            Self::Answer(len) => {
+                let message = "the key encryption key gave an answer outside the limits of KMS v2";
+                warn!(len, message);
+                Status::internal(message)
+            }
+        }
+    }
+}
+
+fn check_len(field: &str, len: usize, max: usize) -> Result<(), Refusal> {
     match len {
-        0 => Err(invalid(format!("{field} is empty"))),
-        len if len > max => Err(invalid(format!(
+        0 => Err(Refusal::Invalid(format!("{field} is empty"))),
+        len if len > max => Err(Refusal::Invalid(format!(
             "{field} has {len} bytes, more than the {max} allowed"
         ))),
         _ => Ok(()),
     }
 }
 
-/// kube-apiserver would store or reject such an answer; an error is the only safe one.
-fn check_answer(len: usize, max: usize) -> Result<(), Status> {
+fn check_answer(len: usize, max: usize) -> Result<(), Refusal> {
     if (1..=max).contains(&len) {
         return Ok(());
     }
-    warn!(
-        len,
-        max, "the key encryption key gave an answer outside the limits of KMS v2"
-    );
-    Err(Status::internal(
-        "the key encryption key gave an answer outside the limits of KMS v2",
-    ))
+    Err(Refusal::Answer(len))
 }
 
 #[cfg(test)]
