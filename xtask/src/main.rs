@@ -81,7 +81,7 @@ fn run(task: Task) -> Result<ExitCode> {
             matrix,
             cargo_arguments,
         } => return test::run(&root, matrix, &cargo_arguments),
-        Task::Testbed(Testbed::Up) => testbed::up(&root)?,
+        Task::Testbed(Testbed::Up) => testbed::up()?,
         Task::Dist => dist::run(&root)?,
         Task::Codegen { check } => codegen::run(&root, check)?,
     }

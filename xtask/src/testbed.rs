@@ -3,12 +3,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use kdc_testbed::programs::{self, Programs};
 use kdc_testbed::{ApiServer, Etcd, Process, Resource, encryption_config};
-use serde_json::{Value, json};
+use serde_json::json;
 use tempfile::TempDir;
 use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep};
@@ -19,9 +20,10 @@ const PLUGIN_LIMIT: Duration = Duration::from_secs(30);
 const WATCH_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Starts all, and returns after Ctrl-C or when a part ends.
-pub(crate) fn up(root: &Path) -> Result<()> {
+pub(crate) fn up() -> Result<()> {
     servers::prepare_all(false)?;
-    let programs = Programs::build(root)?;
+    say("building kdc and kms-plugin");
+    let programs = programs::build()?;
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -29,7 +31,7 @@ pub(crate) fn up(root: &Path) -> Result<()> {
         .block_on(async {
             let interrupted = interrupted()?;
             tokio::select! {
-                ended = run(&programs) => ended,
+                ended = run(programs) => ended,
                 () = interrupted => Ok(()),
             }
         })
@@ -59,51 +61,6 @@ fn interrupted() -> Result<impl Future<Output = ()>> {
     })
 }
 
-/// Our own programs, as built from this workspace.
-struct Programs {
-    kdc: PathBuf,
-    plugin: PathBuf,
-}
-
-impl Programs {
-    fn build(root: &Path) -> Result<Self> {
-        let output = Command::new(env!("CARGO"))
-            .current_dir(root)
-            .args([
-                "build",
-                "--package",
-                "kdc",
-                "--package",
-                "kms-plugin",
-                "--message-format=json-render-diagnostics",
-            ])
-            .stderr(Stdio::inherit())
-            .output()
-            .context("cannot run cargo")?;
-        ensure!(
-            output.status.success(),
-            "cargo could not build kdc and kms-plugin"
-        );
-        let messages = String::from_utf8_lossy(&output.stdout);
-        let executable = |name: &str| {
-            messages
-                .lines()
-                .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-                .filter(|message| {
-                    message
-                        .pointer("/target/name")
-                        .is_some_and(|target| target == name)
-                })
-                .find_map(|message| message.get("executable")?.as_str().map(PathBuf::from))
-                .with_context(|| format!("cargo built no {name}"))
-        };
-        Ok(Self {
-            kdc: executable("kdc")?,
-            plugin: executable("kms-plugin")?,
-        })
-    }
-}
-
 /// The running parts. They end in this order: the API server needs the others.
 struct ControlPlane {
     server: ApiServer,
@@ -131,7 +88,7 @@ impl ControlPlane {
             "kdc keyring init: {}",
             String::from_utf8_lossy(&made.stderr).trim()
         );
-        let plugin = start_plugin(&programs.plugin, &socket, &keyring, folder.path()).await?;
+        let plugin = start_plugin(&programs.kms_plugin, &socket, &keyring, folder.path()).await?;
 
         say("starting etcd and kube-apiserver");
         let etcd = Etcd::start().await?;
