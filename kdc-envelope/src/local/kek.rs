@@ -191,7 +191,13 @@ impl KeyEncryptionKey for LocalKek {
                 offset: 0,
             });
         }
-        Wrapped::parse(&wrapped.ciphertext)?.open(key_id, key, aad)
+        let parsed = Wrapped::parse(&wrapped.ciphertext)?;
+        // Most of what this process opens it wrapped itself, and needs no new derivation.
+        let Writer { status, salt, .. } = &state.writer;
+        if status.key_id == *key_id && salt == parsed.salt() {
+            return parsed.open(key_id, &state.writer.key, aad);
+        }
+        parsed.open(key_id, &schedule::wrapping_key(key, parsed.salt()), aad)
     }
 
     fn status(&self) -> Result<KekStatus, KekError> {

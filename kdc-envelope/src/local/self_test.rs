@@ -24,7 +24,9 @@ impl Keyring {
                 let salt: [u8; SALT_LEN] = random::array()?;
                 let writer = schedule::wrapping_key(key, &salt);
                 let bytes = wrapped::seal(&version.key_id, &salt, &writer, &secret, CONTEXT)?;
-                let opened = Wrapped::parse(&bytes)?.open(&version.key_id, key, CONTEXT)?;
+                let wrapped = Wrapped::parse(&bytes)?;
+                let reader = schedule::wrapping_key(key, wrapped.salt());
+                let opened = wrapped.open(&version.key_id, &reader, CONTEXT)?;
                 if opened.expose() == secret {
                     Ok(())
                 } else {

@@ -7,12 +7,12 @@
 //! AES-256-GCM under `HKDF-Expand(version, "…wrap v1" ‖ salt)`. Its associated data is everything before the salt followed by
 //! the caller's AAD; the first part tells its own length, so the two cannot run into each other.
 
-use super::schedule::{SALT_LEN, wrapping_key};
+use super::schedule::SALT_LEN;
 use crate::aead::{AesGcm, NONCE_LEN, Nonce, TAG_LEN};
 use crate::kek::MAX_PLAINTEXT_LEN;
 use crate::random;
 use crate::reader::{ReadError, Reader};
-use crate::{Aad, KekError, Key256, KeyId, SecretBytes};
+use crate::{Aad, KekError, KeyId, SecretBytes};
 
 const FORMAT: u8 = 1;
 
@@ -80,11 +80,16 @@ impl<'a> Wrapped<'a> {
         })
     }
 
-    /// Decrypts with the version that `key_id` names.
+    /// What the key was derived for, beside the version.
+    pub(super) const fn salt(&self) -> &'a [u8; SALT_LEN] {
+        self.salt
+    }
+
+    /// Decrypts with the key of the version that `key_id` names, derived for [`salt`](Self::salt).
     pub(super) fn open(
         &self,
         key_id: &KeyId,
-        version: &Key256,
+        key: &AesGcm,
         aad: Aad<'_>,
     ) -> Result<SecretBytes, KekError> {
         if self.key_id != key_id.as_str().as_bytes() {
@@ -94,14 +99,13 @@ impl<'a> Wrapped<'a> {
             });
         }
         let mut plaintext = self.ciphertext.to_vec();
-        wrapping_key(version, self.salt)
-            .open_in_place(
-                self.nonce,
-                &associated(&header(key_id), aad),
-                &mut plaintext,
-                self.tag,
-            )
-            .map_err(|_| KekError::Authentication)?;
+        key.open_in_place(
+            self.nonce,
+            &associated(&header(key_id), aad),
+            &mut plaintext,
+            self.tag,
+        )
+        .map_err(|_| KekError::Authentication)?;
         Ok(SecretBytes::new(plaintext))
     }
 }
