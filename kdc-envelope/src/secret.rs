@@ -5,7 +5,7 @@
 
 use core::fmt;
 
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::random;
 
@@ -24,12 +24,6 @@ impl SecretBytes {
     #[must_use]
     pub fn expose(&self) -> &[u8] {
         &self.0
-    }
-
-    /// Hands the bytes to a caller that must own them, for example to move them into a message.
-    #[must_use]
-    pub fn into_zeroizing(mut self) -> Zeroizing<Vec<u8>> {
-        Zeroizing::new(core::mem::take(&mut self.0))
     }
 }
 
@@ -79,12 +73,6 @@ impl Key256 {
     #[must_use]
     pub const fn expose(&self) -> &[u8; Self::LEN] {
         &self.0
-    }
-
-    /// A second owner of the same key, for a keyring that is replaced as a whole.
-    #[must_use]
-    pub const fn duplicate(&self) -> Self {
-        Self(self.0)
     }
 }
 
