@@ -1,0 +1,264 @@
+//! What an answer of OpenBao means.
+//!
+//! The texts are those of OpenBao 2.6.2 and 2.7.2. Many come in two dresses, plain or as a list of one error, so they
+//! are looked for inside the message.
+
+use core::time::Duration;
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use reqwest::StatusCode;
+use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use zeroize::Zeroizing;
+
+use crate::error::BaoError;
+
+const MAX_MESSAGE_CHARS: usize = 300;
+
+/// An answer that is no error, or one whose parts have errors of their own.
+#[derive(Debug)]
+pub struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) address: Arc<str>,
+    pub(crate) body: Zeroizing<Vec<u8>>,
+    pub(crate) index: Option<Arc<str>>,
+    pub(crate) server_time: Option<SystemTime>,
+}
+
+#[derive(Deserialize)]
+struct Envelope<T> {
+    data: T,
+}
+
+#[derive(Deserialize)]
+struct Authenticated<T> {
+    auth: T,
+}
+
+impl Answer {
+    /// The HTTP status.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        self.status.as_u16()
+    }
+
+    /// The clock of the server when it answered, in whole seconds.
+    #[must_use]
+    pub const fn server_time(&self) -> Option<SystemTime> {
+        self.server_time
+    }
+
+    /// What the answer holds under `data`. `T` may borrow from it.
+    ///
+    /// # Errors
+    /// [`BaoError::Unintelligible`]
+    pub fn data<'a, T: Deserialize<'a>>(&'a self) -> Result<T, BaoError> {
+        serde_json::from_slice::<Envelope<T>>(&self.body)
+            .map(|envelope| envelope.data)
+            .map_err(|_| self.unintelligible())
+    }
+
+    /// What the answer holds under `auth`.
+    ///
+    /// # Errors
+    /// [`BaoError::Unintelligible`]
+    pub(crate) fn auth<'a, T: Deserialize<'a>>(&'a self) -> Result<T, BaoError> {
+        serde_json::from_slice::<Authenticated<T>>(&self.body)
+            .map(|envelope| envelope.auth)
+            .map_err(|_| self.unintelligible())
+    }
+
+    /// The whole answer, for the few that have no envelope.
+    pub(crate) fn whole<T: DeserializeOwned>(&self) -> Result<T, BaoError> {
+        serde_json::from_slice(&self.body).map_err(|_| self.unintelligible())
+    }
+
+    pub(crate) fn unintelligible(&self) -> BaoError {
+        BaoError::Unintelligible {
+            what: "the body",
+            address: Arc::clone(&self.address),
+        }
+    }
+}
+
+/// What was asked, as far as it decides what an answer means.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Question<'a> {
+    pub(crate) operation: &'static str,
+    pub(crate) path: &'a str,
+    /// Whether errors may stand in the parts of the answer.
+    pub(crate) is_batch: bool,
+}
+
+#[derive(Deserialize, Default)]
+struct Failure<'a> {
+    #[serde(borrow)]
+    errors: Option<Vec<Cow<'a, str>>>,
+    data: Option<IgnoredAny>,
+}
+
+/// Gives back what succeeded, and names what did not.
+pub(crate) fn judge(
+    question: Question<'_>,
+    headers: &HeaderMap,
+    answer: Answer,
+) -> Result<Answer, BaoError> {
+    let status = answer.status;
+    if status.is_success() {
+        return Ok(answer);
+    }
+    let parsed: Option<Failure<'_>> = serde_json::from_slice(&answer.body).ok();
+    let Some(failure) = parsed else {
+        return Err(foreign(status, &answer));
+    };
+    if question.is_batch && failure.errors.is_none() && failure.data.is_some() {
+        return Ok(answer);
+    }
+    let message = words(failure.errors.as_deref().unwrap_or_default());
+    let retry_after = retry_after(headers);
+    Err(name(question, status, message, retry_after))
+}
+
+fn name(
+    question: Question<'_>,
+    status: StatusCode,
+    message: String,
+    retry_after: Option<Duration>,
+) -> BaoError {
+    let path: Arc<str> = question.path.into();
+    let status = status.as_u16();
+    match status {
+        400 if is_lag(&message) => BaoError::Lagging { message },
+        400 if message.contains("check-and-set parameter") => BaoError::Conflict { path },
+        400 if message.contains("No secret engine mount at")
+            || message.contains("encryption key not found")
+            || message.contains("could be found")
+            || message == "key not found" =>
+        {
+            not_found(path, message)
+        }
+        403 if is_policy_denial(&message) => BaoError::Forbidden {
+            operation: question.operation,
+            path,
+        },
+        403 => BaoError::Unauthenticated { message },
+        404 => not_found(path, message),
+        429 | 502 if retry_after.is_some() || !message.is_empty() => BaoError::Throttled {
+            retry_after,
+            message: or_none(message),
+        },
+        429 => BaoError::Lagging {
+            message: "the node has not caught up".to_owned(),
+        },
+        503 if message.contains("is sealed") => BaoError::Sealed,
+        500 if is_permanent(&message) => BaoError::Rejected {
+            status,
+            path,
+            message,
+        },
+        412 | 500..=599 => BaoError::Unready {
+            status,
+            message: or_none(message),
+        },
+        _ => BaoError::Rejected {
+            status,
+            path,
+            message: or_none(message),
+        },
+    }
+}
+
+fn not_found(path: Arc<str>, message: String) -> BaoError {
+    let message = match message.as_str() {
+        "" => message,
+        words => format!(": {words}"),
+    };
+    BaoError::NotFound { path, message }
+}
+
+fn or_none(message: String) -> String {
+    if message.is_empty() {
+        return "no reason given".to_owned();
+    }
+    message
+}
+
+/// Not JSON: of a proxy in between, whose status still says what it thinks.
+fn foreign(status: StatusCode, answer: &Answer) -> BaoError {
+    if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+        return BaoError::Unready {
+            status: status.as_u16(),
+            message: "the answer is not JSON".to_owned(),
+        };
+    }
+    answer.unintelligible()
+}
+
+/// A version that a standby may not have seen yet, and one that vanished; the caller tells them apart by trying again.
+pub(crate) fn is_lag(message: &str) -> bool {
+    message.contains("version is too new")
+        || message
+            .contains("requested version for encryption is higher than the latest key version")
+}
+
+/// The bare words mean the token; within a list of errors they mean its policies. Vault adds `invalid token` to the former.
+fn is_policy_denial(message: &str) -> bool {
+    message.contains("error occurred") && !message.contains("invalid token")
+}
+
+/// Answers with status 500 that no repetition changes.
+fn is_permanent(message: &str) -> bool {
+    [
+        "failed to parse batch input",
+        "illegal base64",
+        "soft-deleted key",
+        "could not load backend configuration",
+        "past the max TTL",
+        "does not exist during renewal",
+    ]
+    .iter()
+    .any(|text| message.contains(text))
+}
+
+/// Seconds, or a date; more than an hour is taken for an hour.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let seconds = match text.parse::<u64>() {
+        Ok(seconds) => seconds,
+        Err(_) => {
+            let at = httpdate::parse_http_date(text).ok()?;
+            let wait = at.duration_since(server_time(headers)?).ok()?;
+            wait.as_secs()
+        }
+    };
+    Some(Duration::from_secs(seconds.min(3_600)))
+}
+
+/// The clock of the server.
+pub(crate) fn server_time(headers: &HeaderMap) -> Option<SystemTime> {
+    httpdate::parse_http_date(headers.get(DATE)?.to_str().ok()?).ok()
+}
+
+/// One line of at most [`MAX_MESSAGE_CHARS`], whatever the server sends.
+pub(crate) fn words(errors: &[Cow<'_, str>]) -> String {
+    let joined = errors.join("; ");
+    let mut line = String::new();
+    for word in joined.split(|c: char| c.is_whitespace() || c.is_control()) {
+        if !word.is_empty() {
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+    }
+    match line.char_indices().nth(MAX_MESSAGE_CHARS) {
+        Some((end, _)) => format!("{}...", line.get(..end).unwrap_or_default()),
+        None => line,
+    }
+}
+
+#[cfg(test)]
+mod tests;

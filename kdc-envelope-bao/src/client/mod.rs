@@ -1,0 +1,548 @@
+//! Sends requests to OpenBao: several addresses, retries with jitter, a circuit breaker, and answers that mean something.
+//!
+//! A call goes to the address that worked last. Where OpenBao is away or not ready, the others are tried, then all again
+//! after a pause, until [`ClientConfig::call_timeout`]. A request that must not be made twice is sent once.
+
+mod answer;
+mod breaker;
+mod config;
+mod stats;
+mod transport;
+
+use core::error::Error;
+use core::fmt;
+use core::sync::atomic::{AtomicUsize, Ordering};
+use core::time::Duration;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use bytes::Bytes;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
+use reqwest::{StatusCode, Url};
+use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use zeroize::Zeroizing;
+
+pub use answer::Answer;
+pub(crate) use answer::{is_lag, words};
+pub use breaker::BreakerState;
+pub use config::{
+    BaoAddress, ClientCertificateFiles, ClientConfig, InvalidAddress, InvalidNamespace, Namespace,
+    TlsConfig,
+};
+pub use stats::{Operation, Outcome, Stats};
+
+use crate::credential::Secret;
+use crate::error::{BaoError, CredentialError};
+use answer::{Question, judge, server_time};
+use breaker::Breaker;
+use transport::{Endpoint, Transport};
+
+/// The most bytes of an answer that are read.
+pub const MAX_ANSWER_LEN: usize = 8 << 20;
+
+/// The first pause between rounds over all addresses; it doubles.
+const FIRST_PAUSE: Duration = Duration::from_millis(40);
+const LONGEST_PAUSE: Duration = Duration::from_millis(640);
+
+/// OpenBao seen from here. Clones share connections, breaker and counters.
+#[derive(Debug, Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+    namespace: Option<Namespace>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    config: ClientConfig,
+    transport: RwLock<Arc<Transport>>,
+    preferred: AtomicUsize,
+    breaker: Breaker,
+    stats: Stats,
+}
+
+/// The verbs of the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Method {
+    /// Read, and list with `?list=true`.
+    Get,
+    /// Write.
+    Post,
+    /// Delete.
+    Delete,
+}
+
+impl Method {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Delete => "DELETE",
+        }
+    }
+}
+
+/// One request. Its `Debug` shows neither body nor token.
+#[derive(Clone)]
+pub struct Request<'a> {
+    operation: Operation,
+    method: Method,
+    path: &'a str,
+    body: Option<Bytes>,
+    token: Option<&'a Secret>,
+    index: Option<Arc<str>>,
+    is_batch: bool,
+    is_repeatable: bool,
+}
+
+impl<'a> Request<'a> {
+    /// A request for `path`, which has neither `/v1/` nor a slash in front.
+    #[must_use]
+    pub const fn new(operation: Operation, method: Method, path: &'a str) -> Self {
+        Self {
+            operation,
+            method,
+            path,
+            body: None,
+            token: None,
+            index: None,
+            is_batch: false,
+            is_repeatable: true,
+        }
+    }
+
+    /// With `body` as JSON. The bytes are wiped when they were sent.
+    #[must_use]
+    pub fn json(self, body: &impl Serialize) -> Self {
+        // Maps with string keys and no fallible parts always serialise.
+        let bytes = serde_json::to_vec(body).unwrap_or_default();
+        self.body(Zeroizing::new(bytes))
+    }
+
+    pub(crate) fn body(mut self, body: Zeroizing<Vec<u8>>) -> Self {
+        self.body = Some(Bytes::from_owner(body));
+        self
+    }
+
+    /// Sent once only: whether it was carried out is not known after a failure.
+    #[must_use]
+    pub const fn once(mut self) -> Self {
+        self.is_repeatable = false;
+        self
+    }
+
+    pub(crate) const fn token(mut self, token: &'a Secret) -> Self {
+        self.token = Some(token);
+        self
+    }
+
+    /// The parts of the answer may have errors of their own.
+    pub(crate) const fn batch(mut self) -> Self {
+        self.is_batch = true;
+        self
+    }
+
+    /// The answer must know what the answer with this index knew.
+    pub(crate) fn after(mut self, index: Option<Arc<str>>) -> Self {
+        self.index = index;
+        self
+    }
+}
+
+impl fmt::Debug for Request<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Request({} {})", self.method.as_str(), self.path)
+    }
+}
+
+/// What `sys/health` says; nobody needs a token to ask.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[non_exhaustive]
+pub struct ServerHealth {
+    /// Whether it was ever initialised.
+    pub initialized: bool,
+    /// Whether it is sealed.
+    pub sealed: bool,
+    /// Whether another node is active.
+    pub standby: bool,
+    /// Such as `2.7.2`.
+    pub version: String,
+    /// Its clock, in seconds since 1970.
+    pub server_time_utc: i64,
+    /// Name of the cluster.
+    #[serde(default)]
+    pub cluster_name: String,
+}
+
+impl Client {
+    /// A client for `config`. Reads certificates, and sends nothing.
+    ///
+    /// # Errors
+    /// [`CredentialError`] if a certificate file cannot be used.
+    pub fn new(config: ClientConfig) -> Result<Self, CredentialError> {
+        let transport = Transport::open(&config)?;
+        Ok(Self {
+            namespace: config.namespace.clone(),
+            shared: Arc::new(Shared {
+                transport: RwLock::new(Arc::new(transport)),
+                preferred: AtomicUsize::new(0),
+                breaker: Breaker::new(),
+                stats: Stats::default(),
+                config,
+            }),
+        })
+    }
+
+    /// The same in another namespace, or in none.
+    #[must_use]
+    pub fn in_namespace(&self, namespace: Option<Namespace>) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            namespace,
+        }
+    }
+
+    /// The namespace that requests go to.
+    #[must_use]
+    pub const fn namespace(&self) -> Option<&Namespace> {
+        self.namespace.as_ref()
+    }
+
+    /// How it was set up.
+    #[must_use]
+    pub fn config(&self) -> &ClientConfig {
+        &self.shared.config
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub fn stats(&self) -> &Stats {
+        &self.shared.stats
+    }
+
+    /// Whether calls go through.
+    #[must_use]
+    pub fn breaker_state(&self) -> BreakerState {
+        self.shared.breaker.state()
+    }
+
+    /// Takes over certificate files that changed. Files that cannot be used leave the present state as it is.
+    ///
+    /// # Errors
+    /// [`CredentialError`]
+    pub fn reload_certificates(&self) -> Result<bool, CredentialError> {
+        let present = self.transport();
+        let Some(next) = present.reopened(&self.shared.config)? else {
+            return Ok(false);
+        };
+        let mut slot = self
+            .shared
+            .transport
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        *slot = Arc::new(next);
+        drop(slot);
+        self.shared.stats.count_tls_reload();
+        Ok(true)
+    }
+
+    /// The health of each configured address, by itself.
+    pub async fn health(&self) -> Vec<(BaoAddress, Result<ServerHealth, BaoError>)> {
+        let path = "sys/health?standbyok=true&sealedcode=200&uninitcode=200";
+        let request = Request::new(Operation::Admin, Method::Get, path);
+        let anywhere = self.in_namespace(None);
+        let mut all = Vec::new();
+        for endpoint in &self.transport().endpoints {
+            let answer = anywhere.try_once(endpoint, &request).await;
+            let health = answer.and_then(|answer| answer.whole());
+            all.push((endpoint.address.clone(), health));
+        }
+        all
+    }
+
+    /// Sends `request` and waits for an answer that settles it.
+    ///
+    /// # Errors
+    /// [`BaoError`]
+    pub async fn send(&self, request: &Request<'_>) -> Result<Answer, BaoError> {
+        let pass = self
+            .shared
+            .breaker
+            .enter(Instant::now())
+            .map_err(|retry_in| BaoError::CircuitOpen { retry_in })?;
+        let result = self.attempts(request).await;
+        match &result {
+            Err(error) if error.is_outage() => pass.outage(Instant::now()),
+            _ => pass.answered(),
+        }
+        result
+    }
+
+    async fn attempts(&self, request: &Request<'_>) -> Result<Answer, BaoError> {
+        let limit = self.shared.config.call_timeout;
+        let deadline = Instant::now() + limit;
+        let transport = self.transport();
+        let count = transport.endpoints.len();
+        let preferred = self.shared.preferred.load(Ordering::Relaxed);
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let mut last = None;
+            for (index, endpoint) in in_turn(&transport.endpoints, preferred) {
+                let attempt = timeout_at(deadline, self.try_once(endpoint, request)).await;
+                let error = match attempt {
+                    Ok(Ok(answer)) => {
+                        if index != preferred {
+                            self.shared.preferred.store(index, Ordering::Relaxed);
+                        }
+                        return Ok(answer);
+                    }
+                    Ok(Err(error)) => error,
+                    Err(_) => BaoError::Timeout {
+                        address: Arc::clone(&endpoint.shown),
+                        limit,
+                    },
+                };
+                if !request.is_repeatable || !is_worth_another_try(&error) {
+                    return Err(error);
+                }
+                tracing::debug!(path = request.path, %error, "trying again");
+                last = Some(error);
+            }
+            let last = last.unwrap_or(BaoError::NotAskedYet);
+            let wait = match &last {
+                BaoError::Throttled {
+                    retry_after: Some(wait),
+                    ..
+                } => (*wait).max(pause),
+                _ => jittered(pause),
+            };
+            if count == 0 || Instant::now() + wait >= deadline {
+                return Err(last);
+            }
+            sleep(wait).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// One try at one address, counted.
+    async fn try_once(
+        &self,
+        endpoint: &Endpoint,
+        request: &Request<'_>,
+    ) -> Result<Answer, BaoError> {
+        let limit = self.shared.config.attempt_timeout;
+        let started = Instant::now();
+        let result = timeout(limit, self.exchange(endpoint, request))
+            .await
+            .unwrap_or_else(|_| {
+                Err(BaoError::Timeout {
+                    address: Arc::clone(&endpoint.shown),
+                    limit,
+                })
+            });
+        let outcome = match &result {
+            Ok(_) => Outcome::Ok,
+            Err(error) => Outcome::Failed(error.class()),
+        };
+        self.shared
+            .stats
+            .count(request.operation, outcome, started.elapsed());
+        result
+    }
+
+    async fn exchange(
+        &self,
+        endpoint: &Endpoint,
+        request: &Request<'_>,
+    ) -> Result<Answer, BaoError> {
+        let server_name = self.shared.config.tls.server_name.as_deref();
+        let url = endpoint
+            .address
+            .join(request.path, server_name)
+            .ok_or_else(|| unintelligible("the server name", endpoint))?;
+        let response = self.post(endpoint, request, url).await?;
+        if response.status() != StatusCode::TEMPORARY_REDIRECT {
+            return read(endpoint, request, response).await;
+        }
+        let target = self.redirect_target(endpoint, response.headers(), response.url())?;
+        let response = self.post(endpoint, request, target).await?;
+        if response.status() == StatusCode::TEMPORARY_REDIRECT {
+            return Err(BaoError::Unready {
+                status: StatusCode::TEMPORARY_REDIRECT.as_u16(),
+                message: "two redirects in a row; no node is active".to_owned(),
+            });
+        }
+        read(endpoint, request, response).await
+    }
+
+    async fn post(
+        &self,
+        endpoint: &Endpoint,
+        request: &Request<'_>,
+        url: Url,
+    ) -> Result<reqwest::Response, BaoError> {
+        let method = match request.method {
+            Method::Get => reqwest::Method::GET,
+            Method::Post => reqwest::Method::POST,
+            Method::Delete => reqwest::Method::DELETE,
+        };
+        let mut http = endpoint
+            .http
+            .request(method, url)
+            .headers(self.headers(request));
+        if let Some(body) = &request.body {
+            http = http
+                .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+                .body(body.clone());
+        }
+        http.send()
+            .await
+            .map_err(|error| unreachable(endpoint, error))
+    }
+
+    fn headers(&self, request: &Request<'_>) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        // Agents and proxies of OpenBao may demand it, against forged requests of browsers.
+        headers.insert("x-vault-request", HeaderValue::from_static("true"));
+        let text = |text: &str| HeaderValue::from_str(text).ok();
+        if let Some(mut value) = request.token.and_then(|token| text(token.expose())) {
+            value.set_sensitive(true);
+            headers.insert("x-vault-token", value);
+        }
+        if let Some(value) = self.namespace.as_ref().and_then(|name| text(name.as_str())) {
+            headers.insert("x-vault-namespace", value);
+        }
+        if let Some(value) = request.index.as_deref().and_then(text) {
+            headers.insert("x-vault-index", value);
+            headers.insert(
+                "x-vault-inconsistent",
+                HeaderValue::from_static("forward-active-node"),
+            );
+        }
+        headers
+    }
+
+    /// Where a standby that cannot forward sends us: only to servers we know, and never from https to http.
+    fn redirect_target(
+        &self,
+        endpoint: &Endpoint,
+        headers: &HeaderMap,
+        from: &Url,
+    ) -> Result<Url, BaoError> {
+        let target = headers
+            .get(LOCATION)
+            .and_then(|location| location.to_str().ok())
+            .and_then(|location| from.join(location).ok())
+            .ok_or_else(|| unintelligible("the redirect", endpoint))?;
+        let config = &self.shared.config;
+        let host = format!(
+            "{}:{}",
+            target.host_str().unwrap_or_default(),
+            target.port_or_known_default().unwrap_or_default()
+        );
+        let is_known = config
+            .addresses
+            .iter()
+            .any(|address| address.is_origin_of(&target))
+            || config.redirect_hosts.contains(&host);
+        let keeps_secrecy = target.scheme() == from.scheme();
+        if is_known && keeps_secrecy && target.username().is_empty() {
+            return Ok(target);
+        }
+        Err(BaoError::Redirected {
+            host: format!("{}://{host}", target.scheme()),
+        })
+    }
+
+    fn transport(&self) -> Arc<Transport> {
+        let slot = self.shared.transport.read();
+        Arc::clone(&slot.unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// All endpoints with their places, beginning with the preferred one.
+fn in_turn(endpoints: &[Endpoint], preferred: usize) -> impl Iterator<Item = (usize, &Endpoint)> {
+    let numbered = || endpoints.iter().enumerate();
+    numbered().skip(preferred).chain(numbered().take(preferred))
+}
+
+fn is_worth_another_try(error: &BaoError) -> bool {
+    matches!(
+        error,
+        BaoError::Unreachable { .. }
+            | BaoError::Timeout { .. }
+            | BaoError::Sealed
+            | BaoError::Unready { .. }
+            | BaoError::Throttled { .. }
+            | BaoError::Lagging { .. }
+            | BaoError::Redirected { .. }
+            | BaoError::Unintelligible { .. }
+    )
+}
+
+async fn read(
+    endpoint: &Endpoint,
+    request: &Request<'_>,
+    mut response: reqwest::Response,
+) -> Result<Answer, BaoError> {
+    let announced = response.content_length().unwrap_or_default();
+    if announced > MAX_ANSWER_LEN as u64 {
+        return Err(unintelligible("a body over 8 MiB", endpoint));
+    }
+    let room = usize::try_from(announced).unwrap_or_default();
+    let mut body = Zeroizing::new(Vec::with_capacity(room));
+    while let Some(chunk) = response
+        .chunk()
+        .await
+        .map_err(|error| unreachable(endpoint, error))?
+    {
+        if body.len() + chunk.len() > MAX_ANSWER_LEN {
+            return Err(unintelligible("a body over 8 MiB", endpoint));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    let headers = response.headers();
+    let index = headers
+        .get("x-vault-index")
+        .and_then(|value| value.to_str().ok())
+        .map(Arc::from);
+    let answer = Answer {
+        status: response.status(),
+        address: Arc::clone(&endpoint.shown),
+        body,
+        index,
+        server_time: server_time(headers),
+    };
+    let question = Question {
+        operation: request.method.as_str(),
+        path: request.path,
+        is_batch: request.is_batch,
+    };
+    judge(question, headers, answer)
+}
+
+fn unreachable(endpoint: &Endpoint, error: reqwest::Error) -> BaoError {
+    let source: Arc<dyn Error + Send + Sync> = Arc::new(error.without_url());
+    BaoError::Unreachable {
+        address: Arc::clone(&endpoint.shown),
+        source,
+    }
+}
+
+fn unintelligible(what: &'static str, endpoint: &Endpoint) -> BaoError {
+    BaoError::Unintelligible {
+        what,
+        address: Arc::clone(&endpoint.shown),
+    }
+}
+
+/// Between half of `pause` and all of it, so that those who failed together do not come back together.
+pub(crate) fn jittered(pause: Duration) -> Duration {
+    let mut random = [0; 2];
+    // Without random numbers everybody waits the whole time.
+    if kdc_envelope::random::fill(&mut random).is_err() {
+        return pause;
+    }
+    let share = f64::from(u16::from_be_bytes(random)) / f64::from(u16::MAX);
+    pause.mul_f64(0.5 + share / 2.0)
+}

@@ -1,0 +1,7 @@
+//! Logging in to OpenBao, and staying so.
+
+mod method;
+mod session;
+
+pub use method::{LoginMethod, RoleId};
+pub use session::{Session, SessionStatus};

@@ -1,0 +1,225 @@
+//! Calls that come at the same time share one request; a lone call waits for nobody.
+//!
+//! A call whose slot is free goes out at once, alone or with what came in the same moment. While all slots are busy, calls
+//! gather, and the first slot that comes free takes up to [`MAX_ITEMS`] of them. So the size of a batch follows the load by
+//! itself, and there is no timer. A request of OpenBao costs far more than a key in it.
+
+use core::fmt;
+use std::collections::VecDeque;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+
+use crate::error::BaoError;
+
+/// The most keys in one request. OpenBao counts the strings of a request, 1,000 at most by default: six for a key.
+pub(super) const MAX_ITEMS: usize = 100;
+
+/// What is sent in batches.
+pub(super) trait BatchCall: fmt::Debug + Send + Sync + 'static {
+    /// One question.
+    type Item: Send + Sync;
+    /// The answer to it.
+    type Output: Send;
+
+    /// Asks all at once; gives one result for each, in order.
+    fn call(
+        &self,
+        items: Vec<&Self::Item>,
+    ) -> impl Future<Output = Result<Vec<Result<Self::Output, ItemError>>, BaoError>> + Send;
+}
+
+/// Why one item of a batch failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum ItemError {
+    /// Changed bytes, another key, or other associated data.
+    Authentication,
+    /// No ciphertext of this key.
+    Malformed,
+    /// Its version may not decrypt any more.
+    TooOld,
+    /// Its version is not known yet, or not any more.
+    TooNew,
+    /// The server's words.
+    Other(String),
+}
+
+/// Why one call failed.
+#[derive(Debug, Clone)]
+pub(super) enum CallError {
+    /// The request.
+    Request(BaoError),
+    /// This item of it.
+    Item(ItemError),
+}
+
+/// Gathers calls.
+#[derive(Debug)]
+pub(super) struct Batcher<C: BatchCall>(Arc<Shared<C>>);
+
+struct Shared<C: BatchCall> {
+    call: C,
+    slots: usize,
+    queue: Mutex<Queue<C>>,
+}
+
+struct Queue<C: BatchCall> {
+    waiting: VecDeque<Job<C>>,
+    busy: usize,
+}
+
+struct Job<C: BatchCall> {
+    item: C::Item,
+    reply: oneshot::Sender<Result<C::Output, CallError>>,
+}
+
+impl<C: BatchCall> Batcher<C> {
+    /// At most `slots` requests at a time.
+    pub(super) fn new(call: C, slots: usize) -> Self {
+        Self(Arc::new(Shared {
+            call,
+            slots,
+            queue: Mutex::new(Queue {
+                waiting: VecDeque::new(),
+                busy: 0,
+            }),
+        }))
+    }
+
+    /// The answer to `item`. Whoever drops this future takes nothing from the others.
+    pub(super) async fn ask(&self, item: C::Item) -> Result<C::Output, CallError> {
+        let (reply, answer) = oneshot::channel();
+        let needs_worker = {
+            let mut queue = self.0.queue();
+            queue.waiting.push_back(Job { item, reply });
+            let has_slot = queue.busy < self.0.slots;
+            queue.busy += usize::from(has_slot);
+            has_slot
+        };
+        if needs_worker {
+            let slot = Slot {
+                shared: Arc::clone(&self.0),
+                is_free: false,
+            };
+            tokio::spawn(slot.work());
+        }
+        // The worker ends without a reply only with its runtime.
+        answer
+            .await
+            .unwrap_or_else(|_| Err(CallError::Request(BaoError::NotAskedYet)))
+    }
+}
+
+impl<C: BatchCall> Shared<C> {
+    fn queue(&self) -> MutexGuard<'_, Queue<C>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Up to a batch of calls that somebody still waits for.
+    fn take(&self) -> Vec<Job<C>> {
+        let mut queue = self.queue();
+        let mut jobs = Vec::new();
+        while jobs.len() < MAX_ITEMS {
+            match queue.waiting.pop_front() {
+                None => break,
+                Some(job) if job.reply.is_closed() => {}
+                Some(job) => jobs.push(job),
+            }
+        }
+        jobs
+    }
+}
+
+/// A busy slot; free again when it is dropped.
+struct Slot<C: BatchCall> {
+    shared: Arc<Shared<C>>,
+    is_free: bool,
+}
+
+impl<C: BatchCall> Slot<C> {
+    async fn work(mut self) {
+        while !self.is_free {
+            let jobs = self.shared.take();
+            if jobs.is_empty() {
+                self.release_if_idle();
+            } else {
+                self.serve(jobs).await;
+            }
+        }
+    }
+
+    /// Looks and releases in one step, so that nothing comes in unseen in between.
+    fn release_if_idle(&mut self) {
+        let mut queue = self.shared.queue();
+        if queue.waiting.is_empty() {
+            queue.busy = queue.busy.saturating_sub(1);
+            self.is_free = true;
+        }
+    }
+
+    async fn serve(&self, jobs: Vec<Job<C>>) {
+        let items = jobs.iter().map(|job| &job.item).collect();
+        match self.shared.call.call(items).await {
+            Ok(results) if results.len() == jobs.len() => {
+                for (job, result) in jobs.into_iter().zip(results) {
+                    // Nobody may wait any more.
+                    let _ = job.reply.send(result.map_err(CallError::Item));
+                }
+            }
+            Ok(_) => fail(jobs, &wrong_count()),
+            // One of them may have spoilt the request for all.
+            Err(BaoError::Rejected { .. }) if jobs.len() > 1 => self.serve_singly(jobs).await,
+            Err(error) => fail(jobs, &error),
+        }
+    }
+
+    async fn serve_singly(&self, jobs: Vec<Job<C>>) {
+        for job in jobs {
+            let result = match self.shared.call.call(vec![&job.item]).await {
+                Ok(mut results) if results.len() == 1 => results
+                    .pop()
+                    .ok_or_else(|| CallError::Request(wrong_count()))
+                    .and_then(|result| result.map_err(CallError::Item)),
+                Ok(_) => Err(CallError::Request(wrong_count())),
+                Err(error) => Err(CallError::Request(error)),
+            };
+            let _ = job.reply.send(result);
+        }
+    }
+}
+
+impl<C: BatchCall> Drop for Slot<C> {
+    /// Only a runtime that ends drops a slot which is still busy.
+    fn drop(&mut self) {
+        if !self.is_free {
+            let mut queue = self.shared.queue();
+            queue.busy = queue.busy.saturating_sub(1);
+        }
+    }
+}
+
+fn fail<C: BatchCall>(jobs: Vec<Job<C>>, error: &BaoError) {
+    for job in jobs {
+        let _ = job.reply.send(Err(CallError::Request(error.clone())));
+    }
+}
+
+fn wrong_count() -> BaoError {
+    BaoError::Unready {
+        status: 200,
+        message: "it answered another number of keys than it was asked for".to_owned(),
+    }
+}
+
+impl<C: BatchCall> fmt::Debug for Shared<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Batcher")
+            .field("call", &self.call)
+            .field("slots", &self.slots)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

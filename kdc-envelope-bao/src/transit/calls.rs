@@ -1,0 +1,355 @@
+//! The three operations of Transit that carry keys, each on many at once.
+//!
+//! Requests are written by hand into a buffer that is wiped, and secrets are read out of the answer where they lie,
+//! because a general JSON value would leave copies behind.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use kdc_envelope::SecretBytes;
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use super::batch::{BatchCall, ItemError};
+use super::key::TransitKeyName;
+use crate::client::{Answer, Method, Operation, Request, is_lag, words};
+use crate::error::BaoError;
+use crate::login::Session;
+
+/// Where calls go, and what the server must know when it answers.
+#[derive(Debug, Clone)]
+pub(super) struct Target {
+    pub(super) session: Session,
+    pub(super) key: TransitKeyName,
+    pub(super) index: Arc<RwLock<Option<Arc<str>>>>,
+}
+
+impl Target {
+    pub(super) fn index(&self) -> Option<Arc<str>> {
+        let slot = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        slot.clone()
+    }
+
+    pub(super) fn set_index(&self, index: Option<Arc<str>>) {
+        if index.is_some() {
+            let mut slot = self.index.write().unwrap_or_else(PoisonError::into_inner);
+            *slot = index;
+        }
+    }
+
+    async fn send(
+        &self,
+        operation: Operation,
+        items: usize,
+        body: Zeroizing<Vec<u8>>,
+    ) -> Result<Answer, BaoError> {
+        let path = self.key.path(operation.as_str());
+        let request = Request::new(operation, Method::Post, &path)
+            .body(body)
+            .batch()
+            .after(self.index());
+        let answer = self.session.send(request).await?;
+        self.session.client().stats().count_items(items);
+        Ok(answer)
+    }
+}
+
+/// A secret to encrypt under one version.
+#[derive(Debug)]
+pub(super) struct ToEncrypt {
+    pub(super) plaintext: SecretBytes,
+    pub(super) associated_data: Option<Box<[u8]>>,
+    pub(super) version: u32,
+}
+
+/// A ciphertext that was parsed before.
+#[derive(Debug)]
+pub(super) struct ToDecrypt {
+    pub(super) ciphertext: Box<str>,
+    pub(super) associated_data: Option<Box<[u8]>>,
+}
+
+/// A ciphertext to move to another version.
+#[derive(Debug)]
+pub(super) struct ToRewrap {
+    pub(super) ciphertext: Box<str>,
+    pub(super) version: u32,
+}
+
+/// A ciphertext and the version that the server says it has.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Encrypted {
+    pub(super) ciphertext: String,
+    pub(super) version: u32,
+}
+
+#[derive(Debug)]
+pub(super) struct Encrypt(pub(super) Target);
+#[derive(Debug)]
+pub(super) struct Decrypt(pub(super) Target);
+#[derive(Debug)]
+pub(super) struct Rewrap(pub(super) Target);
+
+impl BatchCall for Encrypt {
+    type Item = ToEncrypt;
+    type Output = Encrypted;
+
+    async fn call(
+        &self,
+        items: Vec<&ToEncrypt>,
+    ) -> Result<Vec<Result<Encrypted, ItemError>>, BaoError> {
+        let mut body = Body::with_room(items.iter().map(|item| {
+            item.plaintext.expose().len() + item.associated_data.as_ref().map_or(0, |aad| aad.len())
+        }));
+        for item in &items {
+            body.item();
+            body.base64("plaintext", item.plaintext.expose());
+            if let Some(aad) = &item.associated_data {
+                body.base64("associated_data", aad);
+            }
+            body.number("key_version", item.version);
+        }
+        let answer = self
+            .0
+            .send(Operation::Encrypt, items.len(), body.end())
+            .await?;
+        encrypted(&answer)
+    }
+}
+
+impl BatchCall for Rewrap {
+    type Item = ToRewrap;
+    type Output = Encrypted;
+
+    async fn call(
+        &self,
+        items: Vec<&ToRewrap>,
+    ) -> Result<Vec<Result<Encrypted, ItemError>>, BaoError> {
+        let mut body = Body::with_room(items.iter().map(|item| item.ciphertext.len()));
+        for item in &items {
+            body.item();
+            body.text("ciphertext", &item.ciphertext);
+            body.number("key_version", item.version);
+        }
+        let answer = self
+            .0
+            .send(Operation::Rewrap, items.len(), body.end())
+            .await?;
+        encrypted(&answer)
+    }
+}
+
+impl BatchCall for Decrypt {
+    type Item = ToDecrypt;
+    type Output = SecretBytes;
+
+    async fn call(
+        &self,
+        items: Vec<&ToDecrypt>,
+    ) -> Result<Vec<Result<SecretBytes, ItemError>>, BaoError> {
+        let mut body = Body::with_room(items.iter().map(|item| {
+            item.ciphertext.len() + item.associated_data.as_ref().map_or(0, |aad| aad.len())
+        }));
+        for item in &items {
+            body.item();
+            body.text("ciphertext", &item.ciphertext);
+            if let Some(aad) = &item.associated_data {
+                body.base64("associated_data", aad);
+            }
+        }
+        let answer = self
+            .0
+            .send(Operation::Decrypt, items.len(), body.end())
+            .await?;
+        let opened: Opened<'_> = answer.data()?;
+        opened
+            .batch_results
+            .into_iter()
+            .map(|item| match item.error {
+                Some(error) => Ok(Err(item_error(&error))),
+                None => decode(item.plaintext, &answer).map(Ok),
+            })
+            .collect()
+    }
+}
+
+fn decode(plaintext: Option<&str>, answer: &Answer) -> Result<SecretBytes, BaoError> {
+    let text = plaintext.ok_or_else(|| answer.unintelligible())?;
+    // Room for all at once: a buffer that grows leaves its former self unwiped.
+    let mut bytes = Vec::with_capacity(text.len());
+    STANDARD
+        .decode_vec(text, &mut bytes)
+        .map_err(|_| answer.unintelligible())?;
+    Ok(SecretBytes::new(bytes))
+}
+
+#[derive(Deserialize)]
+struct Opened<'a> {
+    #[serde(borrow)]
+    batch_results: Vec<OpenedItem<'a>>,
+}
+
+#[derive(Deserialize)]
+struct OpenedItem<'a> {
+    #[serde(borrow, default)]
+    plaintext: Option<&'a str>,
+    #[serde(default)]
+    error: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Sealed {
+    batch_results: Vec<SealedItem>,
+}
+
+#[derive(Deserialize)]
+struct SealedItem {
+    #[serde(default)]
+    ciphertext: String,
+    #[serde(default)]
+    key_version: u32,
+    #[serde(default)]
+    error: Option<String>,
+}
+
+fn encrypted(answer: &Answer) -> Result<Vec<Result<Encrypted, ItemError>>, BaoError> {
+    let sealed: Sealed = answer.data()?;
+    let result = |item: SealedItem| match item.error {
+        Some(error) => Err(item_error(&error)),
+        None => Ok(Encrypted {
+            ciphertext: item.ciphertext,
+            version: item.key_version,
+        }),
+    };
+    Ok(sealed.batch_results.into_iter().map(result).collect())
+}
+
+fn item_error(text: &str) -> ItemError {
+    if text.contains("message authentication failed") {
+        ItemError::Authentication
+    } else if is_lag(text) {
+        ItemError::TooNew
+    } else if text.contains("disallowed by policy (too old)") {
+        ItemError::TooOld
+    } else if text.contains("invalid ciphertext") {
+        ItemError::Malformed
+    } else {
+        ItemError::Other(words(&[text.into()]))
+    }
+}
+
+/// A request with one object for each key, in a buffer that never grows.
+struct Body(Zeroizing<Vec<u8>>);
+
+impl Body {
+    const OPEN: &'static [u8] = b"{\"batch_input\":[";
+    const CLOSE: &'static [u8] = b"}]}";
+    /// Bounds the names and punctuation of one item, and the digits of its version.
+    const ITEM_ROOM: usize = 96;
+
+    /// Room for items of these sizes, in bytes before they are encoded.
+    fn with_room(sizes: impl Iterator<Item = usize>) -> Self {
+        let items: usize = sizes.map(|size| size * 4 / 3 + Self::ITEM_ROOM).sum();
+        let mut bytes = Zeroizing::new(Vec::with_capacity(items + Self::ITEM_ROOM));
+        bytes.extend_from_slice(Self::OPEN);
+        Self(bytes)
+    }
+
+    fn item(&mut self) {
+        let opening: &[u8] = match self.0.last() {
+            Some(b'[') => b"{",
+            _ => b"},{",
+        };
+        self.0.extend_from_slice(opening);
+    }
+
+    fn name(&mut self, name: &str) {
+        if self.0.last() != Some(&b'{') {
+            self.0.push(b',');
+        }
+        self.0.push(b'"');
+        self.0.extend_from_slice(name.as_bytes());
+        self.0.extend_from_slice(b"\":");
+    }
+
+    /// `text` needs no escapes.
+    fn text(&mut self, name: &str, text: &str) {
+        self.name(name);
+        self.0.push(b'"');
+        self.0.extend_from_slice(text.as_bytes());
+        self.0.push(b'"');
+    }
+
+    fn base64(&mut self, name: &str, bytes: &[u8]) {
+        let mut text = Zeroizing::new(String::with_capacity(bytes.len() * 4 / 3 + 4));
+        STANDARD.encode_string(bytes, &mut text);
+        self.text(name, &text);
+    }
+
+    fn number(&mut self, name: &str, number: u32) {
+        self.name(name);
+        self.0.extend_from_slice(number.to_string().as_bytes());
+    }
+
+    fn end(mut self) -> Zeroizing<Vec<u8>> {
+        self.0.extend_from_slice(Self::CLOSE);
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_the_json_that_transit_takes_and_never_grows_its_buffer() {
+        let mut body = Body::with_room([256, 1].into_iter());
+        let room = body.0.capacity();
+        body.item();
+        body.base64("plaintext", &[0xff; 128]);
+        body.base64("associated_data", &[0xff; 128]);
+        body.number("key_version", u32::MAX);
+        body.item();
+        body.text("ciphertext", "v");
+        let bytes = body.end();
+        assert_eq!(bytes.capacity(), room);
+        let json: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        let items = json["batch_input"].as_array().unwrap();
+        assert_eq!(items.len(), 2);
+        assert_eq!(items[0]["key_version"], u32::MAX);
+        assert_eq!(items[0]["plaintext"], STANDARD.encode([0xff; 128]));
+        assert_eq!(items[1]["ciphertext"], "v");
+    }
+
+    #[test]
+    fn errors_of_items_are_told_apart() {
+        for (text, expected) in [
+            (
+                "cipher: message authentication failed",
+                ItemError::Authentication,
+            ),
+            (
+                "chacha20poly1305: message authentication failed",
+                ItemError::Authentication,
+            ),
+            ("invalid ciphertext: version is too new", ItemError::TooNew),
+            (
+                "requested version for encryption is higher than the latest key version",
+                ItemError::TooNew,
+            ),
+            (
+                "ciphertext or signature version is disallowed by policy (too old)",
+                ItemError::TooOld,
+            ),
+            ("invalid ciphertext: no prefix", ItemError::Malformed),
+            ("invalid ciphertext length", ItemError::Malformed),
+            (
+                "something\n else",
+                ItemError::Other("something else".to_owned()),
+            ),
+        ] {
+            assert_eq!(item_error(text), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! The Transit secrets engine as a key encryption key.
+
+mod batch;
+mod calls;
+mod kek;
+mod key;
+mod plain_row;
+mod versions;
+mod watch;
+
+pub use kek::{AAD_ANNOTATION, TransitKek, TransitOptions};
+pub use key::{InvalidKeyName, TransitKey, TransitKeyName};
+pub use plain_row::PlainRow;

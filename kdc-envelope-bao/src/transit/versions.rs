@@ -1,0 +1,334 @@
+//! Which version writes: pure decisions over what OpenBao showed.
+//!
+//! A version is announced when it is older than the hold time by the server's own clock. All replicas see the same creation time and
+//! the same clock, so they announce at about the same moment, also one that was just started. Until then each of them has
+//! polled at least once and can read the new version.
+
+use core::time::Duration;
+use std::collections::{BTreeMap, HashMap};
+
+use kdc_envelope::KeyId;
+
+use super::key::{KeyIdentity, TransitKey, TransitKeyName};
+use crate::error::BaoError;
+
+/// The version that wraps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Announced {
+    pub(super) version: u32,
+    pub(super) key_id: KeyId,
+}
+
+/// What is known about the key; replaced as a whole.
+#[derive(Debug, Clone)]
+pub(super) struct View {
+    pub(super) key: TransitKey,
+    pub(super) announced: Option<Announced>,
+    by_id: HashMap<KeyId, u32>,
+}
+
+/// A look at the key, and what follows from it.
+#[derive(Debug)]
+pub(super) struct Observation {
+    /// The view if nothing is announced anew.
+    pub(super) view: View,
+    /// The version that shall wrap from now on; announced before, or to be tried first.
+    pub(super) candidate: Announced,
+    /// How long until a newer version may be announced.
+    pub(super) next_after: Option<Duration>,
+    /// What somebody should know.
+    pub(super) notes: Vec<Note>,
+}
+
+/// Something that happened to the key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Note {
+    /// A version came.
+    NewVersion(u32),
+    /// A version vanished that was never announced: a rotation that was not stored.
+    Vanished(u32),
+    /// A version has another creation time: what it wrapped before is lost.
+    Replaced(u32),
+    /// It is another key under the same name.
+    Recreated,
+}
+
+impl View {
+    /// The version behind a key id of this key, if it may still decrypt.
+    pub(super) fn version_of(&self, key_id: &KeyId) -> Option<u32> {
+        self.by_id.get(key_id).copied()
+    }
+
+    pub(super) fn announce(mut self, announced: Announced) -> Self {
+        self.announced = Some(announced);
+        self
+    }
+}
+
+/// Draws the conclusions. `now` is the server's clock in seconds since 1970; without it nothing newer than what is announced is
+/// announced as long as there is a choice.
+pub(super) fn observe(
+    identity: &KeyIdentity,
+    before: Option<&View>,
+    key: TransitKey,
+    now: Option<u64>,
+    hold: Duration,
+) -> Result<Observation, BaoError> {
+    key.check(&identity.key)?;
+    let mut notes = before.map_or_else(Vec::new, |before| compare(&before.key, &key));
+    let is_another = notes.contains(&Note::Recreated);
+    let announced = before
+        .filter(|_| !is_another)
+        .and_then(|before| before.announced.as_ref());
+    if let Some(Announced { version, .. }) = announced
+        && key.latest_version < *version
+    {
+        return Err(went_back(&identity.key, *version, key.latest_version));
+    }
+    let lowest = announced
+        .map_or(1, |announced| announced.version)
+        .max(key.min_encryption_version)
+        .max(key.min_decryption_version);
+    let (version, next_after) =
+        choose(&key.versions, lowest, now, hold).ok_or_else(|| nothing_usable(&identity.key))?;
+    notes.sort_by_key(|note| matches!(note, Note::NewVersion(_)));
+    let candidate = announce(identity, &key, version)?;
+    let by_id = key
+        .versions
+        .iter()
+        .filter_map(|(version, created)| Some((identity.key_id(*version, *created)?, *version)))
+        .collect();
+    let announced = announced
+        .filter(|announced| key.versions.contains_key(&announced.version))
+        .map(|announced| announce(identity, &key, announced.version))
+        .transpose()?;
+    Ok(Observation {
+        view: View {
+            key,
+            announced,
+            by_id,
+        },
+        candidate,
+        next_after,
+        notes,
+    })
+}
+
+/// The newest version from `lowest` on whose hold is over, else the oldest; and the time until the next one's is.
+fn choose(
+    versions: &BTreeMap<u32, u64>,
+    lowest: u32,
+    now: Option<u64>,
+    hold: Duration,
+) -> Option<(u32, Option<Duration>)> {
+    let left = |created: u64| match now {
+        Some(now) => hold.saturating_sub(Duration::from_secs(now.saturating_sub(created))),
+        None => hold,
+    };
+    let usable = || versions.range(lowest..);
+    let (oldest, _) = usable().next()?;
+    let chosen = usable()
+        .rev()
+        .find(|(_, created)| left(**created).is_zero())
+        .map_or(*oldest, |(version, _)| *version);
+    let next = versions
+        .range(chosen..)
+        .skip(1)
+        .map(|(_, created)| left(*created))
+        .min();
+    Some((chosen, next))
+}
+
+fn compare(before: &TransitKey, after: &TransitKey) -> Vec<Note> {
+    let first = |key: &TransitKey| key.versions.get(&1).copied();
+    let all_differ = before
+        .versions
+        .iter()
+        .all(|(version, created)| after.versions.get(version) != Some(created));
+    let first_differs = matches!((first(before), first(after)), (Some(a), Some(b)) if a != b);
+    if first_differs && all_differ {
+        return vec![Note::Recreated];
+    }
+    let mut notes = Vec::new();
+    for (version, created) in &before.versions {
+        match after.versions.get(version) {
+            Some(now) if now != created => notes.push(Note::Replaced(*version)),
+            None if *version > after.latest_version => notes.push(Note::Vanished(*version)),
+            _ => {}
+        }
+    }
+    let new = after
+        .versions
+        .range(before.latest_version.saturating_add(1)..);
+    notes.extend(new.map(|(version, _)| Note::NewVersion(*version)));
+    notes
+}
+
+fn announce(identity: &KeyIdentity, key: &TransitKey, version: u32) -> Result<Announced, BaoError> {
+    key.versions
+        .get(&version)
+        .and_then(|created| identity.key_id(version, *created))
+        .map(|key_id| Announced { version, key_id })
+        .ok_or_else(|| nothing_usable(&identity.key))
+}
+
+fn went_back(key: &TransitKeyName, from: u32, to: u32) -> BaoError {
+    BaoError::WentBack {
+        key: key.shared_name(),
+        from,
+        to,
+    }
+}
+
+fn nothing_usable(key: &TransitKeyName) -> BaoError {
+    BaoError::Profile {
+        key: key.shared_name(),
+        reason: "no version may both encrypt and decrypt; lower min_encryption_version or rotate"
+            .to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const HOLD: Duration = Duration::from_secs(180);
+
+    fn identity() -> KeyIdentity {
+        KeyIdentity {
+            namespace: None,
+            key: TransitKeyName::new("transit", "k").unwrap(),
+        }
+    }
+
+    fn key(created: &[u64]) -> TransitKey {
+        let keys: BTreeMap<String, u64> = (1u32..)
+            .zip(created)
+            .map(|(version, time)| (version.to_string(), *time))
+            .collect();
+        serde_json::from_value(serde_json::json!({
+            "type": "aes256-gcm96", "latest_version": created.len(), "keys": keys,
+        }))
+        .unwrap()
+    }
+
+    fn look(before: Option<&View>, created: &[u64], now: u64) -> Result<Observation, BaoError> {
+        observe(&identity(), before, key(created), Some(now), HOLD)
+    }
+
+    fn settled(created: &[u64], now: u64) -> View {
+        let observation = look(None, created, now).unwrap();
+        observation.view.announce(observation.candidate)
+    }
+
+    #[test]
+    fn a_first_version_is_used_at_once_and_a_later_one_after_its_hold() {
+        let first = look(None, &[1_000], 1_000).unwrap();
+        assert_eq!((first.candidate.version, first.next_after), (1, None));
+        let view = first.view.announce(first.candidate);
+        let fresh = look(Some(&view), &[1_000, 2_000], 2_060).unwrap();
+        assert_eq!(fresh.candidate.version, 1);
+        assert_eq!(fresh.next_after, Some(Duration::from_secs(120)));
+        assert_eq!(fresh.notes, [Note::NewVersion(2)]);
+        let due = look(Some(&view), &[1_000, 2_000], 2_180).unwrap();
+        assert_eq!((due.candidate.version, due.next_after), (2, None));
+    }
+
+    #[test]
+    fn a_replica_that_just_started_waits_as_the_others_do() {
+        let started = look(None, &[1_000, 2_000], 2_060).unwrap();
+        assert_eq!(started.candidate.version, 1);
+        assert_eq!(
+            look(None, &[1_000, 2_000], 2_200)
+                .unwrap()
+                .candidate
+                .version,
+            2
+        );
+    }
+
+    #[test]
+    fn a_new_version_reads_before_it_writes() {
+        let view = settled(&[1_000], 5_000);
+        let seen = look(Some(&view), &[1_000, 5_001], 5_002).unwrap();
+        let id = identity().key_id(2, 5_001).unwrap();
+        assert_eq!(seen.candidate.version, 1);
+        assert_eq!(seen.view.version_of(&id), Some(2));
+    }
+
+    #[test]
+    fn a_version_in_use_that_vanishes_is_an_error_and_one_that_was_not_is_noted() {
+        let view = settled(&[1_000, 2_000], 5_000);
+        let error = look(Some(&view), &[1_000], 5_100).unwrap_err();
+        assert!(matches!(error, BaoError::WentBack { from: 2, to: 1, .. }));
+        let waiting = look(Some(&settled(&[1_000], 4_000)), &[1_000, 4_001], 4_002).unwrap();
+        let phantom = look(Some(&waiting.view), &[1_000], 4_003).unwrap();
+        assert_eq!(phantom.notes, [Note::Vanished(2)]);
+        assert_eq!(phantom.candidate.version, 1);
+    }
+
+    #[test]
+    fn a_version_made_anew_gets_another_key_id() {
+        let view = settled(&[1_000, 2_000], 5_000);
+        let old = view.announced.clone().unwrap();
+        let again = look(Some(&view), &[1_000, 6_000], 6_001).unwrap();
+        assert_eq!(again.notes, [Note::Replaced(2)]);
+        assert_eq!(again.candidate.version, 2);
+        assert_ne!(again.candidate.key_id, old.key_id);
+        assert_eq!(again.view.version_of(&old.key_id), None);
+    }
+
+    #[test]
+    fn a_key_made_anew_under_its_name_is_another_key() {
+        let view = settled(&[1_000, 2_000], 5_000);
+        let another = look(Some(&view), &[6_000], 6_001).unwrap();
+        assert_eq!(another.notes, [Note::Recreated]);
+        assert_eq!(another.candidate.version, 1);
+        assert!(another.view.announced.is_none());
+    }
+
+    #[test]
+    fn minimums_of_the_server_are_kept_even_before_the_hold_is_over() {
+        let view = settled(&[1_000], 5_000);
+        let mut forced = key(&[1_000, 5_001]);
+        forced.min_encryption_version = 2;
+        let seen = observe(&identity(), Some(&view), forced, Some(5_002), HOLD).unwrap();
+        assert_eq!(seen.candidate.version, 2);
+        let mut nothing = key(&[1_000]);
+        nothing.min_encryption_version = 2;
+        assert!(observe(&identity(), None, nothing, Some(1), HOLD).is_err());
+    }
+
+    #[test]
+    fn without_the_servers_clock_there_is_no_haste() {
+        let seen = observe(&identity(), None, key(&[1_000, 2_000]), None, HOLD).unwrap();
+        assert_eq!(seen.candidate.version, 1);
+    }
+
+    proptest! {
+        /// Whatever the server shows, the version that writes never goes back unless the key is another one.
+        #[test]
+        fn versions_go_forward(
+            steps in proptest::collection::vec((1usize..6, 0u64..400, any::<bool>()), 1..30),
+        ) {
+            let mut created = vec![1_000];
+            let (mut now, mut view): (u64, Option<View>) = (1_000, None);
+            for (versions, pass, keeps) in steps {
+                now += pass;
+                created.truncate(if keeps { created.len() } else { versions.min(created.len()) });
+                while created.len() < versions {
+                    created.push(now);
+                }
+                let Ok(seen) = look(view.as_ref(), &created, now) else { continue };
+                let last = view.as_ref().and_then(|view| view.announced.as_ref().map(|a| a.version));
+                if let Some(last) = last {
+                    prop_assert!(seen.candidate.version >= last);
+                }
+                prop_assert_eq!(seen.view.version_of(&seen.candidate.key_id), Some(seen.candidate.version));
+                view = Some(seen.view.announce(seen.candidate));
+            }
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! Looks at the key now and then, and knows from that whether it works.
+//!
+//! A look is one read of the key. Wrapping and unwrapping are proven when a version is announced, when the key was not healthy, after a
+//! call failed, and once in a while; so a healthy key costs one request a minute.
+
+use core::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::UNIX_EPOCH;
+
+use kdc_envelope::{Aad, KekError, Key256, KeyId};
+use tokio::sync::{Mutex as AsyncMutex, Notify};
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{error, info, warn};
+
+use super::calls::Target;
+use super::kek::{TransitKek, TransitOptions, shown};
+use super::key::{KeyIdentity, TransitKey, TransitKeyName};
+use super::versions::{Announced, Note, Observation, View, observe};
+use crate::client::{Answer, Method, Operation, Request, jittered};
+use crate::error::{BaoError, BaoErrorClass, Chain};
+use crate::login::Session;
+
+/// Between looks while the key is not healthy: recovery is noticed within this and one call.
+const RETRY_INTERVAL: Duration = Duration::from_secs(2);
+/// After a first failure that may pass by itself.
+const SECOND_LOOK: Duration = Duration::from_millis(500);
+/// At most one look in this time for key ids that are not known.
+const LOOKUP_INTERVAL: Duration = Duration::from_secs(1);
+/// Polls that may be missed before what is known counts as stale.
+const STALE_POLLS: u32 = 5;
+/// What the proof is bound to.
+const PROOF_AAD: Aad<'static> = Aad::new(b"kdc-envelope transit proof");
+
+#[derive(Debug)]
+pub(super) struct Watch {
+    target: Target,
+    identity: KeyIdentity,
+    options: TransitOptions,
+    view: RwLock<Option<Arc<View>>>,
+    health: Mutex<Health>,
+    /// One look at a time; holds when the last one began.
+    gate: AsyncMutex<Option<Instant>>,
+    wake: Notify,
+}
+
+#[derive(Debug)]
+struct Health {
+    outcome: Result<(), BaoError>,
+    looked: Option<Instant>,
+    proven: Option<Instant>,
+    /// Failures in a row that may pass by themselves.
+    doubts: u32,
+    needs_proof: bool,
+    next_look: Duration,
+}
+
+impl Watch {
+    pub(super) fn new(target: Target, options: TransitOptions) -> Self {
+        let identity = KeyIdentity {
+            namespace: target.session.client().namespace().cloned(),
+            key: target.key.clone(),
+        };
+        Self {
+            target,
+            identity,
+            view: RwLock::default(),
+            health: Mutex::new(Health {
+                outcome: Err(BaoError::NotAskedYet),
+                looked: None,
+                proven: None,
+                doubts: 0,
+                needs_proof: true,
+                next_look: options.poll_interval,
+            }),
+            options,
+            gate: AsyncMutex::default(),
+            wake: Notify::new(),
+        }
+    }
+
+    pub(super) const fn session(&self) -> &Session {
+        &self.target.session
+    }
+
+    pub(super) const fn key(&self) -> &TransitKeyName {
+        &self.target.key
+    }
+
+    pub(super) fn view(&self) -> Option<Arc<View>> {
+        let slot = self.view.read().unwrap_or_else(PoisonError::into_inner);
+        slot.clone()
+    }
+
+    /// The version that wraps, whether the key is healthy or not: trying is how an end of trouble shows.
+    pub(super) fn announced(&self) -> Result<Announced, KekError> {
+        let announced = self.view().and_then(|view| view.announced.clone());
+        announced.ok_or_else(|| self.trouble().unwrap_or(BaoError::NotAskedYet).into())
+    }
+
+    /// The version that wraps, if wrapping and unwrapping work as far as is known.
+    pub(super) fn healthy(&self) -> Result<Announced, KekError> {
+        match self.trouble() {
+            Some(trouble) => Err(trouble.into()),
+            None => self.announced(),
+        }
+    }
+
+    fn trouble(&self) -> Option<BaoError> {
+        let health = self.health();
+        let stale = self.options.poll_interval * STALE_POLLS;
+        match &health.outcome {
+            Err(trouble) => Some(trouble.clone()),
+            Ok(()) => health
+                .looked
+                .is_none_or(|looked| looked.elapsed() > stale)
+                .then_some(BaoError::NotAskedYet),
+        }
+    }
+
+    /// Something failed: look soon, and prove.
+    pub(super) fn wake(&self) {
+        self.health().needs_proof = true;
+        self.wake.notify_one();
+    }
+
+    /// The version behind a key id; asks OpenBao, though not often, if it is not known.
+    pub(super) async fn version_of(&self, key_id: &KeyId) -> Option<u32> {
+        let known = || self.view()?.version_of(key_id);
+        if let Some(version) = known() {
+            return Some(version);
+        }
+        let asked = Instant::now();
+        let mut gate = self.gate.lock().await;
+        let is_recent = gate.is_some_and(|began| began >= asked || asked - began < LOOKUP_INTERVAL);
+        if !is_recent {
+            *gate = Some(asked);
+            // The watch reports what is wrong; here the key id is just not found.
+            if let Ok(observation) = self.look().await {
+                self.report(&observation.notes);
+                self.put(observation.view);
+            }
+        }
+        known()
+    }
+
+    pub(super) async fn run(&self, kek: &TransitKek) {
+        loop {
+            // What it means is kept and logged where it is found.
+            let _ = self.observe(kek).await;
+            let pause = self.health().next_look;
+            // Woken or not, no more than two looks a second.
+            sleep(pause.min(SECOND_LOOK)).await;
+            let rest = pause.saturating_sub(SECOND_LOOK);
+            let _ = timeout(rest, self.wake.notified()).await;
+        }
+    }
+
+    /// Looks, proves if there is reason to, and draws the conclusions.
+    pub(super) async fn observe(&self, kek: &TransitKek) -> Result<(), BaoError> {
+        let mut gate = self.gate.lock().await;
+        *gate = Some(Instant::now());
+        let result = self.look_and_prove(kek).await;
+        drop(gate);
+        self.conclude(result)
+    }
+
+    async fn look_and_prove(&self, kek: &TransitKek) -> Result<Option<Duration>, BaoError> {
+        let Observation {
+            view,
+            candidate,
+            next_after,
+            notes,
+        } = self.look().await?;
+        self.report(&notes);
+        let is_new = view.announced.as_ref() != Some(&candidate);
+        // Readable at once, so that a failing proof does not keep anybody from reading.
+        self.put(view.clone());
+        if is_new || self.needs_proof() {
+            self.prove(kek, candidate.version).await?;
+            let mut health = self.health();
+            health.proven = Some(Instant::now());
+            health.needs_proof = false;
+        }
+        if is_new {
+            info!(key = %self.target.key, version = candidate.version, key_id = shown(&candidate.key_id), "this version of the key wraps from now on");
+            self.put(view.announce(candidate));
+        }
+        Ok(next_after)
+    }
+
+    async fn look(&self) -> Result<Observation, BaoError> {
+        let path = self.target.key.path("keys");
+        let request = Request::new(Operation::ReadKey, Method::Get, &path);
+        let answer = self.target.session.send(request).await?;
+        let key = TransitKey::from_answer(&answer)?;
+        let before = self.view();
+        let (now, hold) = (server_seconds(&answer), self.options.hold);
+        let observation = observe(&self.identity, before.as_deref(), key, now, hold)?;
+        self.target.set_index(answer.index);
+        if before.is_none() {
+            for warning in observation.view.key.warnings() {
+                warn!(key = %self.target.key, "the Transit key is used, but {warning}");
+            }
+        }
+        Ok(observation)
+    }
+
+    /// Wraps a random secret under `version`, unwraps it and compares.
+    async fn prove(&self, kek: &TransitKek, version: u32) -> Result<(), BaoError> {
+        let secret = Key256::random()?;
+        let unproven = |problem: KekError| self.unproven(problem, version);
+        let wrapped = kek
+            .wrap_under(version, secret.expose(), PROOF_AAD)
+            .await
+            .map_err(unproven)?;
+        let opened = kek
+            .unwrap_ciphertext(&wrapped.ciphertext, Some(PROOF_AAD))
+            .await
+            .map_err(unproven)?;
+        if opened.expose() == secret.expose() {
+            return Ok(());
+        }
+        Err(self.unproven(KekError::Authentication, version))
+    }
+
+    /// The trouble with OpenBao behind a failed proof; or that the version does not hold what it promises.
+    fn unproven(&self, problem: KekError, version: u32) -> BaoError {
+        let trouble = match problem {
+            KekError::Unavailable { source } | KekError::Denied { source } => {
+                source.downcast::<BaoError>().ok()
+            }
+            _ => None,
+        };
+        trouble.map_or_else(
+            || BaoError::Canary {
+                key: self.target.key.shared_name(),
+                version,
+            },
+            |trouble| *trouble,
+        )
+    }
+
+    fn needs_proof(&self) -> bool {
+        let health = self.health();
+        health.needs_proof
+            || health.outcome.is_err()
+            || health
+                .proven
+                .is_none_or(|proven| proven.elapsed() >= self.options.proof_interval)
+    }
+
+    fn conclude(&self, result: Result<Option<Duration>, BaoError>) -> Result<(), BaoError> {
+        let mut health = self.health();
+        match result {
+            Ok(next_after) => {
+                if health.outcome.is_err() {
+                    info!(key = %self.target.key, "the Transit key wraps and unwraps");
+                }
+                let poll = jittered(self.options.poll_interval * 6 / 5);
+                health.next_look = next_after.map_or(poll, |next| {
+                    poll.min(next + jittered(Duration::from_secs(1)))
+                });
+                health.outcome = Ok(());
+                health.looked = Some(Instant::now());
+                health.doubts = 0;
+                Ok(())
+            }
+            Err(trouble) => {
+                let may_pass = trouble.class() == BaoErrorClass::Transient;
+                health.doubts = health.doubts.saturating_add(1);
+                let is_first = may_pass && health.doubts == 1 && health.outcome.is_ok();
+                health.next_look = if is_first {
+                    SECOND_LOOK
+                } else {
+                    jittered(RETRY_INTERVAL)
+                };
+                health.needs_proof = true;
+                if !is_first {
+                    if health.outcome.is_ok() || health.doubts == 1 {
+                        error!(key = %self.target.key, error = %Chain(&trouble), "the Transit key cannot be used");
+                    }
+                    health.outcome = Err(trouble.clone());
+                }
+                Err(trouble)
+            }
+        }
+    }
+
+    fn report(&self, notes: &[Note]) {
+        let key = &self.target.key;
+        for note in notes {
+            match note {
+                Note::NewVersion(version) => {
+                    info!(%key, version, "the key has a new version; it reads from now on and wraps after the hold time");
+                }
+                Note::Vanished(version) => {
+                    warn!(%key, version, "a version of the key vanished before it was used; a rotation was not stored");
+                }
+                Note::Replaced(version) => {
+                    error!(%key, version, "a version of the key was replaced by another of its number; what the former one wrapped is lost unless OpenBao is restored");
+                }
+                Note::Recreated => {
+                    error!(%key, "the key was deleted and made again; what the former one wrapped is lost unless OpenBao is restored");
+                }
+            }
+        }
+    }
+
+    fn put(&self, view: View) {
+        let mut slot = self.view.write().unwrap_or_else(PoisonError::into_inner);
+        *slot = Some(Arc::new(view));
+    }
+
+    fn health(&self) -> MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn server_seconds(answer: &Answer) -> Option<u64> {
+    let since = answer.server_time()?.duration_since(UNIX_EPOCH).ok()?;
+    Some(since.as_secs())
+}
