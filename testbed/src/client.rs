@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::Error;
 
@@ -23,6 +23,8 @@ impl Resource {
     pub const SECRETS: Self = Self::new("v1", "secrets");
     /// ConfigMaps.
     pub const CONFIG_MAPS: Self = Self::new("v1", "configmaps");
+    /// Service accounts.
+    pub const SERVICE_ACCOUNTS: Self = Self::new("v1", "serviceaccounts");
     /// Namespaces; they lie in no namespace.
     pub const NAMESPACES: Self = Self::new("v1", "namespaces");
 
@@ -161,6 +163,67 @@ impl Client {
         self.object(Method::DELETE, &resource.path(namespace, name), None)
             .await
             .map(|_| ())
+    }
+
+    /// Creates an object unless one of its name is there.
+    ///
+    /// # Errors
+    /// [`ApiError`], as the server refuses.
+    pub async fn ensure(
+        &self,
+        resource: Resource,
+        namespace: &str,
+        object: &Value,
+    ) -> Result<(), ApiError> {
+        match self.create(resource, namespace, object).await {
+            Err(error) if error.status() != Some(409) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Creates a service account unless it is there.
+    ///
+    /// # Errors
+    /// [`ApiError`], as the server refuses.
+    pub async fn ensure_service_account(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<(), ApiError> {
+        let account = json!({
+            "apiVersion": "v1",
+            "kind": "ServiceAccount",
+            "metadata": {"name": name},
+        });
+        self.ensure(Resource::SERVICE_ACCOUNTS, namespace, &account)
+            .await
+    }
+
+    /// A token of a service account, as the kubelet mounts it into a pod, for
+    /// this audience or else for the API server itself. The API server makes
+    /// none that lives for less than 600 s.
+    ///
+    /// # Errors
+    /// [`ApiError`], as the server refuses.
+    pub async fn service_account_token(
+        &self,
+        namespace: &str,
+        name: &str,
+        audience: Option<&str>,
+        lifetime: Duration,
+    ) -> Result<String, ApiError> {
+        let request = json!({
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenRequest",
+            "spec": {
+                "audiences": audience.as_slice(),
+                "expirationSeconds": lifetime.as_secs(),
+            },
+        });
+        let path = Resource::SERVICE_ACCOUNTS.path(namespace, name) + "/token";
+        let answer = self.object(Method::POST, &path, Some(&request)).await?;
+        let token = answer.pointer("/status/token").and_then(Value::as_str);
+        Ok(token.unwrap_or_default().to_owned())
     }
 
     /// Reads any path, such as `/readyz?verbose` or `/metrics`, whatever the

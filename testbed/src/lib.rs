@@ -1,23 +1,25 @@
 //! Starts the real servers that tests, benches and `cargo xtask testbed` run
-//! against, because behaviour is proven on the real etcd and kube-apiserver.
+//! against, because behaviour is proven on the real etcd, kube-apiserver and OpenBao.
 //!
 //! | module | what it gives |
 //! |---|---|
-//! | [`servers`] | builds a pinned server from source once, into a cache outside `target/` |
+//! | [`servers`] | builds or installs a pinned server once, into a cache outside `target/` |
 //! | [`process`] | a child that ends with this process, even when this is killed |
 //! | [`etcd`] | a single-node etcd, and its rows as they are stored |
 //! | [`apiserver`] | kube-apiserver on that etcd |
 //! | [`client`] | the API calls that tests make |
+//! | [`bao`] | OpenBao: [`Bao`] for one server, and the calls that set up Transit and logins |
 //! | [`encryption_config`] | the configuration file that puts a KMS plugin to use |
 //! | [`oracle`] | upstream's own Go transformers, to compare with and to race |
 //! | [`programs`] | `kdc` and `kms-plugin` of this workspace |
-//! | [`python`] | a Python with pinned packages, for independent test vectors |
+//! | [`python`] | Pythons with pinned packages, for independent test vectors and OpenBao's wheel |
 //! | [`pki`] | the certificates and keys of all of them |
 //!
 //! Everything listens on 127.0.0.1 on ports taken at start and keeps its data
 //! in a temporary folder that goes when the value is dropped.
 
 pub mod apiserver;
+pub mod bao;
 pub mod client;
 pub mod encryption_config;
 mod error;
@@ -31,6 +33,7 @@ pub mod python;
 pub mod servers;
 
 pub use apiserver::ApiServer;
+pub use bao::{Bao, BaoVersion};
 pub use client::{ApiError, Client, Resource};
 pub use error::Error;
 pub use etcd::Etcd;

@@ -44,6 +44,11 @@ pub(crate) fn authority() -> Result<&'static Authority, Error> {
         .map_err(|error| Error::Certificate(error.to_string()))
 }
 
+/// An authority that nobody trusts yet.
+pub(crate) fn other_authority() -> Result<Authority, Error> {
+    Authority::generate().map_err(|error| Error::Certificate(error.to_string()))
+}
+
 impl Authority {
     fn generate() -> Result<Self, rcgen::Error> {
         let mut params = CertificateParams::new(Vec::new())?;

@@ -1,5 +1,5 @@
-//! A Python with pinned packages, for scripts that compute test vectors
-//! independently of our own code.
+//! Pythons with pinned packages: one for scripts that compute test vectors
+//! independently of our own code, and those that carry a server's program.
 
 use std::io::{self, BufRead};
 use std::path::{Path, PathBuf};
@@ -9,8 +9,8 @@ use crate::Error;
 use crate::servers::Progress;
 use crate::servers::cache::{self, Inputs};
 
-const REMEDY: &str = "install Python 3.9 or newer with its venv module (on Debian: apt install python3-venv); \
-                      it computes test vectors independently";
+const REMEDY: &str = "install Python 3.10 or newer with its venv module (on Debian: apt install python3-venv); \
+                      it computes test vectors independently and brings OpenBao";
 const TAIL_LINES: usize = 20;
 
 /// The path of a Python 3 that has `cryptography`. The first time, an
@@ -28,26 +28,33 @@ pub fn interpreter(progress: &mut dyn FnMut(Progress)) -> Result<PathBuf, Error>
     inputs.add_file(&requirements)?;
     inputs.add("python version", &version.stdout);
     let environment = cache::ensure("python", inputs, progress, |folder, _| {
-        run(Command::new("python3").args(["-m", "venv"]).arg(folder))?;
-        // Run as a module: the environment is renamed afterwards, and scripts
-        // in it hold its path.
-        run(Command::new(folder.join("bin/python"))
-            .args([
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--require-hashes",
-                "--only-binary=:all:",
-                "-r",
-            ])
-            .arg(&requirements))
-        .map(|_| ())
+        make_environment(folder, &requirements)
     })?;
     Ok(environment.join("bin/python"))
 }
 
-fn run(command: &mut Command) -> Result<Output, Error> {
+/// Makes a virtual environment in `folder` with the packages that
+/// `requirements` pins by version and hash.
+pub(crate) fn make_environment(folder: &Path, requirements: &Path) -> Result<(), Error> {
+    run(Command::new("python3").args(["-m", "venv"]).arg(folder))?;
+    // Run as a module: the environment may be renamed afterwards, and scripts
+    // in it hold its path.
+    run(Command::new(folder.join("bin/python"))
+        .args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--require-hashes",
+            "--only-binary=:all:",
+            "-r",
+        ])
+        .arg(requirements))
+    .map(|_| ())
+}
+
+/// Runs a Python to its end and gives what it printed.
+pub(crate) fn run(command: &mut Command) -> Result<Output, Error> {
     let output = command.output().map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => Error::MissingTool {
             tool: "python3",

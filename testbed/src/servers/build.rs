@@ -5,38 +5,15 @@ use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use super::cache::{self, Inputs};
+use super::cache::Inputs;
 use super::{Progress, Server};
 use crate::Error;
 
 const TAIL_LINES: usize = 20;
 
-/// Gives the path of the server's program, which is built first if the cache
-/// has it not. Blocks; the first build of kube-apiserver takes minutes.
-///
-/// # Errors
-/// [`Error::MissingTool`] without Go, [`Error::Build`] when it fails.
-pub fn prepare(server: Server, progress: &mut dyn FnMut(Progress)) -> Result<PathBuf, Error> {
-    let name = server.to_string().replace(' ', "-");
-    let folder = cache::ensure(&name, inputs(server)?, progress, |folder, progress| {
-        build(server, folder, progress)
-    })?;
-    Ok(folder.join(server.program()))
-}
-
-/// [`prepare`] off the threads that drive futures.
-pub(crate) async fn prepare_in_background(server: Server) -> Result<PathBuf, Error> {
-    tokio::task::spawn_blocking(move || prepare(server, &mut |_| {}))
-        .await
-        .map_err(|error| Error::Build {
-            what: server.to_string(),
-            tail: error.to_string(),
-        })?
-}
-
 /// All that decides what the build yields.
-fn inputs(server: Server) -> Result<Inputs, Error> {
-    let module = server.module();
+pub(super) fn inputs(server: Server) -> Result<Inputs, Error> {
+    let module = server.folder();
     let mut inputs = Inputs::default();
     for path in sources(&module)? {
         inputs.add_file(&path)?;
@@ -65,8 +42,12 @@ fn sources(module: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(sources)
 }
 
-fn build(server: Server, folder: &Path, progress: &mut dyn FnMut(Progress)) -> Result<(), Error> {
-    let module = server.module();
+pub(super) fn build(
+    server: Server,
+    folder: &Path,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<(), Error> {
+    let module = server.folder();
     let listed = output(
         server,
         go(&module).args(["list", "-deps", server.package()]),

