@@ -1,79 +1,129 @@
-//! One answer to "can this plugin work now?", for gRPC health, `/readyz` and people.
+//! One answer to "can this key work now?", for gRPC health, `/readyz` and people.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use kdc_envelope::KekStatus;
+use kdc_envelope::KekError;
 use tokio::sync::Mutex;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 use tonic_health::ServingStatus;
 
-use crate::service::{Chain, KmsService, public_message};
+use crate::observe::CALL_DEADLINE;
+use crate::service::{Chain, KmsService};
 
 /// A self-test wraps and unwraps, which a remote backend pays for; so its result is kept for this long.
 pub(crate) const SELF_TEST_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Whether the plugin can wrap and unwrap, and whether it is about to stop.
+/// Whether one key can wrap and unwrap.
 #[derive(Debug, Clone)]
 pub(crate) struct Health(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
+    name: String,
     service: KmsService,
-    draining: AtomicBool,
+    self_test: bool,
     last_test: Mutex<Option<(Instant, Result<(), String>)>>,
 }
 
 impl Health {
-    pub(crate) fn new(service: KmsService) -> Self {
+    /// The health of the key `name`. Without `self_test` it rests on what the key knows of itself, which costs nothing.
+    pub(crate) fn new(name: String, service: KmsService, self_test: bool) -> Self {
         Self(Arc::new(Inner {
+            name,
             service,
-            draining: AtomicBool::new(false),
+            self_test,
             last_test: Mutex::new(None),
         }))
     }
 
-    /// From now on the answer is no.
-    pub(crate) fn drain(&self) {
-        self.0.draining.store(true, Ordering::Relaxed);
-    }
-
     /// From cached knowledge alone.
-    pub(crate) fn kek_status(&self) -> Option<KekStatus> {
-        self.0.service.kek_status().ok()
-    }
-
-    /// Whether calls should be sent here, from cached knowledge alone.
     pub(crate) fn serving_status(&self) -> ServingStatus {
-        if !self.0.draining.load(Ordering::Relaxed) && self.kek_status().is_some() {
-            ServingStatus::Serving
-        } else {
-            ServingStatus::NotServing
+        match self.0.service.kek_status() {
+            Ok(_) => ServingStatus::Serving,
+            Err(_) => ServingStatus::NotServing,
         }
     }
 
-    /// Whether Encrypt and Decrypt work, tried at most once per [`SELF_TEST_INTERVAL`].
+    /// Whether Encrypt and Decrypt work; if that is to be tried, then at most once per [`SELF_TEST_INTERVAL`].
     ///
-    /// The error is the reason in words that anybody may read.
-    pub(crate) async fn ready(&self) -> Result<(), String> {
-        if self.0.draining.load(Ordering::Relaxed) {
-            return Err("shutting down".to_owned());
-        }
+    /// The error is the chain of causes in one line. Errors never hold secrets, so anybody may read it.
+    async fn ready(&self) -> Result<(), String> {
         self.0
             .service
             .kek_status()
-            .map_err(|error| public_message(&error))?;
+            .map_err(|error| one_line(&error))?;
+        if !self.0.self_test {
+            return Ok(());
+        }
         let mut last = self.0.last_test.lock().await;
         if let Some((at, result)) = &*last
             && at.elapsed() < SELF_TEST_INTERVAL
         {
             return result.clone();
         }
-        let result = self.0.service.self_test().await.map_err(|error| {
-            tracing::warn!(kind = error.kind().as_str(), error = %Chain::new(&error), "self-test failed");
-            public_message(&error)
-        });
+        let result = self.test().await;
+        if let Err(reason) = &result {
+            tracing::warn!(key = self.0.name, error = reason, "self-test failed");
+        }
         *last = Some((Instant::now(), result.clone()));
         result
     }
+
+    async fn test(&self) -> Result<(), String> {
+        match tokio::time::timeout(CALL_DEADLINE, self.0.service.self_test()).await {
+            Ok(result) => result.map_err(|error| one_line(&error)),
+            Err(_) => Err(format!(
+                "the self-test had no answer within {CALL_DEADLINE:?}"
+            )),
+        }
+    }
+}
+
+/// Whether the program as a whole should be sent calls: every key works, and it is not about to stop.
+#[derive(Debug, Clone)]
+pub(crate) struct Readiness {
+    keys: Arc<[Health]>,
+    stopping: CancellationToken,
+}
+
+impl Readiness {
+    pub(crate) fn new(keys: Vec<Health>, stopping: CancellationToken) -> Self {
+        Self {
+            keys: keys.into(),
+            stopping,
+        }
+    }
+
+    /// Asks all keys at once; the error has a line for each that is not ready, in their order.
+    pub(crate) async fn check(&self) -> Result<(), String> {
+        if self.stopping.is_cancelled() {
+            return Err("not ready: shutting down\n".to_owned());
+        }
+        let mut checks = JoinSet::new();
+        for (at, key) in self.keys.iter().cloned().enumerate() {
+            checks.spawn(async move { (at, key.ready().await, key) });
+        }
+        let mut results = checks.join_all().await;
+        results.sort_by_key(|(at, ..)| *at);
+        let reasons: String = results
+            .into_iter()
+            .filter_map(|(_, result, key)| {
+                let reason = result.err()?;
+                Some(format!("not ready: key {}: {reason}\n", key.0.name))
+            })
+            .collect();
+        if reasons.is_empty() {
+            Ok(())
+        } else {
+            Err(reasons)
+        }
+    }
+}
+
+fn one_line(error: &KekError) -> String {
+    Chain::new(error)
+        .to_string()
+        .replace(|character: char| character.is_control(), " ")
 }

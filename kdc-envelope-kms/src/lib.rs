@@ -1,7 +1,7 @@
 //! Kubernetes KMS v2 on a Unix socket, both sides.
 //!
-//! * [`server`]: serves any [`KeyEncryptionKey`](kdc_envelope::KeyEncryptionKey) to kube-apiserver, with health,
-//!   metrics and a socket that looks after itself. Start here to write a plugin.
+//! * [`server`]: serves any number of [`KeyEncryptionKey`](kdc_envelope::KeyEncryptionKey)s to kube-apiserver, with health,
+//!   metrics and sockets that look after themselves. Start here to write a plugin.
 //! * [`service`]: the three calls alone, for a gRPC server of your own.
 //! * [`metrics`]: what the server counts.
 //! * `client` (feature `client`): calls any plugin, and behaves as kube-apiserver does.
@@ -17,7 +17,7 @@
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let kek = LocalKek::new(keyring_file::load("/etc/kms-plugin/keyring".as_ref())?)?;
 //! let socket = SocketOptions::new("unix:///run/kms-plugin/kms.sock".parse()?);
-//! let server = Server::new(Arc::new(kek), "", socket, Metrics::new("1.0.0"));
+//! let server = Server::of_one_key(Arc::new(kek), "", socket, Metrics::new("1.0.0"));
 //! server.bind().await?.run(std::future::pending()).await?;
 //! # Ok(())
 //! # }

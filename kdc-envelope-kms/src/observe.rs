@@ -13,7 +13,7 @@ use tonic::codegen::{BoxFuture, Service};
 use tonic::server::NamedService;
 use tonic::{Code, Status};
 
-use crate::metrics::{Metrics, Rpc};
+use crate::metrics::{KeyMetrics, Rpc, RunningCall};
 
 /// The longest that a call may take, below the 3 s after which kube-apiserver gives up by default: our answer
 /// says what was slow, its own says only that something was.
@@ -26,13 +26,13 @@ const MARGIN: Duration = Duration::from_millis(5);
 #[derive(Debug, Clone)]
 pub(crate) struct Observed<S> {
     inner: S,
-    metrics: Metrics,
+    metrics: KeyMetrics,
 }
 
 impl<S> Observed<S> {
     /// Measures `inner` into `metrics`.
     #[must_use]
-    pub(crate) const fn new(inner: S, metrics: Metrics) -> Self {
+    pub(crate) const fn new(inner: S, metrics: KeyMetrics) -> Self {
         Self { inner, metrics }
     }
 }
@@ -62,7 +62,8 @@ where
             let response = match tokio::time::timeout(limit, call).await {
                 Ok(response) => response?,
                 Err(_) => {
-                    tracing::warn!(?limit, "call ran into its deadline");
+                    let key = running.as_ref().map(RunningCall::key);
+                    tracing::warn!(key, ?limit, "call ran into its deadline");
                     Status::deadline_exceeded(format!("no answer within {limit:?}")).into_http()
                 }
             };

@@ -16,6 +16,7 @@ use kdc_envelope::{
 use tonic::{Code, Request, Response, Status, async_trait};
 use tracing::{Instrument, debug, debug_span, info_span, warn};
 
+use crate::metrics::KeyMetrics;
 use crate::proto::key_management_service_server::KeyManagementService;
 use crate::proto::{
     DecryptRequest, DecryptResponse, EncryptRequest, EncryptResponse, StatusRequest, StatusResponse,
@@ -36,6 +37,7 @@ pub const HEALTHY: &str = "ok";
 pub struct KmsService {
     kek: Arc<dyn KeyEncryptionKey>,
     aad: Arc<[u8]>,
+    metrics: Option<KeyMetrics>,
 }
 
 impl KmsService {
@@ -45,7 +47,15 @@ impl KmsService {
         Self {
             kek,
             aad: kmsv2::seed_aad(cluster).into(),
+            metrics: None,
         }
+    }
+
+    /// The same, which counts in `metrics` what it wraps, and logs under their name.
+    #[must_use]
+    pub fn with_metrics(mut self, metrics: KeyMetrics) -> Self {
+        self.metrics = Some(metrics);
+        self
     }
 
     /// The status of the key encryption key, from cached knowledge.
@@ -81,6 +91,9 @@ impl KmsService {
             .wrap(plaintext.expose(), Aad::new(&self.aad))
             .await?;
         check_answer(wrapped.ciphertext.len(), MAX_WRAPPED_LEN)?;
+        if let Some(metrics) = &self.metrics {
+            metrics.wrapped(&wrapped.key_id);
+        }
         debug!(key_id = %wrapped.key_id, "wrapped");
         Ok(EncryptResponse {
             ciphertext: wrapped.ciphertext,
@@ -107,15 +120,19 @@ impl KmsService {
             plaintext: plaintext.expose().to_vec(),
         })
     }
+
+    fn key_name(&self) -> Option<&str> {
+        self.metrics.as_ref().map(KeyMetrics::name)
+    }
 }
 
 #[async_trait]
 impl KeyManagementService for KmsService {
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
-        let status = self
-            .kek
-            .status()
-            .map_err(|error| info_span!("status").in_scope(|| Refusal::Kek(error).into_status()))?;
+        let status = self.kek.status().map_err(|error| {
+            let span = info_span!("status", key = self.key_name());
+            span.in_scope(|| Refusal::Kek(error).into_status())
+        })?;
         Ok(Response::new(StatusResponse {
             version: API_VERSION.to_owned(),
             healthz: HEALTHY.to_owned(),
@@ -129,10 +146,11 @@ impl KeyManagementService for KmsService {
     ) -> Result<Response<EncryptResponse>, Status> {
         let mut request = request.into_inner();
         let uid = mem::take(&mut request.uid);
-        let span = debug_span!("encrypt", uid = %Uid(&uid));
+        let span = debug_span!("encrypt", key = self.key_name(), uid = %Uid(&uid));
         let outcome = self.wrap(request).instrument(span).await;
         outcome.map(Response::new).map_err(|refusal| {
-            info_span!("encrypt", uid = %Uid(&uid)).in_scope(|| refusal.into_status())
+            let span = info_span!("encrypt", key = self.key_name(), uid = %Uid(&uid));
+            span.in_scope(|| refusal.into_status())
         })
     }
 
@@ -142,10 +160,11 @@ impl KeyManagementService for KmsService {
     ) -> Result<Response<DecryptResponse>, Status> {
         let mut request = request.into_inner();
         let uid = mem::take(&mut request.uid);
-        let span = debug_span!("decrypt", uid = %Uid(&uid));
+        let span = debug_span!("decrypt", key = self.key_name(), uid = %Uid(&uid));
         let outcome = self.unwrap(request).instrument(span).await;
         outcome.map(Response::new).map_err(|refusal| {
-            info_span!("decrypt", uid = %Uid(&uid)).in_scope(|| refusal.into_status())
+            let span = info_span!("decrypt", key = self.key_name(), uid = %Uid(&uid));
+            span.in_scope(|| refusal.into_status())
         })
     }
 }

@@ -40,7 +40,7 @@ async fn main() -> Result<()> {
         .context("usage: noop-plugin SOCKET")?;
     let kek = Arc::new(Noop(KeyId::new("local-v1-000000000000000000000000")?));
     let options = SocketOptions::new(socket.parse()?);
-    let server = Server::new(kek, "", options, Metrics::new("noop"))
+    let server = Server::of_one_key(kek, "", options, Metrics::new("noop"))
         .bind()
         .await?;
     let mut terminate = signal(SignalKind::terminate())?;

@@ -60,6 +60,9 @@ impl Failure {
                 io::ErrorKind::PermissionDenied => EXIT_NO_PERMISSION,
                 _ => EXIT_CANNOT_CREATE,
             },
+            Self::Serve(
+                ServeError::NoKeys | ServeError::NameTwice(_) | ServeError::SocketTwice { .. },
+            ) => EXIT_CONFIG,
             Self::Serve(_) | Self::Random(_) | Self::System { .. } => EXIT_IO,
             Self::Invalid(_) => EXIT_CONFIG,
         }

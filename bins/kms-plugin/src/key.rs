@@ -12,7 +12,7 @@ use std::time::Duration;
 use kdc_envelope::local::keyring_file::KeyringFileError;
 use kdc_envelope::local::{Keyring, LocalKek, ReplaceError, keyring_file, root_secret};
 use kdc_envelope::{KekError, KeyEncryptionKey as _};
-use kdc_envelope_kms::metrics::Metrics;
+use kdc_envelope_kms::metrics::KeyringReloads;
 use kdc_envelope_kms::service::Chain;
 
 use crate::failure::Failure;
@@ -61,14 +61,14 @@ impl KeyFile {
     }
 
     /// Follows the file for ever.
-    pub(crate) async fn follow(mut self, metrics: Metrics) {
+    pub(crate) async fn follow(mut self, reloads: KeyringReloads) {
         loop {
             tokio::time::sleep(POLL_INTERVAL).await;
-            self.poll(&metrics);
+            self.poll(&reloads);
         }
     }
 
-    fn poll(&mut self, metrics: &Metrics) {
+    fn poll(&mut self, reloads: &KeyringReloads) {
         let state = FileState::of(self.source.path());
         if state == self.seen {
             return;
@@ -77,13 +77,13 @@ impl KeyFile {
         let file = self.source.path().display();
         match self.take() {
             Ok(()) => {
-                metrics.keyring_reloaded(true);
+                reloads.taken();
                 if let Ok(status) = self.kek.status() {
                     tracing::info!(%file, version = status.version, key_id = %status.key_id, "key file reloaded");
                 }
             }
             Err(error) => {
-                metrics.keyring_reloaded(false);
+                reloads.refused();
                 tracing::error!(%file, error = %Chain::new(&error), "key file changed but is not usable; the key in use stays");
             }
         }

@@ -2,7 +2,7 @@
 
 use kdc_envelope::KeyEncryptionKey as _;
 use kdc_envelope_kms::metrics::Metrics;
-use kdc_envelope_kms::server::Server;
+use kdc_envelope_kms::server::{ONLY_KEY, Server};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::failure::Failure;
@@ -29,7 +29,7 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
     let key = KeyFile::open(settings.key)?;
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
     let socket = settings.socket.address.clone();
-    let mut server = Server::new(
+    let mut server = Server::of_one_key(
         key.kek(),
         &settings.cluster,
         settings.socket,
@@ -49,7 +49,7 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
         );
     }
     notify(notify::READY);
-    let follower = tokio::spawn(key.follow(metrics));
+    let follower = tokio::spawn(key.follow(metrics.key(ONLY_KEY).keyring_reloads()));
     let stopped = async {
         let name = tokio::select! {
             _ = terminate.recv() => "SIGTERM",

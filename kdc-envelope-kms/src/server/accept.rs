@@ -9,8 +9,8 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::address::SocketAddress;
-use super::bind::{BoundSocket, Presence, SocketOptions};
-use crate::metrics::Metrics;
+use super::bind::{BoundSocket, Presence, SocketOptions, bind_when_unlocked};
+use crate::metrics::KeyMetrics;
 use crate::service::Chain;
 
 /// How often the socket's file is looked at; one `lstat`.
@@ -26,7 +26,7 @@ const PEER_WARNING_INTERVAL: Duration = Duration::from_secs(10);
 pub(super) struct Acceptor {
     pub(super) socket: BoundSocket,
     pub(super) options: SocketOptions,
-    pub(super) metrics: Metrics,
+    pub(super) metrics: KeyMetrics,
     pub(super) connections: mpsc::Sender<Result<UnixStream, Infallible>>,
     last_warning: Option<Instant>,
     trouble: Option<String>,
@@ -36,7 +36,7 @@ impl Acceptor {
     pub(super) fn new(
         socket: BoundSocket,
         options: SocketOptions,
-        metrics: Metrics,
+        metrics: KeyMetrics,
         connections: mpsc::Sender<Result<UnixStream, Infallible>>,
     ) -> Self {
         Self {
@@ -98,6 +98,7 @@ impl Acceptor {
         {
             self.last_warning = Some(Instant::now());
             tracing::warn!(
+                socket = %self.options.address,
                 uid = peer.uid(),
                 pid = peer.pid(),
                 "connection refused: this uid is not allowed"
@@ -113,7 +114,7 @@ impl Acceptor {
             self.trouble = None;
             return;
         }
-        match BoundSocket::bind(&self.options) {
+        match bind_when_unlocked(&self.options).await {
             Ok(socket) => {
                 tracing::warn!(
                     socket = %self.options.address,

@@ -10,6 +10,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{AtFlags, FileType, FlockOperation, Gid, Mode, OFlags, Stat};
 use rustix::io::Errno;
@@ -144,11 +145,12 @@ impl BindError {
     }
 }
 
-/// A listening socket, and how to recognise its file.
+/// A listening socket and its file.
 #[derive(Debug)]
 pub(super) struct BoundSocket {
-    pub(super) listener: UnixListener,
+    // Dropped first: while the listener lives, no other file can have the same identity.
     file: Option<SocketFile>,
+    pub(super) listener: UnixListener,
 }
 
 /// What stands at the path of a socket.
@@ -167,8 +169,8 @@ impl BoundSocket {
                 let place = Place::open(path)?;
                 place.lock()?;
                 place.remove_stale()?;
-                let socket = place.bind(options)?;
-                (socket, Some(place.file()?))
+                let (socket, file) = place.bind(options)?;
+                (socket, Some(file))
             }
             SocketAddress::Abstract(name) => (bind_abstract(name, &options.address)?, None),
         };
@@ -179,31 +181,36 @@ impl BoundSocket {
                 source,
             }
         })?;
-        Ok(Self { listener, file })
+        Ok(Self { file, listener })
     }
 
     /// Looks whether the file is still there. An abstract socket cannot vanish.
     pub(super) fn presence(&self) -> Presence {
-        let Some(file) = &self.file else {
-            return Presence::Ours;
-        };
-        match rustix::fs::lstat(&file.path) {
-            Ok(stat) if identity(&stat) == file.identity => Presence::Ours,
-            Ok(_) => Presence::Other,
-            Err(_) => Presence::Missing,
-        }
+        self.file
+            .as_ref()
+            .map_or(Presence::Ours, SocketFile::presence)
     }
 
-    /// Removes the file if it is still ours.
-    pub(super) fn remove_file(&self) {
-        let Some(file) = &self.file else { return };
-        if self.presence() == Presence::Ours
-            && let Err(error) = std::fs::remove_file(&file.path)
-        {
-            tracing::warn!(socket = %file.path.display(), %error, "cannot remove the socket");
-        }
+    /// Removes the file if it is still ours; who had connected is still served.
+    pub(super) fn remove_file(&mut self) {
+        self.file = None;
     }
 }
+
+/// Binds, and waits if another takes a socket in the same folder at this moment: at most [`LOCK_ATTEMPTS`] times
+/// [`LOCK_PAUSE`].
+pub(super) async fn bind_when_unlocked(options: &SocketOptions) -> Result<BoundSocket, BindError> {
+    for _ in 0..LOCK_ATTEMPTS {
+        match BoundSocket::bind(options) {
+            Err(BindError::Locked(_)) => tokio::time::sleep(LOCK_PAUSE).await,
+            result => return result,
+        }
+    }
+    BoundSocket::bind(options)
+}
+
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+const LOCK_ATTEMPTS: u32 = 50;
 
 /// Checks without binding: that the folder is there and safe, and that nothing but a socket is in the way.
 ///
@@ -216,10 +223,31 @@ pub fn check_place(address: &SocketAddress) -> Result<(), BindError> {
     Place::open(path)?.existing_socket().map(|_| ())
 }
 
+/// The file of a socket of ours, and how to recognise it. Dropped, it is removed.
 #[derive(Debug)]
 struct SocketFile {
     path: PathBuf,
     identity: (u64, u64),
+}
+
+impl SocketFile {
+    fn presence(&self) -> Presence {
+        match rustix::fs::lstat(&self.path) {
+            Ok(stat) if identity(&stat) == self.identity => Presence::Ours,
+            Ok(_) => Presence::Other,
+            Err(_) => Presence::Missing,
+        }
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if self.presence() == Presence::Ours
+            && let Err(error) = std::fs::remove_file(&self.path)
+        {
+            tracing::warn!(socket = %self.path.display(), %error, "cannot remove the socket");
+        }
+    }
 }
 
 /// A folder, held open, and a name in it.
@@ -298,17 +326,16 @@ impl<'a> Place<'a> {
         }
     }
 
-    fn bind(&self, options: &SocketOptions) -> Result<OwnedFd, BindError> {
+    fn bind(&self, options: &SocketOptions) -> Result<(OwnedFd, SocketFile), BindError> {
         let socket = new_socket().map_err(|errno| self.failed("create", errno))?;
         let owner_only = Mode::from_raw_mode(SocketMode::OWNER.0);
         rustix::fs::fchmod(&socket, owner_only).map_err(|errno| self.failed("create", errno))?;
         rustix::net::bind(&socket, &self.address()?)
             .map_err(|errno| self.failed("create", errno))?;
-        self.open_up_and_listen(&socket, options).inspect_err(|_| {
-            // Ours and not yet in service; the error to report is the one above.
-            let _ = rustix::fs::unlinkat(&self.folder, self.name(), AtFlags::empty());
-        })?;
-        Ok(socket)
+        // From here on its drop removes the file if anything fails.
+        let file = self.file()?;
+        self.open_up_and_listen(&socket, options)?;
+        Ok((socket, file))
     }
 
     fn open_up_and_listen(

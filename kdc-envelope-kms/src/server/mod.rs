@@ -1,41 +1,37 @@
-//! Serves a key encryption key to kube-apiserver on a Unix socket, and to probes over HTTP.
+//! Serves key encryption keys to kube-apiserver, each on a Unix socket of its own, and to probes over HTTP.
 //!
-//! [`Server::bind`] takes the addresses, [`BoundServer::run`] serves until it is told to stop and then lets calls
-//! in flight end. In between the caller may announce that it listens.
+//! [`Server::bind`] takes the addresses, all or none; [`BoundServer::run`] serves until it is told to stop and then lets
+//! calls in flight end. In between the caller may announce that it listens.
 
 mod accept;
 mod address;
 mod bind;
+mod endpoint;
+mod serve;
 
-use std::convert::Infallible;
-use std::future::{Future, pending};
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use kdc_envelope::KeyEncryptionKey;
-use tokio::net::{TcpListener, UnixStream};
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::sync::CancellationToken;
-use tonic::server::NamedService;
-use tonic_health::ServingStatus;
-use tonic_health::server::HealthReporter;
+use tokio::net::TcpListener;
+use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use crate::observe::CALL_DEADLINE;
 pub use address::{InvalidAddress, MAX_ADDRESS_LEN, SocketAddress};
 pub use bind::{BindError, InvalidSocketMode, SocketMode, SocketOptions, check_place};
+pub use endpoint::{KeyEndpoint, check_distinct};
 
-use crate::health::Health;
+use crate::health::{Health, Readiness};
 use crate::http;
 use crate::metrics::Metrics;
-use crate::observe::Observed;
-use crate::proto::key_management_service_server::KeyManagementServiceServer;
 use crate::service::KmsService;
-use accept::{Acceptor, allowed_uids};
-use bind::BoundSocket;
+use accept::allowed_uids;
+use bind::{BoundSocket, bind_when_unlocked};
+use serve::Serving;
 
 /// The largest request that is decoded, in bytes; the largest legal one has about 36 KiB, mostly annotations.
 pub const MAX_MESSAGE_LEN: usize = 64 * 1_024;
@@ -43,25 +39,13 @@ pub const MAX_MESSAGE_LEN: usize = 64 * 1_024;
 /// How long calls in flight may take to end after a stop; longer than any call lives.
 pub const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 
-/// Calls that one connection may have open at once; more wait in the client.
-const MAX_STREAMS: u32 = 1_024;
-
-/// Calls that a client may have given up before they were looked at. kube-apiserver gives up all its calls in flight when
-/// their deadline passes; with h2's default of 20 that would cost it the connection.
-const MAX_ABANDONED: usize = 1_024;
-
-/// How often the gRPC health service learns the state of the key encryption key.
-const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
-
-/// How long to wait for another plugin that takes a socket in the same folder: [`LOCK_ATTEMPTS`] times this.
-const LOCK_PAUSE: Duration = Duration::from_millis(20);
-const LOCK_ATTEMPTS: u32 = 50;
+/// The name of a key that needs none because it is the only one.
+pub const ONLY_KEY: &str = "default";
 
 /// What is to be served, and where.
 #[derive(Debug)]
 pub struct Server {
-    service: KmsService,
-    socket: SocketOptions,
+    endpoints: Vec<KeyEndpoint>,
     metrics: Metrics,
     http_address: Option<SocketAddr>,
 }
@@ -70,7 +54,24 @@ pub struct Server {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServeError {
-    /// The socket cannot be had.
+    /// There is nothing to serve.
+    #[error("no key to serve; add at least one")]
+    NoKeys,
+    /// Two endpoints have this name.
+    #[error("two keys are called `{0}`; give each a name of its own")]
+    NameTwice(String),
+    /// Two endpoints have one socket.
+    #[error(
+        "keys `{}` and `{}` are both to be served on socket `{address}`; give each a socket of its own",
+        .keys[0], .keys[1]
+    )]
+    SocketTwice {
+        /// The socket, as the second of them gives it.
+        address: SocketAddress,
+        /// The names of the two.
+        keys: [String; 2],
+    },
+    /// A socket cannot be had.
     #[error(transparent)]
     Socket(#[from] BindError),
     /// The HTTP address cannot be had.
@@ -81,29 +82,41 @@ pub enum ServeError {
         /// What the system said.
         source: io::Error,
     },
-    /// The gRPC server ended by itself.
+    /// A gRPC server ended by itself.
     #[error("the gRPC server ended unexpectedly")]
     Grpc(#[source] Option<tonic::transport::Error>),
 }
 
 impl Server {
-    /// Serves `kek` for `cluster` (see [`KmsService::new`]) on `socket`.
+    /// Serves no key yet, and counts in `metrics`.
     #[must_use]
-    pub fn new(
-        kek: Arc<dyn KeyEncryptionKey>,
-        cluster: &str,
-        socket: SocketOptions,
-        metrics: Metrics,
-    ) -> Self {
+    pub const fn new(metrics: Metrics) -> Self {
         Self {
-            service: KmsService::new(kek, cluster),
-            socket,
+            endpoints: Vec::new(),
             metrics,
             http_address: None,
         }
     }
 
-    /// Serves `/livez`, `/readyz` and `/metrics` on `address` too.
+    /// Serves one [local](KeyEndpoint::local) key under the name [`ONLY_KEY`].
+    #[must_use]
+    pub fn of_one_key(
+        kek: Arc<dyn KeyEncryptionKey>,
+        cluster: &str,
+        socket: SocketOptions,
+        metrics: Metrics,
+    ) -> Self {
+        Self::new(metrics).with_key(KeyEndpoint::local(ONLY_KEY, kek, cluster, socket))
+    }
+
+    /// Serves this key too.
+    #[must_use]
+    pub fn with_key(mut self, endpoint: KeyEndpoint) -> Self {
+        self.endpoints.push(endpoint);
+        self
+    }
+
+    /// Serves `/livez`, `/readyz` and `/metrics` on `address` too, for all keys.
     #[must_use]
     pub const fn with_http_address(mut self, address: SocketAddr) -> Self {
         self.http_address = Some(address);
@@ -113,9 +126,10 @@ impl Server {
     /// Takes the addresses. From here on clients can connect; their calls wait for [`BoundServer::run`].
     ///
     /// # Errors
-    /// [`ServeError`] if an address cannot be had; then nothing is left behind.
-    pub async fn bind(mut self) -> Result<BoundServer, ServeError> {
-        self.socket.allowed_uids = allowed_uids(&self.socket);
+    /// [`ServeError`] if two keys get into each other's way, or an address cannot be had; then nothing is left behind.
+    pub async fn bind(self) -> Result<BoundServer, ServeError> {
+        let addresses = self.endpoints.iter();
+        check_distinct(addresses.map(|key| (key.name.as_str(), &key.socket.address)))?;
         let http = match self.http_address {
             Some(address) => {
                 let listener = TcpListener::bind(address).await;
@@ -123,30 +137,26 @@ impl Server {
             }
             None => None,
         };
-        let socket = bind_when_unlocked(&self.socket).await?;
+        let mut bound = Vec::with_capacity(self.endpoints.len());
+        for mut endpoint in self.endpoints {
+            endpoint.socket.allowed_uids = allowed_uids(&endpoint.socket);
+            // If it fails, those that were bound before remove their files when they are dropped.
+            let socket = bind_when_unlocked(&endpoint.socket).await?;
+            bound.push((endpoint, socket));
+        }
         Ok(BoundServer {
-            server: self,
-            socket,
+            bound,
+            metrics: self.metrics,
             http,
         })
     }
 }
 
-async fn bind_when_unlocked(options: &SocketOptions) -> Result<BoundSocket, BindError> {
-    for _ in 0..LOCK_ATTEMPTS {
-        match BoundSocket::bind(options) {
-            Err(BindError::Locked(_)) => tokio::time::sleep(LOCK_PAUSE).await,
-            result => return result,
-        }
-    }
-    BoundSocket::bind(options)
-}
-
-/// A server whose addresses are taken.
+/// A server whose addresses are taken. Dropped, it gives them back.
 #[derive(Debug)]
 pub struct BoundServer {
-    server: Server,
-    socket: BoundSocket,
+    bound: Vec<(KeyEndpoint, BoundSocket)>,
+    metrics: Metrics,
     http: Option<TcpListener>,
 }
 
@@ -157,82 +167,71 @@ impl BoundServer {
         self.http.as_ref()?.local_addr().ok()
     }
 
-    /// Serves until `shutdown` is ready; then reports not ready, removes the socket, and lets calls in flight
-    /// end, for at most [`DRAIN_LIMIT`].
+    /// Serves until `shutdown` is ready; then reports not ready, removes the sockets, and lets calls in flight
+    /// end, for at most [`DRAIN_LIMIT`]. If it is dropped before that, the sockets are removed and no more calls accepted.
     ///
     /// # Errors
-    /// [`ServeError::Grpc`] if the server ends before `shutdown`.
+    /// [`ServeError::Grpc`] if a gRPC server ends before `shutdown`; the others are stopped as above.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
-        let Self {
-            server,
-            socket,
-            http,
-        } = self;
-        let stop_accepting = CancellationToken::new();
-        let stop_http = CancellationToken::new();
-        let health = Health::new(server.service.clone());
-        let (reporter, grpc_health) = tonic_health::server::health_reporter();
-        report(&reporter, health.serving_status()).await;
-        let watcher = tokio::spawn(report_health(health.clone(), reporter.clone()));
-        if let Some(listener) = http {
-            let router = http::router(health.clone(), server.metrics.clone());
-            let stop = stop_http.clone().cancelled_owned();
-            tokio::spawn(async move {
-                // Its listener never fails for good.
-                let _ = axum::serve(listener, router)
-                    .with_graceful_shutdown(stop)
-                    .await;
-            });
+        let stop = CancellationToken::new();
+        let mut serving = JoinSet::new();
+        let mut healths = Vec::with_capacity(self.bound.len());
+        for (endpoint, socket) in self.bound {
+            let key = prepare(endpoint, socket, &self.metrics);
+            healths.push(key.health.clone());
+            serving.spawn(key.run(stop.clone()));
         }
-        let (sender, receiver) = mpsc::channel(16);
-        let acceptor = Acceptor::new(socket, server.socket, server.metrics.clone(), sender);
-        tokio::spawn(acceptor.run(stop_accepting.clone()));
-        let kms = KeyManagementServiceServer::new(server.service)
-            .max_decoding_message_size(MAX_MESSAGE_LEN);
-        let mut grpc = pin!(
-            tonic::transport::Server::builder()
-                .max_concurrent_streams(MAX_STREAMS)
-                .http2_max_pending_accept_reset_streams(Some(MAX_ABANDONED))
-                .add_service(Observed::new(kms, server.metrics))
-                .add_service(grpc_health)
-                // It ends when the acceptor has closed the channel; connections then end gracefully.
-                .serve_with_incoming_shutdown(incoming(receiver), pending())
-        );
-        tokio::select! {
-            result = &mut grpc => return Err(ServeError::Grpc(result.err())),
-            () = shutdown => {}
-        }
+        let readiness = Readiness::new(healths, stop.clone());
+        let _http = self
+            .http
+            .map(|listener| serve_http(listener, readiness, self.metrics));
+        let outcome = tokio::select! {
+            ended = serving.join_next() => Err(unexpected(ended)),
+            () = shutdown => Ok(()),
+        };
         tracing::info!("draining");
-        health.drain();
-        watcher.abort();
-        report(&reporter, ServingStatus::NotServing).await;
-        stop_accepting.cancel();
-        if tokio::time::timeout(DRAIN_LIMIT, grpc).await.is_err() {
+        stop.cancel();
+        let drained = async { while serving.join_next().await.is_some() {} };
+        if tokio::time::timeout(DRAIN_LIMIT, drained).await.is_err() {
             tracing::warn!(limit = ?DRAIN_LIMIT, "calls or connections still open; stopping anyway");
         }
-        stop_http.cancel();
-        Ok(())
+        outcome
     }
 }
 
-fn incoming(
-    receiver: mpsc::Receiver<Result<UnixStream, Infallible>>,
-) -> ReceiverStream<Result<UnixStream, Infallible>> {
-    ReceiverStream::new(receiver)
-}
-
-async fn report_health(health: Health, reporter: HealthReporter) {
-    let mut interval = tokio::time::interval(HEALTH_INTERVAL);
-    loop {
-        interval.tick().await;
-        report(&reporter, health.serving_status()).await;
+/// Makes a key visible in the metrics, and ready to be served.
+fn prepare(endpoint: KeyEndpoint, socket: BoundSocket, metrics: &Metrics) -> Serving {
+    let (kek, cache) = (Arc::clone(&endpoint.kek), endpoint.cache.clone());
+    metrics.watch(&endpoint.name, Arc::clone(&kek), cache);
+    let metrics = metrics.key(&endpoint.name);
+    let service = KmsService::new(kek, &endpoint.cluster).with_metrics(metrics.clone());
+    let health = Health::new(endpoint.name.clone(), service.clone(), endpoint.self_test);
+    Serving {
+        endpoint,
+        socket,
+        service,
+        metrics,
+        health,
     }
 }
 
-/// For the whole server and for the KMS service.
-async fn report(reporter: &HealthReporter, status: ServingStatus) {
-    const KMS: &str = <KeyManagementServiceServer<KmsService> as NamedService>::NAME;
-    for name in ["", KMS] {
-        reporter.set_service_status(name, status).await;
+/// Serves probes and scrapers for as long as the result lives.
+fn serve_http(listener: TcpListener, readiness: Readiness, metrics: Metrics) -> DropGuard {
+    let stop = CancellationToken::new();
+    let stopped = stop.clone().cancelled_owned();
+    let router = http::router(readiness, metrics);
+    tokio::spawn(async move {
+        // Its listener never fails for good.
+        let _ = axum::serve(listener, router)
+            .with_graceful_shutdown(stopped)
+            .await;
+    });
+    stop.drop_guard()
+}
+
+fn unexpected(ended: Option<Result<Result<(), ServeError>, JoinError>>) -> ServeError {
+    match ended {
+        Some(Ok(Err(error))) => error,
+        _ => ServeError::Grpc(None),
     }
 }

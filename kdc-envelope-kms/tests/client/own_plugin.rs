@@ -29,7 +29,7 @@ impl OwnPlugin {
 
     pub async fn on(kek: Arc<LocalKek>, socket: SocketAddress, folder: TempDir) -> Self {
         let options = SocketOptions::new(socket.clone());
-        let server = Server::new(kek, "", options, Metrics::new("test"));
+        let server = Server::of_one_key(kek, "", options, Metrics::new("test"));
         let server = server.bind().await.unwrap();
         let task = tokio::spawn(async { server.run(std::future::pending()).await.unwrap() });
         Self {

@@ -82,7 +82,7 @@ async fn a_message_far_above_all_limits_is_not_even_decoded() {
     assert!(refused.message().contains("65536"), "{refused}");
     let counted = fixture
         .running
-        .metric("kdc_kms_rpcs_total{rpc=\"encrypt\",code=\"out_of_range\"}");
+        .metric("kdc_kms_rpcs_total{key=\"default\",rpc=\"encrypt\",code=\"out_of_range\"}");
     assert_eq!(counted, Some(1.0));
     assert!(status(&mut client).await.is_ok(), "the connection lives on");
 }
@@ -220,7 +220,7 @@ async fn a_seed_of_another_cluster_does_not_open() {
     let mut answers = Vec::new();
     for cluster in ["alpha", "beta"] {
         let path = folder.path().join(cluster);
-        let server = Server::new(local_kek(), cluster, at(&path), Metrics::new("test"));
+        let server = Server::of_one_key(local_kek(), cluster, at(&path), Metrics::new("test"));
         tokio::spawn(server.bind().await.unwrap().run(std::future::pending()));
         let mut client = connect(&path).await.unwrap();
         let encrypted = encrypt(&mut client, &SEED).await.unwrap();
@@ -294,10 +294,15 @@ async fn a_hundred_parallel_pairs_all_come_back() {
         task.await.unwrap();
     }
     for rpc in ["encrypt", "decrypt"] {
-        let name = format!("kdc_kms_rpcs_total{{rpc=\"{rpc}\",code=\"ok\"}}");
+        let name = format!("kdc_kms_rpcs_total{{key=\"default\",rpc=\"{rpc}\",code=\"ok\"}}");
         assert_eq!(fixture.running.metric(&name), Some(100.0));
     }
-    assert_eq!(fixture.running.metric("kdc_kms_rpcs_in_flight"), Some(0.0));
+    assert_eq!(
+        fixture
+            .running
+            .metric("kdc_kms_rpcs_in_flight{key=\"default\"}"),
+        Some(0.0)
+    );
 }
 
 #[tokio::test]
@@ -311,7 +316,7 @@ async fn a_slow_backend_ends_in_deadline_exceeded_before_kube_apiserver_gives_up
     assert!(started.elapsed() < Duration::from_millis(2_900));
     let counted = fixture
         .running
-        .metric("kdc_kms_rpcs_total{rpc=\"encrypt\",code=\"deadline_exceeded\"}");
+        .metric("kdc_kms_rpcs_total{key=\"default\",rpc=\"encrypt\",code=\"deadline_exceeded\"}");
     assert_eq!(counted, Some(1.0));
     assert_eq!(
         kek.completed.load(Ordering::SeqCst),
@@ -350,12 +355,12 @@ async fn a_call_that_the_client_drops_counts_as_cancelled() {
     })
     .await;
     call.abort();
-    let cancelled = "kdc_kms_rpcs_total{rpc=\"encrypt\",code=\"cancelled\"}";
+    let cancelled = "kdc_kms_rpcs_total{key=\"default\",rpc=\"encrypt\",code=\"cancelled\"}";
     eventually("it is counted", async || {
         fixture.running.metric(cancelled) == Some(1.0)
     })
     .await;
-    let ok = "kdc_kms_rpcs_total{rpc=\"encrypt\",code=\"ok\"}";
+    let ok = "kdc_kms_rpcs_total{key=\"default\",rpc=\"encrypt\",code=\"ok\"}";
     assert_eq!(fixture.running.metric(ok), Some(0.0));
     assert_eq!(kek.completed.load(Ordering::SeqCst), 0);
 }
@@ -378,17 +383,26 @@ async fn probes_and_metrics_tell_the_truth() {
         running.get("/readyz").await,
         (
             503,
-            "not ready: the use of the key encryption key is denied\n".into()
+            "not ready: key default: the backend denies the use of the key encryption key: internal detail 10.9.8.7\n".into()
         )
     );
     assert_eq!(running.get("/livez").await.0, 200, "alive all the same");
     let (code, metrics) = running.get("/metrics").await;
     assert_eq!(code, 200);
-    assert!(metrics.contains("kdc_kms_healthy 0"), "{metrics}");
+    assert!(
+        metrics.contains("kdc_kms_healthy{key=\"default\"} 0"),
+        "{metrics}"
+    );
     kek.set(Mood::Well);
     let (_, metrics) = running.get("/metrics").await;
-    assert!(metrics.contains("kdc_kms_healthy 1"), "{metrics}");
-    assert!(metrics.contains("kdc_kms_key_version 1"), "{metrics}");
+    assert!(
+        metrics.contains("kdc_kms_healthy{key=\"default\"} 1"),
+        "{metrics}"
+    );
+    assert!(
+        metrics.contains("kdc_kms_key_version{key=\"default\"} 1"),
+        "{metrics}"
+    );
     assert!(metrics.ends_with("# EOF\n"));
     assert_eq!(running.get("/nothing").await.0, 404);
 }
@@ -400,7 +414,7 @@ async fn readyz_notices_what_status_cannot() {
     assert_eq!(code, 503);
     assert_eq!(
         body,
-        "not ready: the use of the key encryption key is denied\n"
+        "not ready: key default: the backend denies the use of the key encryption key: internal detail 10.9.8.7\n"
     );
 }
 

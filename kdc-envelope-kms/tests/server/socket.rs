@@ -159,7 +159,7 @@ async fn a_failed_start_leaves_nothing_behind() {
     let folder = folder();
     let path = folder.path().join("kms.sock");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let server = kdc_envelope_kms::server::Server::new(
+    let server = kdc_envelope_kms::server::Server::of_one_key(
         local_kek(),
         "",
         at(&path),
@@ -182,7 +182,9 @@ async fn a_socket_that_vanishes_is_created_again() {
     .await;
     assert_eq!(mode_of(&fixture.socket), 0o600);
     assert!(status(&mut old).await.is_ok(), "old connections live on");
-    let count = fixture.running.metric("kdc_kms_socket_recreations_total");
+    let count = fixture
+        .running
+        .metric("kdc_kms_socket_recreations_total{key=\"default\"}");
     assert_eq!(count, Some(1.0));
     let socket = fixture.socket.clone();
     fixture.running.stop().await;
@@ -255,7 +257,7 @@ async fn a_peer_whose_uid_is_not_listed_is_turned_away() {
             Err(_) => false,
         };
         assert_eq!(answered, served, "{uids:?}");
-        let refused = running.metric("kdc_kms_refused_peers_total");
+        let refused = running.metric("kdc_kms_refused_peers_total{key=\"default\"}");
         assert_eq!(refused > Some(0.0), !served, "{uids:?}");
     }
 }
@@ -273,7 +275,10 @@ async fn a_stop_loses_no_call_in_flight() {
     }
     eventually("calls run", async || {
         kek.entered.load(Ordering::SeqCst)
-            && fixture.running.metric("kdc_kms_rpcs_in_flight") == Some(20.0)
+            && fixture
+                .running
+                .metric("kdc_kms_rpcs_in_flight{key=\"default\"}")
+                == Some(20.0)
     })
     .await;
     fixture.running.begin_stop();

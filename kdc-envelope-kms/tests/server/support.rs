@@ -53,7 +53,7 @@ impl Running {
         socket: SocketOptions,
     ) -> Result<Self, ServeError> {
         let metrics = Metrics::new("test");
-        let server = Server::new(kek, "", socket, metrics.clone())
+        let server = Server::of_one_key(kek, "", socket, metrics.clone())
             .with_http_address("127.0.0.1:0".parse().unwrap())
             .bind()
             .await?;
@@ -85,7 +85,7 @@ impl Running {
 
     /// The value of one metric line.
     pub(crate) fn metric(&self, line: &str) -> Option<f64> {
-        let text = self.metrics.render(None);
+        let text = self.metrics.render();
         let found = text
             .lines()
             .find_map(|l| l.strip_prefix(line)?.strip_prefix(' '))?;

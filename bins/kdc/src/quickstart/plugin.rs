@@ -42,7 +42,7 @@ impl Plugin {
         let runtime = runtime::start_parallel()?;
         let served: Arc<dyn KeyEncryptionKey> = Arc::<LocalKek>::clone(&kek);
         let options = SocketOptions::new(socket.clone());
-        let server = Server::new(
+        let server = Server::of_one_key(
             served,
             CLUSTER,
             options,

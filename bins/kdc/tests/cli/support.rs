@@ -143,7 +143,7 @@ impl Scene {
         let kek = LocalKek::new(keyring_file::load(&self.path("keyring")).unwrap()).unwrap();
         let address: SocketAddress = self.socket().parse().unwrap();
         let kek: Arc<dyn KeyEncryptionKey> = Arc::new(kek);
-        let server = Server::new(kek, "", SocketOptions::new(address), Metrics::new("test"));
+        let server = Server::of_one_key(kek, "", SocketOptions::new(address), Metrics::new("test"));
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
