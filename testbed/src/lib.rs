@@ -8,7 +8,8 @@
 //! | [`etcd`] | a single-node etcd, and its rows as they are stored |
 //! | [`apiserver`] | kube-apiserver on that etcd |
 //! | [`client`] | the API calls that tests make |
-//! | [`bao`] | OpenBao: [`Bao`] for one server, and the calls that set up Transit and logins |
+//! | [`bao`] | OpenBao: [`Bao`] for one server, [`BaoCluster`] for three, and the calls that set up Transit and logins |
+//! | [`proxy`] | an HTTP proxy that counts and does what no real server does on demand |
 //! | [`encryption_config`] | the configuration file that puts a KMS plugin to use |
 //! | [`oracle`] | upstream's own Go transformers, to compare with and to race |
 //! | [`programs`] | `kdc` and `kms-plugin` of this workspace |
@@ -29,14 +30,16 @@ pub mod pki;
 mod ports;
 pub mod process;
 pub mod programs;
+pub mod proxy;
 pub mod python;
 pub mod servers;
 
 pub use apiserver::ApiServer;
-pub use bao::{Bao, BaoVersion};
+pub use bao::{Bao, BaoCluster, BaoVersion};
 pub use client::{ApiError, Client, Resource};
 pub use error::Error;
 pub use etcd::Etcd;
 pub use oracle::Oracle;
 pub use process::Process;
+pub use proxy::Proxy;
 pub use servers::{KubeMinor, Server};

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use kdc_testbed::bao::{Caller, Grant, JwtIssuer};
 use kdc_testbed::process::Signal;
-use kdc_testbed::{ApiServer, Bao, BaoVersion, Etcd};
+use kdc_testbed::{ApiServer, Bao, BaoCluster, BaoVersion, Etcd};
 use serde_json::{Value, json};
 
 const POLICY: &str = r#"path "transit/encrypt/k" { capabilities = ["update"] }"#;
@@ -102,6 +102,30 @@ async fn keys_and_tokens_outlive_a_kill_and_a_restart() {
         assert_eq!(encrypt(&bao.root().with_token(&token)).await.0, 200);
         bao.restart().await.unwrap();
         assert_eq!(decrypt(bao.root(), &sealed).await, "c2VjcmV0");
+    }
+}
+
+#[tokio::test]
+async fn a_cluster_elects_another_leader_and_takes_the_old_one_back() {
+    for version in BaoVersion::selected().unwrap() {
+        let options = Bao::options().version(version);
+        let mut cluster = BaoCluster::start(options).await.unwrap();
+        let first = cluster.leader().await.unwrap();
+        with_key(&cluster.nodes()[first]).await;
+        let sealed = ciphertext(cluster.nodes()[first].root()).await;
+
+        cluster.nodes_mut()[first].process().kill().await.unwrap();
+        let second = cluster.leader().await.unwrap();
+        assert_ne!(first, second);
+        let leader = cluster.nodes()[second].root();
+        assert_eq!(decrypt(leader, &sealed).await, "c2VjcmV0");
+        assert_eq!(leader.rotate_key("transit", "k").await.unwrap(), 2);
+
+        cluster.nodes_mut()[first].restart().await.unwrap();
+        let third = cluster.step_down().await.unwrap();
+        assert_ne!(second, third);
+        let leader = cluster.nodes()[third].root();
+        assert!(ciphertext(leader).await.starts_with("vault:v2:"));
     }
 }
 

@@ -5,6 +5,7 @@
 //! a test can seal and unseal it, and kill and restart it.
 
 mod caller;
+mod cluster;
 mod grant;
 mod login;
 mod options;
@@ -21,6 +22,7 @@ use tempfile::TempDir;
 
 pub use caller::Caller;
 use caller::text;
+pub use cluster::BaoCluster;
 pub use grant::Grant;
 pub use login::{AppRole, JwtIssuer};
 pub use options::Options;
@@ -37,8 +39,9 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(20);
 
-/// Status of `sys/health`.
+/// Statuses of `sys/health`.
 const ACTIVE: u16 = 200;
+const STANDBY: u16 = 429;
 
 /// A running OpenBao. Ends, and its data with it, when dropped.
 pub struct Bao {

@@ -1,0 +1,127 @@
+//! What the proxy does to a request, and to which.
+
+use std::time::Duration;
+
+/// What is done to a request or its answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// Never answers; the server sees nothing of the request.
+    Hang,
+    /// Passes the request on after so long.
+    Delay(Duration),
+    /// Answers this; the server sees nothing of the request.
+    Answer {
+        /// HTTP status.
+        status: u16,
+        /// Headers besides `Content-Length`.
+        headers: Vec<(String, String)>,
+        /// The body.
+        body: Vec<u8>,
+    },
+    /// Passes the request on, and of its answer the head and so many bytes of
+    /// the body; then closes the connection.
+    TruncateBody(usize),
+    /// Passes the request on, and of its answer so many bytes, head included;
+    /// then resets the connection.
+    Reset(usize),
+    /// Passes the request on, and the body of its answer in single bytes with
+    /// so long a pause before each.
+    SlowBytes(Duration),
+    /// Answers 200 with JSON of so many bytes and more, whose length only
+    /// shows as they come; the server sees nothing of the request.
+    Oversized(usize),
+}
+
+impl Fault {
+    /// Answers a status with `{"errors":[ERROR]}`, as OpenBao does.
+    #[must_use]
+    pub fn status(status: u16, error: &str) -> Self {
+        let body = serde_json::json!({"errors": [error]}).to_string();
+        Self::answer(status, &[("content-type", "application/json")], &body)
+    }
+
+    /// Answers 200 with a page in HTML, as a misplaced load balancer does.
+    #[must_use]
+    pub fn html() -> Self {
+        let page = "<!DOCTYPE html><html><body>It works!</body></html>";
+        Self::answer(200, &[("content-type", "text/html")], page)
+    }
+
+    /// Answers 200 with a body that claims to be JSON and is none.
+    #[must_use]
+    pub fn garbage() -> Self {
+        let headers = [("content-type", "application/json")];
+        Self::answer(200, &headers, "{\"data\": \u{0}garbage")
+    }
+
+    /// [`Self::Answer`] of text.
+    #[must_use]
+    pub fn answer(status: u16, headers: &[(&str, &str)], body: &str) -> Self {
+        Self::Answer {
+            status,
+            headers: headers
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+            body: body.as_bytes().to_vec(),
+        }
+    }
+
+    /// For requests alone whose `METHOD /PATH` contains `part`.
+    #[must_use]
+    pub fn on(self, part: &str) -> Rule {
+        Rule::from(self).on(part)
+    }
+
+    /// For so many requests alone.
+    #[must_use]
+    pub fn times(self, count: usize) -> Rule {
+        Rule::from(self).times(count)
+    }
+}
+
+/// A fault, and the requests that it befalls: all, without further calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    fault: Fault,
+    part: String,
+    left: Option<usize>,
+}
+
+impl From<Fault> for Rule {
+    fn from(fault: Fault) -> Self {
+        Self {
+            fault,
+            part: String::new(),
+            left: None,
+        }
+    }
+}
+
+impl Rule {
+    /// As [`Fault::on`].
+    #[must_use]
+    pub fn on(mut self, part: &str) -> Self {
+        part.clone_into(&mut self.part);
+        self
+    }
+
+    /// As [`Fault::times`].
+    #[must_use]
+    pub fn times(mut self, count: usize) -> Self {
+        self.left = Some(count);
+        self
+    }
+
+    /// The fault that befalls a request, which is counted.
+    pub(super) fn applied_to(&mut self, line: &str) -> Option<Fault> {
+        if !line.contains(&self.part) {
+            return None;
+        }
+        if let Some(left) = &mut self.left {
+            *left = left.checked_sub(1)?;
+        }
+        Some(self.fault.clone())
+    }
+}
