@@ -1,15 +1,19 @@
 //! Flags, their environment variables, and what `--help` teaches.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::str::FromStr;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use kdc_envelope_kms::server::{SocketAddress, SocketMode};
 use serde::Deserialize;
+use serde::de::MapAccess;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
+use crate::bao::BaoGiven;
 use crate::failure::EXIT_CODES;
+use crate::settings::section::{duration, parsed, path, plain, section, through, time};
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -17,7 +21,7 @@ use crate::failure::EXIT_CODES;
 #[command(
     name = "kms-plugin",
     version,
-    about = "Kubernetes KMS v2 plugin: wraps the data keys of kube-apiserver with a key on this machine",
+    about = "Kubernetes KMS v2 plugin: wraps the data keys of kube-apiserver with a key in OpenBao or on this machine",
     long_about = LONG_ABOUT,
     after_long_help = concat_help(),
     after_help = "See `kms-plugin --help` for examples and exit codes.",
@@ -62,43 +66,12 @@ pub struct Options {
 }
 
 /// Every setting, given or not. Flags, environment and file share this type, so they cannot differ.
-#[derive(Debug, Default, Args, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+#[derive(Debug, Default, Args)]
 #[non_exhaustive]
 pub struct Given {
-    /// Where to listen: PATH, unix:///PATH, or @NAME for an abstract socket.
-    ///
-    /// kube-apiserver up to 1.31 can only talk to an abstract socket (`unix:///@NAME` in its configuration);
-    /// since 1.32 take a path. The folder must exist and must not be writable by everybody.
-    #[arg(long, value_name = "ADDRESS", env = "KMS_PLUGIN_SOCKET", help_heading = SOCKET)]
-    #[serde(deserialize_with = "parsed")]
-    pub socket: Option<SocketAddress>,
-
-    /// Keyring file, as `kdc keyring init` makes it; read again whenever it changes.
-    #[arg(long, value_name = "FILE", env = "KMS_PLUGIN_KEYRING", conflicts_with = "root_secret", help_heading = KEY)]
-    pub keyring: Option<PathBuf>,
-
-    /// File with exactly 32 random bytes instead of a keyring; such a key cannot rotate.
-    #[arg(long, value_name = "FILE", env = "KMS_PLUGIN_ROOT_SECRET", help_heading = KEY)]
-    pub root_secret: Option<PathBuf>,
-
-    /// Binds what is wrapped to this cluster: the same key under another name does not open it.
-    /// Never change it while encrypted objects exist.
-    #[arg(long, value_name = "NAME", env = "KMS_PLUGIN_CLUSTER", help_heading = KEY)]
-    pub cluster: Option<String>,
-
-    /// Permissions of the socket [default: 0600, with --socket-group 0660]
-    #[arg(long, value_name = "OCTAL", env = "KMS_PLUGIN_SOCKET_MODE", value_parser = socket_mode, help_heading = SOCKET)]
-    #[serde(deserialize_with = "parsed_mode")]
-    pub socket_mode: Option<SocketMode>,
-
-    /// Group that may use the socket, by name or number.
-    #[arg(long, value_name = "GROUP", env = "KMS_PLUGIN_SOCKET_GROUP", help_heading = SOCKET)]
-    pub socket_group: Option<String>,
-
-    /// Serve only these user ids [default: whoever may open the socket; own uid and 0 if it is abstract]
-    #[arg(long, value_name = "UID", env = "KMS_PLUGIN_ALLOW_UID", value_delimiter = ',', help_heading = SOCKET)]
-    pub allow_uid: Option<Vec<u32>>,
+    /// The key; if there are several, what they have in common.
+    #[command(flatten)]
+    pub key: KeyGiven,
 
     /// Serve /livez, /readyz and /metrics on this address, for example 127.0.0.1:8082 [default: none]
     #[arg(long, value_name = "IP:PORT", env = "KMS_PLUGIN_HTTP_ADDRESS", help_heading = OBSERVE)]
@@ -110,9 +83,114 @@ pub struct Given {
 
     /// off, error, warn, info, debug or trace, also by module: info,h2=debug [default: info]
     #[arg(long, value_name = "LEVEL", env = "KMS_PLUGIN_LOG_LEVEL", value_parser = log_level, help_heading = OBSERVE)]
-    #[serde(deserialize_with = "parsed_level")]
     pub log_level: Option<Targets>,
+
+    /// Several keys, each on its own socket; in the file only.
+    #[arg(skip)]
+    pub keys: Option<Vec<NamedKey>>,
 }
+
+/// One of several keys: what is not given here is as at the top of the file.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct NamedKey {
+    /// Its name in logs, metrics and probes.
+    pub name: String,
+    /// Its settings.
+    pub key: KeyGiven,
+}
+
+/// The settings of a key and its socket, given or not.
+#[derive(Debug, Default, Clone, Args)]
+#[non_exhaustive]
+pub struct KeyGiven {
+    /// The socket.
+    #[command(flatten)]
+    pub socket: SocketGiven,
+    /// A key in a file.
+    #[command(flatten)]
+    pub file: FileGiven,
+    /// A key in OpenBao.
+    #[command(flatten)]
+    pub bao: BaoGiven,
+    /// What is remembered of a key in OpenBao.
+    #[command(flatten)]
+    pub cache: CacheGiven,
+}
+
+/// Where to listen and for whom, and for which cluster.
+#[derive(Debug, Default, Clone, Args)]
+#[non_exhaustive]
+pub struct SocketGiven {
+    /// Where to listen: PATH, unix:///PATH, or @NAME for an abstract socket.
+    ///
+    /// kube-apiserver up to 1.31 can only talk to an abstract socket (`unix:///@NAME` in its configuration);
+    /// since 1.32 take a path. The folder must exist and must not be writable by everybody.
+    #[arg(long, value_name = "ADDRESS", env = "KMS_PLUGIN_SOCKET", help_heading = SOCKET)]
+    pub socket: Option<SocketAddress>,
+
+    /// Binds what is wrapped to this cluster: the same key under another name does not open it.
+    /// Never change it while encrypted objects exist.
+    #[arg(long, value_name = "NAME", env = "KMS_PLUGIN_CLUSTER", help_heading = KEY)]
+    pub cluster: Option<String>,
+
+    /// Permissions of the socket [default: 0600, with --socket-group 0660]
+    #[arg(long, value_name = "OCTAL", env = "KMS_PLUGIN_SOCKET_MODE", value_parser = socket_mode, help_heading = SOCKET)]
+    pub socket_mode: Option<SocketMode>,
+
+    /// Group that may use the socket, by name or number.
+    #[arg(long, value_name = "GROUP", env = "KMS_PLUGIN_SOCKET_GROUP", help_heading = SOCKET)]
+    pub socket_group: Option<String>,
+
+    /// Serve only these user ids [default: whoever may open the socket; own uid and 0 if it is abstract]
+    #[arg(long, value_name = "UID", env = "KMS_PLUGIN_ALLOW_UID", value_delimiter = ',', help_heading = SOCKET)]
+    pub allow_uid: Option<Vec<u32>>,
+}
+
+/// A key in a file on this machine.
+#[derive(Debug, Default, Clone, Args)]
+#[non_exhaustive]
+pub struct FileGiven {
+    /// Keyring file, as `kdc keyring init` makes it; read again whenever it changes.
+    #[arg(long, value_name = "FILE", env = "KMS_PLUGIN_KEYRING", conflicts_with = "root_secret", help_heading = KEY)]
+    pub keyring: Option<PathBuf>,
+
+    /// File with exactly 32 random bytes instead of a keyring; such a key cannot rotate.
+    #[arg(long, value_name = "FILE", env = "KMS_PLUGIN_ROOT_SECRET", help_heading = KEY)]
+    pub root_secret: Option<PathBuf>,
+}
+
+/// How long unwrapped keys are remembered.
+#[derive(Debug, Default, Clone, Args)]
+#[non_exhaustive]
+pub struct CacheGiven {
+    /// How long an unwrapped key is kept in memory, so that a shorter outage of OpenBao is not noticed; 0 for not
+    /// at all, at most 24h [default: 5m]
+    #[arg(long, value_name = "DURATION", env = "KMS_PLUGIN_CACHE_TTL", value_parser = duration, help_heading = CACHE)]
+    pub cache_ttl: Option<Duration>,
+
+    /// How many unwrapped keys are kept [default: 4096]
+    #[arg(long, value_name = "COUNT", env = "KMS_PLUGIN_CACHE_ENTRIES", help_heading = CACHE)]
+    pub cache_entries: Option<NonZeroUsize>,
+}
+
+section!(SocketGiven {
+    socket: "socket" by parsed,
+    cluster: "cluster" by plain,
+    socket_mode: "socket-mode" by mode,
+    socket_group: "socket-group" by plain,
+    allow_uid: "allow-uid" by plain,
+});
+
+section!(FileGiven {
+    keyring: "keyring" by path,
+    root_secret: "root-secret" by path,
+});
+
+section!(CacheGiven {
+    cache_ttl: "cache-ttl" by time,
+    cache_entries: "cache-entries" by plain,
+});
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Deserialize)]
@@ -132,7 +210,7 @@ fn socket_mode(given: &str) -> Result<SocketMode, String> {
     SocketMode::new(mode).map_err(|error| error.to_string())
 }
 
-fn log_level(given: &str) -> Result<Targets, String> {
+pub(crate) fn log_level(given: &str) -> Result<Targets, String> {
     // The parser takes a bare word that is no level for the name of a module, and nothing for a level.
     let is_level_or_pair = |part: &str| {
         let part = part.trim();
@@ -148,51 +226,45 @@ fn log_level(given: &str) -> Result<Targets, String> {
         })
 }
 
-/// Reads a setting of the file through the parser that its flag has.
-fn from_text<'de, D, T>(
-    deserializer: D,
-    parse: impl FnOnce(&str) -> Result<T, String>,
-) -> Result<Option<T>, D::Error>
-where
-    D: serde::Deserializer<'de>,
-{
-    let text = String::deserialize(deserializer)?;
-    parse(&text).map(Some).map_err(serde::de::Error::custom)
-}
-
-fn parsed<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Option<SocketAddress>, D::Error> {
-    from_text(d, |text| {
-        SocketAddress::from_str(text).map_err(|error| error.to_string())
-    })
-}
-
-fn parsed_mode<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Option<SocketMode>, D::Error> {
-    from_text(d, socket_mode)
-}
-
-fn parsed_level<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Option<Targets>, D::Error> {
-    from_text(d, log_level)
+fn mode<'de, A: MapAccess<'de>>(map: &mut A) -> Result<Option<SocketMode>, A::Error> {
+    through(map, socket_mode)
 }
 
 const SOCKET: &str = "Socket";
-const KEY: &str = "Key";
+const KEY: &str = "Key in a file";
+const CACHE: &str = "Cache";
 const OBSERVE: &str = "Observation";
 
 const LONG_ABOUT: &str = "\
-Kubernetes KMS v2 plugin: wraps the data keys of kube-apiserver with a key on this machine.
+Kubernetes KMS v2 plugin: wraps the data keys of kube-apiserver with a key in OpenBao or on this machine.
 
 kube-apiserver encrypts Secrets and other resources with data keys, and asks this plugin over a Unix
-socket to wrap them. The wrapping key is in a keyring file that kube-apiserver and etcd never see.";
+socket to wrap them. The wrapping key is a Transit key that never leaves OpenBao, or is in a keyring
+file; kube-apiserver and etcd never see it.";
 
 const EXAMPLES: &str = "\
 Examples:
-  Make a key, check everything, serve:
+  A key in OpenBao, with a token from a file:
+    kms-plugin --socket /run/kms-plugin/kms.sock --bao-address https://openbao.example.com:8200 \\
+        --bao-key etcd --bao-auth token --bao-token-file /etc/kms-plugin/token
+
+  The same in a pod, with its service account and three servers in a namespace:
+    kms-plugin --socket /run/kms/plugin/kms.sock --bao-key etcd --bao-role tcp-prod --bao-namespace org \\
+        --bao-address https://bao-0:8200,https://bao-1:8200,https://bao-2:8200 --bao-ca-file /etc/bao/ca.crt
+
+  Make a key on this machine, check everything, serve:
     kdc keyring init /etc/kms-plugin/keyring
     kms-plugin validate --socket /run/kms-plugin/kms.sock --keyring /etc/kms-plugin/keyring
     kms-plugin --socket /run/kms-plugin/kms.sock --keyring /etc/kms-plugin/keyring
 
   With a configuration file, and JSON logs just this once:
     kms-plugin --config /etc/kms-plugin/kms-plugin.yaml --log-format json
+
+  Several keys need a configuration file; what they have in common is at its top:
+    bao-address: https://openbao.example.com:8200
+    keys:
+      - {name: a, socket: /run/kms-plugin/a.sock, cluster: a, bao-key: a, bao-role: tcp-a}
+      - {name: b, socket: /run/kms-plugin/b.sock, cluster: b, keyring: /etc/kms-plugin/b}
 
   For a kube-apiserver that runs under another user, with probes and metrics:
     kms-plugin --socket /run/kms-plugin/kms.sock --socket-group kube-apiserver \\
@@ -202,7 +274,11 @@ Examples:
     kms-plugin --socket @kms-plugin --keyring /etc/kms-plugin/keyring
 
   In the EncryptionConfiguration of kube-apiserver:
-    kms: {apiVersion: v2, name: kube-dc-kms-plugin, endpoint: 'unix:///run/kms-plugin/kms.sock'}";
+    kms: {apiVersion: v2, name: kube-dc-kms-plugin, endpoint: 'unix:///run/kms-plugin/kms.sock'}
+
+Flags that OpenShift gives to a plugin beside its API servers are taken instead, with one dash or two:
+  -listen-address -vault-address -vault-key-path -approle-role-id -approle-secret-id-path
+  -tls-ca-file -tls-sni -vault-namespace -vault-auth-namespace -metrics-port";
 
 fn concat_help() -> String {
     format!("{EXAMPLES}\n\n{EXIT_CODES}")

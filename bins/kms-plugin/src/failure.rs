@@ -3,6 +3,7 @@
 use std::io;
 
 use kdc_envelope::local::keyring_file::KeyringFileError;
+use kdc_envelope_bao::CredentialError;
 use kdc_envelope_kms::server::{BindError, ServeError};
 use kdc_envelope_kms::service::Chain;
 
@@ -19,12 +20,13 @@ pub(crate) const EXIT_CONFIG: u8 = 78;
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
   0   stopped by SIGTERM or SIGINT, or the check passed
-  64  wrong usage: unknown flag, missing or malformed value
+  64  wrong usage: unknown flag, missing or malformed value, values that do not go together
   66  a file that must be read does not exist
   73  the socket or the HTTP address cannot be taken
   74  reading, writing or serving failed
-  77  permission denied, or a key file that others can read
-  78  wrong configuration, keyring or root secret; `validate` found a fault";
+  77  permission denied, or a file with a key or a credential that others can read
+  78  wrong configuration, keyring, root secret or certificate; `validate` found a fault
+An OpenBao that is away, sealed or refuses is never a reason to end.";
 
 /// Why the program ends.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +35,8 @@ pub(crate) enum Failure {
     Settings(#[from] SettingsError),
     #[error(transparent)]
     Key(#[from] KeyringFileError),
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
     #[error(transparent)]
     Serve(#[from] ServeError),
     #[error("no random bytes from the kernel")]
@@ -55,6 +59,7 @@ impl Failure {
         match self {
             Self::Settings(error) => settings_code(error),
             Self::Key(error) => key_code(error),
+            Self::Credential(error) => credential_code(error),
             Self::Serve(ServeError::Socket(error)) => bind_code(error),
             Self::Serve(ServeError::Http { source, .. }) => match source.kind() {
                 io::ErrorKind::PermissionDenied => EXIT_NO_PERMISSION,
@@ -80,7 +85,12 @@ impl Failure {
 
 fn settings_code(error: &SettingsError) -> u8 {
     match error {
-        SettingsError::NoSocket | SettingsError::NoKey => EXIT_USAGE,
+        SettingsError::NoSocket
+        | SettingsError::NoKey
+        | SettingsError::TwoSources { .. }
+        | SettingsError::Bao(_)
+        | SettingsError::CacheTtl
+        | SettingsError::CacheOff => EXIT_USAGE,
         SettingsError::Read { source, .. } => io_code(source),
         _ => EXIT_CONFIG,
     }
@@ -92,6 +102,14 @@ fn key_code(error: &KeyringFileError) -> u8 {
         KeyringFileError::TooOpen { .. } | KeyringFileError::ForeignOwner { .. } => {
             EXIT_NO_PERMISSION
         }
+        _ => EXIT_CONFIG,
+    }
+}
+
+fn credential_code(error: &CredentialError) -> u8 {
+    match error {
+        CredentialError::Read { source, .. } => io_code(source),
+        CredentialError::TooOpen { .. } => EXIT_NO_PERMISSION,
         _ => EXIT_CONFIG,
     }
 }
@@ -119,7 +137,7 @@ mod tests {
     fn help_lists_every_exit_code() {
         let listed: Vec<u8> = EXIT_CODES
             .lines()
-            .skip(1)
+            .filter(|line| line.starts_with("  "))
             .map(|line| line.split_whitespace().next().unwrap().parse().unwrap())
             .collect();
         let used = [

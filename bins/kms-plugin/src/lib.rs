@@ -1,10 +1,11 @@
-//! The program `kms-plugin`: a KMS v2 plugin over a key on this machine.
+//! The program `kms-plugin`: a KMS v2 plugin over keys in OpenBao or on this machine.
 //!
-//! * [`cli`]: flags, environment and the text of `--help`;
+//! * [`cli`]: flags, environment and the text of `--help`; `openshift`: other flags that are taken too;
+//! * [`bao`]: the settings of a key in OpenBao, for other programs too;
 //! * [`settings`]: the same settings from a YAML file, merged and checked;
 //! * [`group`]: finds the number of a group;
 //! * `failure`: what ends the program, and with which exit code;
-//! * `key`: loads the key encryption key, and follows its file;
+//! * `key`: opens the keys, and keeps them usable; `bao_metrics`: what those in OpenBao did;
 //! * `logging`, `notify`: what the outside learns;
 //! * `run`, `validate`: the two things it does.
 #![forbid(unsafe_code)]
@@ -13,14 +14,18 @@ use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory as _, Parser as _};
 
+pub mod bao;
+mod bao_metrics;
 pub mod cli;
 mod failure;
 pub mod group;
 mod key;
 mod logging;
 mod notify;
+mod openshift;
 mod run;
 pub mod settings;
 mod validate;
@@ -31,6 +36,13 @@ use settings::Settings;
 
 /// Does what `arguments` say and gives the exit code of the process.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = match openshift::translate(arguments.into_iter().collect()) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            complain(&format!("{error}; see `kms-plugin --help`"));
+            return EXIT_USAGE.into();
+        }
+    };
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => {
@@ -48,7 +60,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             clap_complete::generate(shell, &mut Cli::command(), "kms-plugin", &mut io::stdout());
             return ExitCode::SUCCESS;
         }
-        Some(Command::Validate(options)) => Settings::gather(*options).and_then(validate::validate),
+        Some(Command::Validate(options)) => settings::merged(*options)
+            .map_err(Failure::from)
+            .and_then(validate::validate),
         None => Settings::gather(cli.options).and_then(run::run),
     };
     match result {
@@ -74,7 +88,8 @@ fn complain(line: &str) {
     let _ = writeln!(io::stderr(), "kms-plugin: error: {line}");
 }
 
-/// What clap says about a mistake, up to the first empty line, in one line.
+/// What clap says about a mistake, up to the first empty line, in one line. Values of settings of OpenBao are left out: they
+/// may be credentials in the wrong place.
 fn usage_line(error: &clap::Error) -> String {
     let text = error.render().to_string();
     let first: Vec<&str> = text
@@ -84,5 +99,14 @@ fn usage_line(error: &clap::Error) -> String {
         .collect();
     let line = first.join(" ");
     let line = line.strip_prefix("error: ").unwrap_or(&line);
+    let context = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => text.as_str(),
+        _ => "",
+    };
+    let value = context(ContextKind::InvalidValue);
+    let line = match context(ContextKind::InvalidArg).starts_with("--bao-") {
+        true if !value.is_empty() => line.replace(value, "..."),
+        _ => line.to_owned(),
+    };
     format!("{line}; see `kms-plugin --help`")
 }

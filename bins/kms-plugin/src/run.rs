@@ -1,12 +1,13 @@
 //! Serves until told to stop.
 
-use kdc_envelope::KeyEncryptionKey as _;
 use kdc_envelope_kms::metrics::Metrics;
-use kdc_envelope_kms::server::{ONLY_KEY, Server};
+use kdc_envelope_kms::server::{BoundServer, KeyEndpoint, Server};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 
+use crate::bao_metrics::BaoMetrics;
 use crate::failure::Failure;
-use crate::key::KeyFile;
+use crate::key::Key;
 use crate::logging;
 use crate::notify::{self, notify};
 use crate::settings::Settings;
@@ -26,30 +27,28 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
     let mut terminate =
         signal(SignalKind::terminate()).map_err(Failure::system("catch SIGTERM"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::system("catch SIGINT"))?;
-    let key = KeyFile::open(settings.key)?;
-    let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
-    let socket = settings.socket.address.clone();
-    let mut server = Server::of_one_key(
-        key.kek(),
-        &settings.cluster,
-        settings.socket,
-        metrics.clone(),
-    );
+    let mut keys = Vec::with_capacity(settings.keys.len());
+    for key in settings.keys {
+        keys.push(Key::open(key)?);
+    }
+    let metrics = metrics_of(&keys);
+    let mut server = Server::new(metrics.clone());
     if let Some(address) = settings.http_address {
         server = server.with_http_address(address);
     }
+    let mut keepers = JoinSet::new();
+    let mut endpoints = Vec::with_capacity(keys.len());
+    for key in keys {
+        let (endpoint, keeping) = key.into_parts(&metrics);
+        endpoints.push(endpoint.clone());
+        server = server.with_key(endpoint);
+        keepers.spawn(keeping);
+    }
     let server = server.bind().await?;
-    if let Ok(status) = key.kek().status() {
-        tracing::info!(
-            %socket,
-            key_id = %status.key_id,
-            key_version = status.version,
-            http = server.http_address().map(tracing::field::display),
-            "kms-plugin listening"
-        );
+    for endpoint in &endpoints {
+        announce(endpoint, &server);
     }
     notify(notify::READY);
-    let follower = tokio::spawn(key.follow(metrics.key(ONLY_KEY).keyring_reloads()));
     let stopped = async {
         let name = tokio::select! {
             _ = terminate.recv() => "SIGTERM",
@@ -58,8 +57,32 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
         tracing::info!(signal = name, "stopping");
         notify(notify::STOPPING);
     };
+    // Until the last call was answered, its key must stay usable.
     server.run(stopped).await?;
-    follower.abort();
+    keepers.shutdown().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+fn metrics_of(keys: &[Key]) -> Metrics {
+    let in_bao: Vec<_> = keys
+        .iter()
+        .filter_map(|key| Some((key.endpoint.name.clone(), key.transit()?.clone())))
+        .collect();
+    Metrics::builder(env!("CARGO_PKG_VERSION"))
+        .collector(Box::new(BaoMetrics(in_bao)))
+        .build()
+}
+
+/// What operators look for. The id of a key in OpenBao is not known yet; it is logged as soon as it is.
+fn announce(endpoint: &KeyEndpoint, server: &BoundServer) {
+    let status = endpoint.kek.status().ok();
+    tracing::info!(
+        socket = %endpoint.socket.address,
+        key = endpoint.name,
+        key_id = status.as_ref().map(|status| tracing::field::display(&status.key_id)),
+        key_version = status.as_ref().map(|status| status.version),
+        http = server.http_address().map(tracing::field::display),
+        "kms-plugin listening"
+    );
 }

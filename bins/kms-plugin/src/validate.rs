@@ -1,39 +1,71 @@
-//! Checks without serving: everything that `run` would trip over, all of it and not just the first.
+//! Checks without serving or asking OpenBao: everything that `run` would trip over, all of it and not just the first.
 
 use std::io::{self, Write as _};
 
 use kdc_envelope::KeyEncryptionKey as _;
 use kdc_envelope::local::LocalKek;
+use kdc_envelope_bao::Client;
 use kdc_envelope_kms::server::{ServeError, check_place};
 
+use crate::bao::BaoSettings;
+use crate::cli::Given;
 use crate::failure::Failure;
-use crate::settings::{KeySource, Settings};
+use crate::settings::{FileSource, KeySettings, KeySource, Settings};
 
 /// Prints a line for each check.
-pub(crate) fn validate(settings: Settings) -> Result<(), Failure> {
-    let checks = [
-        ("key", check_key(&settings.key)),
-        ("socket", check_socket(&settings)),
-    ];
+pub(crate) fn validate(given: Given) -> Result<(), Failure> {
+    let has_names = given.keys.is_some();
+    let (settings, faults) = Settings::examine(given);
+    let mut checks: Vec<Check> = faults
+        .into_iter()
+        .map(|fault| ("settings".to_owned(), Err(fault.into())))
+        .collect();
+    for key in &settings.keys {
+        let prefix = match has_names {
+            true => format!("{} ", key.name),
+            false => String::new(),
+        };
+        let of_key = checks_of(key).into_iter();
+        checks.extend(of_key.map(|(name, result)| (format!("{prefix}{name}"), result)));
+    }
     let mut out = io::stdout();
-    let mut faults = 0;
+    let mut failed = 0;
     for (name, result) in checks {
         let written = match result {
             Ok(detail) => writeln!(out, "ok    {name}: {detail}"),
             Err(failure) => {
-                faults += 1;
+                failed += 1;
                 writeln!(out, "FAIL  {name}: {}", failure.line())
             }
         };
         written.map_err(Failure::system("write to stdout"))?;
     }
-    match faults {
+    match failed {
         0 => Ok(()),
-        faults => Err(Failure::Invalid(faults)),
+        failed => Err(Failure::Invalid(failed)),
     }
 }
 
-fn check_key(source: &KeySource) -> Result<String, Failure> {
+/// What was looked at, and what was found or is wrong.
+type Check = (String, Result<String, Failure>);
+
+fn checks_of(key: &KeySettings) -> Vec<(&'static str, Result<String, Failure>)> {
+    let mut checks = match &key.source {
+        KeySource::File(source) => vec![("key", check_file(source))],
+        KeySource::Bao(source) => {
+            let settings = &source.settings;
+            vec![
+                ("key", Ok(describe(settings))),
+                ("connection", check_connection(settings)),
+                ("login", check_login(settings)),
+            ]
+        }
+    };
+    checks.push(("socket", check_socket(key)));
+    checks
+}
+
+fn check_file(source: &FileSource) -> Result<String, Failure> {
     let kek = LocalKek::new(source.load()?)?;
     let path = source.path().display();
     Ok(kek.status().map_or_else(
@@ -47,8 +79,30 @@ fn check_key(source: &KeySource) -> Result<String, Failure> {
     ))
 }
 
-fn check_socket(settings: &Settings) -> Result<String, Failure> {
-    let socket = &settings.socket;
+fn describe(settings: &BaoSettings) -> String {
+    let key = settings.key_name();
+    match settings.client_config().namespace {
+        Some(namespace) => format!("{key} in namespace {namespace} of OpenBao"),
+        None => format!("{key} in OpenBao"),
+    }
+}
+
+fn check_connection(settings: &BaoSettings) -> Result<String, Failure> {
+    let config = settings.client_config();
+    let addresses: Vec<String> = config.addresses.iter().map(ToString::to_string).collect();
+    Client::new(config)?;
+    Ok(format!("{}; not tried", addresses.join(", ")))
+}
+
+fn check_login(settings: &BaoSettings) -> Result<String, Failure> {
+    let method = settings.login_method();
+    method.check_files()?;
+    let (name, mount, role) = (method.name(), method.mount(), method.role());
+    Ok(format!("{name} at mount {mount}, role {role}; not tried"))
+}
+
+fn check_socket(key: &KeySettings) -> Result<String, Failure> {
+    let socket = &key.socket;
     check_place(&socket.address).map_err(ServeError::from)?;
     Ok(format!(
         "{} can be taken, mode {}",

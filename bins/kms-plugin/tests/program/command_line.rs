@@ -7,7 +7,7 @@ use std::os::unix::net::UnixListener;
 use crate::support::{Place, output, program, stderr};
 use clap::Parser as _;
 use kms_plugin::cli::{Cli, Command, LogFormat};
-use kms_plugin::settings::{KeySource, Settings, read};
+use kms_plugin::settings::{FileSource, KeySource, Settings, read};
 
 fn code(arguments: &[&str]) -> (i32, String) {
     let output = output(arguments);
@@ -216,19 +216,23 @@ log-level: debug,h2=warn
 ";
     fs::write(&file, text).unwrap();
     let settings = Settings::resolve(read(&file).unwrap()).unwrap();
-    assert_eq!(settings.socket.address.to_string(), "/run/kms.sock");
-    assert_eq!(settings.key, KeySource::Keyring("/etc/keyring".into()));
-    assert_eq!(settings.cluster, "prod");
-    assert_eq!(settings.socket.mode.to_string(), "0660");
-    assert_eq!(settings.socket.group, Some(1234));
-    assert_eq!(settings.socket.allowed_uids, Some(vec![0, 65532]));
+    let key = &settings.keys[0];
+    assert_eq!(key.socket.address.to_string(), "/run/kms.sock");
+    assert!(
+        matches!(&key.source, KeySource::File(FileSource::Keyring(path)) if path == "/etc/keyring")
+    );
+    assert_eq!(key.cluster, "prod");
+    assert_eq!(key.name, "kube-dc-kms-plugin");
+    assert_eq!(key.socket.mode.to_string(), "0660");
+    assert_eq!(key.socket.group, Some(1234));
+    assert_eq!(key.socket.allowed_uids, Some(vec![0, 65532]));
     assert_eq!(settings.http_address.unwrap().port(), 8082);
     assert_eq!(settings.log_format, LogFormat::Json);
     let unquoted = text.replace("\"0660\"", "0660");
     fs::write(&file, unquoted).unwrap();
     let settings = Settings::resolve(read(&file).unwrap()).unwrap();
     assert_eq!(
-        settings.socket.mode.to_string(),
+        settings.keys[0].socket.mode.to_string(),
         "0660",
         "octal without quotes"
     );
@@ -240,7 +244,9 @@ fn the_group_opens_the_mode() {
         let arguments = ["kms-plugin", "--socket", "/s", "--keyring", "/k"]
             .iter()
             .chain(arguments);
-        Settings::resolve(Cli::try_parse_from(arguments).unwrap().options.given).unwrap()
+        let given = Cli::try_parse_from(arguments).unwrap().options.given;
+        let settings = Settings::resolve(given).unwrap();
+        settings.keys.into_iter().next().unwrap()
     };
     assert_eq!(resolve(&[]).socket.mode.to_string(), "0600");
     let grouped = resolve(&["--socket-group", "7"]);
@@ -263,7 +269,7 @@ fn the_examples_in_the_help_parse() {
             examples += 1;
         }
     }
-    assert_eq!(examples, 5);
+    assert_eq!(examples, 7);
     for code in ["64", "66", "73", "74", "77", "78"] {
         assert!(help.contains(&format!("\n  {code}  ")), "{code}");
     }

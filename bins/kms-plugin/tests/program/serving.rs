@@ -334,7 +334,8 @@ fn get(address: &str, path: &str) -> String {
 }
 
 async fn reloads(http: &str, result: &str, count: u32) {
-    let line =
-        format!("kdc_kms_keyring_reloads_total{{key=\"default\",result=\"{result}\"}} {count}\n");
+    let line = format!(
+        "kdc_kms_keyring_reloads_total{{key=\"kube-dc-kms-plugin\",result=\"{result}\"}} {count}\n"
+    );
     eventually(&line, async || get(http, "/metrics").contains(&line)).await;
 }

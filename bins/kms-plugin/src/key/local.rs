@@ -1,4 +1,4 @@
-//! Loads the key encryption key, and takes over what its file becomes.
+//! Loads a key encryption key from its file, and takes over what its file becomes.
 //!
 //! The file is polled, not watched: a poll also notices the symbolic link that kubelet swaps, a file that was
 //! renamed into place, and a network file system; and one `stat` a second costs nothing.
@@ -16,19 +16,11 @@ use kdc_envelope_kms::metrics::KeyringReloads;
 use kdc_envelope_kms::service::Chain;
 
 use crate::failure::Failure;
-use crate::settings::KeySource;
+use crate::settings::FileSource;
 
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-impl KeySource {
-    /// The file.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        match self {
-            Self::Keyring(path) | Self::RootSecret(path) => path,
-        }
-    }
-
+impl FileSource {
     /// Reads the file.
     ///
     /// # Errors
@@ -43,13 +35,13 @@ impl KeySource {
 
 /// A key, and the state of its file when it was read.
 pub(crate) struct KeyFile {
-    source: KeySource,
+    source: FileSource,
     kek: Arc<LocalKek>,
     seen: Option<FileState>,
 }
 
 impl KeyFile {
-    pub(crate) fn open(source: KeySource) -> Result<Self, Failure> {
+    pub(crate) fn open(source: FileSource) -> Result<Self, Failure> {
         // Looked at before it is read: a change in between is then noticed at the first poll.
         let seen = FileState::of(source.path());
         let kek = Arc::new(LocalKek::new(source.load()?)?);
