@@ -167,6 +167,26 @@ impl Process {
         kill_process(self.pid, signal).map_err(|errno| self.error("signal", errno.into()))
     }
 
+    /// Stops the child with SIGSTOP and returns when none of its threads runs
+    /// any more, as the signal alone may come after the next request. SIGCONT
+    /// lets it go on. Works on Linux alone.
+    ///
+    /// # Errors
+    /// As [`Self::signal`]; [`Error::Deadline`] when it still runs after 10 s.
+    pub async fn pause(&mut self) -> Result<(), Error> {
+        const LIMIT: Duration = Duration::from_secs(10);
+        self.signal(Signal::STOP)?;
+        let start = Instant::now();
+        let threads = PathBuf::from(format!("/proc/{}/task", self.pid()));
+        while !all_stopped(&threads).map_err(Error::file("list", &threads))? {
+            if start.elapsed() >= LIMIT {
+                return Err(self.deadline("stopped", LIMIT, "a thread runs"));
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        Ok(())
+    }
+
     /// The exit code, if the child has ended: 128 + N when signal N ended it.
     ///
     /// # Errors
@@ -263,6 +283,20 @@ impl Drop for Process {
         let _ = self.guard.wait();
         drop(pipe);
     }
+}
+
+/// Whether each thread of a process is in state T (proc(5)), which follows
+/// the program's name in parentheses.
+fn all_stopped(threads: &Path) -> io::Result<bool> {
+    for thread in fs::read_dir(threads)? {
+        // A thread that ended meanwhile runs no more either.
+        let stat = fs::read_to_string(thread?.path().join("stat")).unwrap_or_default();
+        let state = stat.rsplit_once(')').map(|(_, rest)| rest.trim_start());
+        if state.is_some_and(|state| !state.starts_with('T')) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn guard_of(folder: Option<&Path>, command: &Command, log: File) -> Command {

@@ -140,7 +140,7 @@ async fn a_server_in_memory_refuses_to_restart() {
 #[tokio::test]
 async fn a_stopped_server_hangs_until_it_goes_on() {
     let mut bao = Bao::start().await.unwrap();
-    bao.process().signal(Signal::STOP).unwrap();
+    bao.process().pause().await.unwrap();
     let health = bao.root().request("GET", "sys/health", None);
     tokio::time::timeout(Duration::from_millis(300), health)
         .await

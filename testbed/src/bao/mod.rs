@@ -104,7 +104,8 @@ impl Bao {
         self.version
     }
 
-    /// The server process, for signals: STOP and CONT let it hang and go on.
+    /// The server process, to kill it, and to let it hang with
+    /// [`Process::pause`] and go on with SIGCONT.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
     }
