@@ -1,15 +1,23 @@
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 
 use super::*;
+use crate::KeyId;
 use crate::local::{Keyring, LocalKek};
-use crate::{KekErrorKind, KeyId};
 
-/// Counts and delays calls, and fails on demand: no real backend does so at will.
+mod flight;
+mod grace;
+mod model;
+
+const TTL: u64 = 10;
+
+/// Counts calls, holds them up and fails on demand: no real backend does so at will.
 #[derive(Debug)]
 struct Backend {
     inner: LocalKek,
     calls: AtomicUsize,
-    fails: AtomicBool,
+    fails: Mutex<Option<KekErrorKind>>,
+    /// While this is set no call ends.
+    holds: AtomicBool,
 }
 
 #[async_trait::async_trait]
@@ -20,15 +28,34 @@ impl KeyEncryptionKey for Backend {
 
     async fn unwrap(&self, wrapped: &WrappedKey, aad: Aad<'_>) -> Result<SecretBytes, KekError> {
         self.calls.fetch_add(1, SeqCst);
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        if self.fails.load(SeqCst) {
-            return Err(KekError::UnknownKey(KeyId::new("away").unwrap()));
+        while self.holds.load(SeqCst) {
+            tokio::task::yield_now().await;
         }
-        self.inner.unwrap(wrapped, aad).await
+        let fails = *self.fails.lock().unwrap();
+        match fails {
+            Some(kind) => Err(error(kind)),
+            None => self.inner.unwrap(wrapped, aad).await,
+        }
     }
 
     fn status(&self) -> Result<KekStatus, KekError> {
         self.inner.status()
+    }
+}
+
+fn error(kind: KekErrorKind) -> KekError {
+    let source = || "away".into();
+    match kind {
+        KekErrorKind::Unavailable => KekError::Unavailable { source: source() },
+        KekErrorKind::Denied => KekError::Denied { source: source() },
+        KekErrorKind::UnknownKey => KekError::RetiredKey(KeyId::new("gone").unwrap()),
+        KekErrorKind::Malformed => KekError::Malformed {
+            field: "version",
+            offset: 0,
+        },
+        KekErrorKind::Authentication => KekError::Authentication,
+        KekErrorKind::Exhausted => KekError::Exhausted("calls"),
+        KekErrorKind::Misuse | KekErrorKind::Internal => KekError::Misuse("this"),
     }
 }
 
@@ -38,18 +65,28 @@ struct Setup {
     seconds: Arc<AtomicU64>,
 }
 
+/// Room for `entries` keys for ten seconds, and ten more.
 fn setup(entries: usize) -> Setup {
+    limited(limits(entries, TTL))
+}
+
+fn limits(entries: usize, time_to_live: u64) -> Limits {
+    let entries = NonZeroUsize::new(entries).unwrap();
+    Limits::new(entries, Duration::from_secs(time_to_live))
+}
+
+fn limited(limits: Limits) -> Setup {
     let backend = Arc::new(Backend {
         inner: LocalKek::new(Keyring::generate(1).unwrap()).unwrap(),
         calls: AtomicUsize::new(0),
-        fails: AtomicBool::new(false),
+        fails: Mutex::new(None),
+        holds: AtomicBool::new(false),
     });
     let seconds = Arc::new(AtomicU64::new(0));
     let clock = {
         let seconds = Arc::clone(&seconds);
         move || Duration::from_secs(seconds.load(SeqCst))
     };
-    let limits = Limits::new(NonZeroUsize::new(entries).unwrap(), Duration::from_secs(10));
     let inner: Arc<dyn KeyEncryptionKey> = backend.clone();
     let cached = Arc::new(CachedKek::new(inner, limits, clock));
     Setup {
@@ -59,101 +96,126 @@ fn setup(entries: usize) -> Setup {
     }
 }
 
-async fn wrapped(setup: &Setup, secret: u8) -> WrappedKey {
-    setup.cached.wrap(&[secret; 32], Aad::EMPTY).await.unwrap()
+impl Setup {
+    async fn wrapped(&self, secret: u8) -> WrappedKey {
+        self.cached.wrap(&[secret; 32], Aad::EMPTY).await.unwrap()
+    }
+
+    fn at(&self, second: u64) {
+        self.seconds.store(second, SeqCst);
+    }
+
+    fn fail(&self, kind: impl Into<Option<KekErrorKind>>) {
+        *self.backend.fails.lock().unwrap() = kind.into();
+    }
+
+    fn hold(&self, holds: bool) {
+        self.backend.holds.store(holds, SeqCst);
+    }
+
+    fn calls(&self) -> usize {
+        self.backend.calls.load(SeqCst)
+    }
+
+    /// The first byte of the secret, which tells them apart.
+    async fn read(&self, key: &WrappedKey) -> Result<u8, KekErrorKind> {
+        match self.cached.unwrap(key, Aad::EMPTY).await {
+            Ok(secret) => Ok(secret.expose()[0]),
+            Err(error) => Err(error.kind()),
+        }
+    }
 }
 
 #[tokio::test]
 async fn a_second_call_costs_nothing_until_the_time_is_over() {
     let setup = setup(8);
-    let key = wrapped(&setup, 1).await;
+    let key = setup.wrapped(1).await;
     for (second, calls) in [(0, 1), (9, 1), (10, 2), (19, 2), (20, 3)] {
-        setup.seconds.store(second, SeqCst);
-        let secret = setup.cached.unwrap(&key, Aad::EMPTY).await.unwrap();
-        assert_eq!(secret.expose(), [1; 32]);
-        assert_eq!(
-            setup.backend.calls.load(SeqCst),
-            calls,
-            "at second {second}"
-        );
+        setup.at(second);
+        assert_eq!(setup.read(&key).await, Ok(1));
+        assert_eq!(setup.calls(), calls, "at second {second}");
     }
-}
-
-#[tokio::test]
-async fn an_outage_shorter_than_the_time_to_live_goes_unnoticed() {
-    let setup = setup(8);
-    let key = wrapped(&setup, 1).await;
-    setup.cached.unwrap(&key, Aad::EMPTY).await.unwrap();
-    setup.backend.fails.store(true, SeqCst);
-    setup.seconds.store(9, SeqCst);
-    assert!(setup.cached.unwrap(&key, Aad::EMPTY).await.is_ok());
-    setup.seconds.store(10, SeqCst);
-    assert!(setup.cached.unwrap(&key, Aad::EMPTY).await.is_err());
-}
-
-#[tokio::test]
-async fn concurrent_calls_share_one_backend_call_and_its_error() {
-    let setup = setup(8);
-    let key = wrapped(&setup, 1).await;
-    for (fails, calls) in [(true, 1), (false, 2)] {
-        setup.backend.fails.store(fails, SeqCst);
-        let tasks: Vec<_> = (0..50)
-            .map(|_| {
-                let (cached, key) = (Arc::clone(&setup.cached), key.clone());
-                tokio::spawn(async move { cached.unwrap(&key, Aad::EMPTY).await })
-            })
-            .collect();
-        for task in tasks {
-            match task.await.unwrap() {
-                Ok(_) => assert!(!fails),
-                Err(error) => assert!(fails && error.kind() == KekErrorKind::UnknownKey),
-            }
-        }
-        assert_eq!(setup.backend.calls.load(SeqCst), calls);
-    }
-}
-
-#[tokio::test]
-async fn a_caller_that_goes_away_leaves_the_call_to_the_next() {
-    let setup = setup(8);
-    let key = wrapped(&setup, 1).await;
-    let impatient = setup.cached.unwrap(&key, Aad::EMPTY);
-    let patient = setup.cached.unwrap(&key, Aad::EMPTY);
-    let (gone, secret) = tokio::join!(
-        tokio::time::timeout(Duration::from_millis(5), impatient),
-        patient
-    );
-    assert!(gone.is_err());
-    assert_eq!(secret.unwrap().expose(), [1; 32]);
+    let stats = setup.cached.stats();
+    assert_eq!((stats.hits, stats.misses, stats.stale), (2, 3, 0));
 }
 
 #[tokio::test]
 async fn the_number_of_keys_is_bounded_and_the_least_used_goes_first() {
     let setup = setup(2);
     let (a, b, c) = (
-        wrapped(&setup, 1).await,
-        wrapped(&setup, 2).await,
-        wrapped(&setup, 3).await,
+        setup.wrapped(1).await,
+        setup.wrapped(2).await,
+        setup.wrapped(3).await,
     );
     for key in [&a, &b, &a, &c, &a] {
-        setup.cached.unwrap(key, Aad::EMPTY).await.unwrap();
+        setup.read(key).await.unwrap();
     }
-    assert_eq!(setup.cached.len(), 2);
-    assert_eq!(setup.backend.calls.load(SeqCst), 3);
-    setup.cached.unwrap(&b, Aad::EMPTY).await.unwrap();
-    assert_eq!(setup.backend.calls.load(SeqCst), 4);
+    let stats = setup.cached.stats();
+    assert_eq!((stats.entries, stats.evicted, setup.calls()), (2, 1, 3));
+    setup.read(&b).await.unwrap();
+    assert_eq!(setup.calls(), 4);
 }
 
 #[tokio::test]
-async fn expired_keys_are_wiped_on_request() {
+async fn a_time_to_live_of_zero_keeps_nothing_whatever_the_grace() {
+    let setup = limited(limits(8, 0).with_grace(Duration::from_secs(60)));
+    let key = setup.wrapped(1).await;
+    for calls in 1..=3 {
+        assert_eq!(setup.read(&key).await, Ok(1));
+        assert_eq!(setup.calls(), calls);
+        assert!(setup.cached.is_empty());
+    }
+    setup.fail(KekErrorKind::Unavailable);
+    assert_eq!(setup.read(&key).await, Err(KekErrorKind::Unavailable));
+}
+
+#[tokio::test]
+async fn expired_keys_are_wiped_on_request_once_even_the_grace_is_over() {
     let setup = setup(8);
-    let key = wrapped(&setup, 1).await;
-    setup.cached.unwrap(&key, Aad::EMPTY).await.unwrap();
+    let key = setup.wrapped(1).await;
+    setup.read(&key).await.unwrap();
+    for (second, kept) in [(0, 1), (10, 1), (19, 1), (20, 0)] {
+        setup.at(second);
+        setup.cached.expire();
+        assert_eq!(setup.cached.len(), kept, "at second {second}");
+    }
+    assert_eq!(setup.cached.stats().evicted, 0, "nobody took their place");
+}
+
+/// The only copy that the cache holds of `key`: when it is gone, so are the bytes, which it wipes.
+fn only_copy(setup: &Setup, key: &WrappedKey) -> std::sync::Weak<SecretBytes> {
+    let state = setup.cached.state();
+    let kept = state.kept.peek(&fingerprint(key, Aad::EMPTY)).unwrap();
+    Arc::downgrade(&kept.secret)
+}
+
+#[tokio::test]
+async fn a_secret_is_dropped_as_soon_as_it_leaves() {
+    let setup = setup(1);
+    let (a, b) = (setup.wrapped(1).await, setup.wrapped(2).await);
+    let mut left = Vec::new();
+    let read = async |key: &WrappedKey| {
+        setup.read(key).await.unwrap();
+        only_copy(&setup, key)
+    };
+    left.push(("evicted", read(&a).await));
+    left.push(("refreshed", read(&b).await));
+    setup.at(10);
+    left.push(("expired", read(&b).await));
+    setup.at(30);
     setup.cached.expire();
-    assert_eq!(setup.cached.len(), 1);
-    setup.seconds.store(10, SeqCst);
-    setup.cached.expire();
-    assert!(setup.cached.is_empty());
+    left.push(("denied", read(&b).await));
+    setup.at(40);
+    setup.fail(KekErrorKind::Denied);
+    assert!(setup.read(&b).await.is_err());
+    setup.fail(None);
+    left.push(("too old to be given", read(&b).await));
+    setup.at(60);
+    setup.fail(KekErrorKind::Unavailable);
+    assert!(setup.read(&b).await.is_err());
+    for (why, secret) in left {
+        assert!(secret.upgrade().is_none(), "{why}");
+    }
 }
 
 #[test]
