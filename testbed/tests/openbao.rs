@@ -108,8 +108,9 @@ async fn keys_and_tokens_outlive_a_kill_and_a_restart() {
 #[tokio::test]
 async fn a_cluster_elects_another_leader_and_takes_the_old_one_back() {
     for version in BaoVersion::selected().unwrap() {
-        let options = Bao::options().version(version);
+        let options = Bao::options().version(version).tls();
         let mut cluster = BaoCluster::start(options).await.unwrap();
+        assert_eq!(cluster.addresses().len(), 3);
         let first = cluster.leader().await.unwrap();
         with_key(&cluster.nodes()[first]).await;
         let sealed = ciphertext(cluster.nodes()[first].root()).await;
