@@ -7,5 +7,6 @@
 )]
 
 mod service;
+mod several;
 mod socket;
 mod support;

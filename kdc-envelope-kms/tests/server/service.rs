@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::support::{
     Fixture, Mood, Running, TestKek, at, connect, decrypt, echo, encrypt, eventually, folder,
@@ -310,10 +310,9 @@ async fn a_slow_backend_ends_in_deadline_exceeded_before_kube_apiserver_gives_up
     let kek = TestKek::new(Mood::Slow(Duration::from_secs(60)));
     let fixture = Fixture::with(kek.clone()).await;
     let mut client = fixture.client().await;
-    let started = Instant::now();
     let refused = encrypt(&mut client, &SEED).await.unwrap_err();
     assert_eq!(refused.code(), Code::DeadlineExceeded, "{refused}");
-    assert!(started.elapsed() < Duration::from_millis(2_900));
+    assert_eq!(refused.message(), "no answer within 2.5s");
     let counted = fixture
         .running
         .metric("kdc_kms_rpcs_total{key=\"default\",rpc=\"encrypt\",code=\"deadline_exceeded\"}");
@@ -337,11 +336,10 @@ async fn the_deadline_of_the_client_is_respected() {
     // As a header only, so that it is the server who answers.
     request
         .metadata_mut()
-        .insert("grpc-timeout", "100m".parse().unwrap());
-    let started = Instant::now();
+        .insert("grpc-timeout", "1S".parse().unwrap());
     let refused = client.encrypt(request).await.unwrap_err();
     assert_eq!(refused.code(), Code::DeadlineExceeded, "{refused}");
-    assert!(started.elapsed() < Duration::from_secs(1));
+    assert_eq!(refused.message(), "no answer within 900ms");
 }
 
 #[tokio::test]

@@ -15,13 +15,16 @@ use kdc_envelope_kms::proto::key_management_service_client::KeyManagementService
 use kdc_envelope_kms::proto::{
     DecryptRequest, EncryptRequest, EncryptResponse, StatusRequest, StatusResponse,
 };
-use kdc_envelope_kms::server::{ServeError, Server, SocketOptions};
+use kdc_envelope_kms::server::{KeyEndpoint, ServeError, Server, SocketOptions};
 use tempfile::TempDir;
 use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
 
 pub(crate) type Client = KeyManagementServiceClient<Channel>;
 
@@ -53,7 +56,23 @@ impl Running {
         socket: SocketOptions,
     ) -> Result<Self, ServeError> {
         let metrics = Metrics::new("test");
-        let server = Server::of_one_key(kek, "", socket, metrics.clone())
+        let server = Server::of_one_key(kek, "", socket, metrics.clone());
+        Self::serve(server, metrics).await
+    }
+
+    /// Serves several keys at once.
+    pub(crate) async fn several(
+        endpoints: impl IntoIterator<Item = KeyEndpoint>,
+    ) -> Result<Self, ServeError> {
+        let metrics = Metrics::new("test");
+        let server = endpoints
+            .into_iter()
+            .fold(Server::new(metrics.clone()), Server::with_key);
+        Self::serve(server, metrics).await
+    }
+
+    async fn serve(server: Server, metrics: Metrics) -> Result<Self, ServeError> {
+        let server = server
             .with_http_address("127.0.0.1:0".parse().unwrap())
             .bind()
             .await?;
@@ -152,6 +171,15 @@ pub(crate) async fn connect_as(
 ) -> Result<Client, tonic::transport::Error> {
     let channel = channel_as(path, origin).await?;
     Ok(KeyManagementServiceClient::new(channel))
+}
+
+/// What gRPC health says about the KMS service on this socket.
+pub(crate) async fn health(path: &Path) -> ServingStatus {
+    let request = HealthCheckRequest {
+        service: "v2.KeyManagementService".into(),
+    };
+    let mut client = HealthClient::new(channel(path).await);
+    client.check(request).await.unwrap().into_inner().status()
 }
 
 pub(crate) async fn channel(path: &Path) -> Channel {
