@@ -41,16 +41,7 @@ impl TransitKeyName {
     /// # Errors
     /// [`InvalidKeyName`]
     pub fn new(mount: &str, name: &str) -> Result<Self, InvalidKeyName> {
-        let mount = mount.trim_end_matches('/');
-        let is_segment = |segment: &str| {
-            !matches!(segment, "" | "." | "..")
-                && segment
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
-        };
-        if !mount.split('/').all(is_segment) {
-            return Err(InvalidKeyName::Mount(mount.escape_debug().to_string()));
-        }
+        let mount = check_mount(mount)?;
         let is_word =
             |byte: Option<&u8>| byte.is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_');
         let bytes = name.as_bytes();
@@ -89,6 +80,22 @@ impl fmt::Display for TransitKeyName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.mount, self.name)
     }
+}
+
+/// The path of a mount without slashes at its end, if it is one.
+pub(crate) fn check_mount(path: &str) -> Result<&str, InvalidKeyName> {
+    let path = path.trim_end_matches('/');
+    if path.split('/').all(is_segment) {
+        return Ok(path);
+    }
+    Err(InvalidKeyName::Mount(path.escape_debug().to_string()))
+}
+
+fn is_segment(segment: &str) -> bool {
+    !matches!(segment, "" | "." | "..")
+        && segment
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
 }
 
 /// What OpenBao tells about a key.

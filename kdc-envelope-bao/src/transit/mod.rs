@@ -9,5 +9,6 @@ mod versions;
 mod watch;
 
 pub use kek::{AAD_ANNOTATION, TransitKek, TransitOptions};
+pub(crate) use key::check_mount;
 pub use key::{InvalidKeyName, TransitKey, TransitKeyName};
 pub use plain_row::PlainRow;

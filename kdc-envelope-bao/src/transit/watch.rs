@@ -9,7 +9,7 @@ use std::time::UNIX_EPOCH;
 
 use kdc_envelope::{Aad, KekError, Key256, KeyId};
 use tokio::sync::{Mutex as AsyncMutex, Notify};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{error, info, warn};
 
 use super::calls::Target;
@@ -24,7 +24,7 @@ use crate::login::Session;
 const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 /// After a first failure that may pass by itself.
 const SECOND_LOOK: Duration = Duration::from_millis(500);
-/// At most one look in this time for key ids that are not known.
+/// Between looks for key ids that are not known.
 const LOOKUP_INTERVAL: Duration = Duration::from_secs(1);
 /// Polls that may be missed before what is known counts as stale.
 const STALE_POLLS: u32 = 5;
@@ -123,7 +123,8 @@ impl Watch {
         self.wake.notify_one();
     }
 
-    /// The version behind a key id; asks OpenBao, though not often, if it is not known.
+    /// The version behind a key id. One that is not known makes it look, at most once in [`LOOKUP_INTERVAL`] for all callers
+    /// together; they wait for their turn, because a version that another replica writes with already must be found.
     pub(super) async fn version_of(&self, key_id: &KeyId) -> Option<u32> {
         let known = || self.view()?.version_of(key_id);
         if let Some(version) = known() {
@@ -131,14 +132,17 @@ impl Watch {
         }
         let asked = Instant::now();
         let mut gate = self.gate.lock().await;
-        let is_recent = gate.is_some_and(|began| began >= asked || asked - began < LOOKUP_INTERVAL);
-        if !is_recent {
-            *gate = Some(asked);
-            // The watch reports what is wrong; here the key id is just not found.
-            if let Ok(observation) = self.look().await {
-                self.report(&observation.notes);
-                self.put(observation.view);
-            }
+        if gate.is_some_and(|began| began >= asked) {
+            return known();
+        }
+        if let Some(began) = *gate {
+            sleep_until(began + LOOKUP_INTERVAL).await;
+        }
+        *gate = Some(Instant::now());
+        // The watch reports what is wrong; here the key id is just not found.
+        if let Ok(observation) = self.look().await {
+            self.report(&observation.notes);
+            self.put(observation.view);
         }
         known()
     }

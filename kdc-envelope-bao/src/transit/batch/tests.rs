@@ -4,6 +4,9 @@ use tokio::sync::Semaphore;
 
 use super::*;
 
+/// Fails, and with it every request of several.
+const SPOILT: u32 = 1_000;
+
 /// Answers each number with itself plus one, once the test lets it.
 #[derive(Debug)]
 struct Gated {
@@ -18,7 +21,7 @@ impl BatchCall for Gated {
     async fn call(&self, items: Vec<&u32>) -> Result<Vec<Result<u32, ItemError>>, BaoError> {
         self.sizes.lock().unwrap().push(items.len());
         self.gate.acquire().await.unwrap().forget();
-        if items.len() > 1 && items.contains(&&13) {
+        if items.len() > 1 && items.contains(&&SPOILT) {
             return Err(BaoError::Rejected {
                 status: 400,
                 path: "x".into(),
@@ -28,7 +31,7 @@ impl BatchCall for Gated {
         Ok(items
             .into_iter()
             .map(|item| match item {
-                13 => Err(ItemError::Malformed),
+                &SPOILT => Err(ItemError::Malformed),
                 item => Ok(item + 1),
             })
             .collect())
@@ -121,7 +124,7 @@ async fn one_that_spoils_the_request_fails_alone() {
     let bench = bench(1);
     let first = bench.ask(1);
     settle().await;
-    let (bad, good) = (bench.ask(13), bench.ask(14));
+    let (bad, good) = (bench.ask(SPOILT), bench.ask(14));
     settle().await;
     bench.gate.add_permits(10);
     first.await.unwrap().unwrap();
