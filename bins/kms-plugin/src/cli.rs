@@ -249,8 +249,9 @@ Examples:
         --bao-key etcd --bao-auth token --bao-token-file /etc/kms-plugin/token
 
   The same in a pod, with its service account and three servers in a namespace:
-    kms-plugin --socket /run/kms/plugin/kms.sock --bao-key etcd --bao-role tcp-prod --bao-namespace org \\
-        --bao-address https://bao-0:8200,https://bao-1:8200,https://bao-2:8200 --bao-ca-file /etc/bao/ca.crt
+    kms-plugin --socket /run/kms/plugin/kms.sock --bao-key etcd --bao-role tcp-prod \\
+        --bao-address https://bao-0:8200,https://bao-1:8200,https://bao-2:8200 \\
+        --bao-ca-file /etc/bao/ca.crt --bao-namespace org
 
   Make a key on this machine, check everything, serve:
     kdc keyring init /etc/kms-plugin/keyring
@@ -263,7 +264,7 @@ Examples:
   Several keys need a configuration file; what they have in common is at its top:
     bao-address: https://openbao.example.com:8200
     keys:
-      - {name: a, socket: /run/kms-plugin/a.sock, cluster: a, bao-key: a, bao-role: tcp-a}
+      - {name: a, socket: /run/kms-plugin/a.sock, cluster: a, bao-key: a, bao-role: a}
       - {name: b, socket: /run/kms-plugin/b.sock, cluster: b, keyring: /etc/kms-plugin/b}
 
   For a kube-apiserver that runs under another user, with probes and metrics:

@@ -146,5 +146,9 @@ fn ours(given: &BTreeMap<&'static str, OsString>) -> Result<Vec<OsString>, OpenS
 fn key(path: &str) -> Option<TransitKeyName> {
     let (mount, name) = path.trim_start_matches('/').rsplit_once('/')?;
     let mount = mount.strip_suffix("/keys").unwrap_or(mount);
+    // The name of a mount may end in a slash, which would make two of one here.
+    if mount.ends_with('/') {
+        return None;
+    }
     TransitKeyName::new(mount, name).ok()
 }

@@ -199,7 +199,7 @@ impl FromStr for AddressGiven {
     type Err = std::convert::Infallible;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if looks_secret(text) {
+        if looks_secret(text) || text.contains('@') {
             return Ok(Self(Err(InvalidAddress::UserInfo)));
         }
         // Queries of other tools carry tokens.

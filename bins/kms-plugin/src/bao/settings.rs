@@ -179,6 +179,12 @@ impl BaoGiven {
             if all.contains(&address) {
                 return Err(value("bao-address", "names one address twice"));
             }
+            if address.is_plaintext() && self.bao_auth == Some(AuthMethod::Cert) {
+                return Err(value(
+                    "bao-auth",
+                    "cert logs in with the certificate of TLS; use https:// addresses",
+                ));
+            }
             all.push(address);
         }
         Ok(all)

@@ -6,7 +6,10 @@
     reason = "helpers of tests"
 )]
 
+mod bao_settings;
 mod command_line;
 mod deploy;
+mod openbao;
+mod openshift;
 mod serving;
 mod support;

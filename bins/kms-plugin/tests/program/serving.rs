@@ -1,15 +1,15 @@
 //! The program as a service manager and kube-apiserver see it.
 
 use std::fs::{self, Permissions};
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::support::{Place, decrypt, encrypt, eventually, output, status, stderr};
+use crate::support::{
+    Place, decrypt, encrypt, eventually, get, http_address, output, status, stderr,
+};
 use kdc_envelope::local::{Keyring, keyring_file};
 
 const SEED: [u8; 32] = *b"a seed that no log line may hold";
@@ -314,23 +314,6 @@ async fn a_failed_http_address_is_a_clear_error() {
     assert_eq!(failed.status.code(), Some(73), "{}", stderr(&failed));
     assert!(stderr(&failed).contains(&address));
     assert!(!place.socket.exists());
-}
-
-fn http_address(log: &str) -> String {
-    let (_, rest) = log.split_once("http=").unwrap();
-    rest.split_whitespace().next().unwrap().to_owned()
-}
-
-fn get(address: &str, path: &str) -> String {
-    let mut stream = TcpStream::connect(address).unwrap();
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-    )
-    .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
 }
 
 async fn reloads(http: &str, result: &str, count: u32) {

@@ -1,7 +1,12 @@
 //! Starts the real program, and talks to it as a raw client.
+
 use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use hyper_util::rt::TokioIo;
@@ -29,9 +34,20 @@ pub(crate) fn program() -> Command {
     command
 }
 
-/// Runs the program to its end.
+/// Runs the program to its end, which must be soon: with a fault in its arguments it must not serve.
 pub(crate) fn output(arguments: &[&str]) -> Output {
-    program().args(arguments).output().unwrap()
+    let mut command = program();
+    command.args(arguments).stdin(Stdio::null());
+    let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    let pid = Pid::from_child(&child);
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || sender.send(child.wait_with_output()));
+    let Ok(output) = receiver.recv_timeout(Duration::from_secs(30)) else {
+        rustix::process::kill_process(pid, Signal::KILL).unwrap();
+        panic!("{arguments:?} does not end");
+    };
+    output.unwrap()
 }
 
 /// What the program wrote to stderr.
@@ -177,11 +193,30 @@ pub(crate) async fn decrypt(
     Ok(client.decrypt(request).await?.into_inner().plaintext)
 }
 
-/// Waits until `condition` holds, at most ten seconds.
+/// Waits until `condition` holds, at most half a minute.
 pub(crate) async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let started = Instant::now();
     while !condition().await {
-        assert!(started.elapsed() < Duration::from_secs(10), "never: {what}");
+        assert!(started.elapsed() < Duration::from_secs(30), "never: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+/// The HTTP address that a log tells.
+pub(crate) fn http_address(log: &str) -> String {
+    let (_, rest) = log.split_once("http=").unwrap();
+    rest.split_whitespace().next().unwrap().to_owned()
+}
+
+/// The whole answer to a GET.
+pub(crate) fn get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
 }
