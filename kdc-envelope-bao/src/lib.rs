@@ -4,6 +4,7 @@
 //! * [`Session`] and [`LoginMethod`]: logging in, renewing, following credentials that change.
 //! * [`Client`]: addresses, TLS, retries, circuit breaker; [`Stats`] of all that.
 //! * [`BaoError`]: what went wrong, sorted by what to do about it.
+//! * [`admin`]: making the mounts, keys, policies and roles that all this needs, and rotating keys.
 //! * [`TransitCiphertext`]: the version inside a ciphertext, without asking anybody.
 //!
 //! ```no_run
@@ -29,6 +30,7 @@
 //! the operations guide.
 #![forbid(unsafe_code)]
 
+pub mod admin;
 mod ciphertext;
 mod client;
 mod credential;

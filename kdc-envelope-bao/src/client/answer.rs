@@ -133,6 +133,9 @@ fn name(
     match status {
         400 if is_lag(&message) => BaoError::Lagging { message },
         400 if message.contains("check-and-set parameter") => BaoError::Conflict { path },
+        400 if message.contains("currently being created or deleted") => {
+            BaoError::Lagging { message }
+        }
         400 if message.contains("No secret engine mount at")
             || message.contains("encryption key not found")
             || message.contains("could be found")

@@ -68,6 +68,8 @@ pub enum Method {
     Get,
     /// Write.
     Post,
+    /// Write into what is there: the body is a JSON merge patch (RFC 7396).
+    Patch,
     /// Delete.
     Delete,
 }
@@ -77,7 +79,15 @@ impl Method {
         match self {
             Self::Get => "GET",
             Self::Post => "POST",
+            Self::Patch => "PATCH",
             Self::Delete => "DELETE",
+        }
+    }
+
+    const fn content_type(self) -> &'static str {
+        match self {
+            Self::Patch => "application/merge-patch+json",
+            Self::Get | Self::Post | Self::Delete => "application/json",
         }
     }
 }
@@ -90,6 +100,8 @@ pub struct Request<'a> {
     path: &'a str,
     body: Option<Bytes>,
     token: Option<&'a Secret>,
+    /// `None` for that of the client; `Some(None)` for the root namespace.
+    namespace: Option<Option<&'a Namespace>>,
     index: Option<Arc<str>>,
     is_batch: bool,
     is_repeatable: bool,
@@ -105,6 +117,7 @@ impl<'a> Request<'a> {
             path,
             body: None,
             token: None,
+            namespace: None,
             index: None,
             is_batch: false,
             is_repeatable: true,
@@ -128,6 +141,13 @@ impl<'a> Request<'a> {
     #[must_use]
     pub const fn once(mut self) -> Self {
         self.is_repeatable = false;
+        self
+    }
+
+    /// In this namespace, or in the root namespace, instead of that of the client.
+    #[must_use]
+    pub const fn in_namespace(mut self, namespace: Option<&'a Namespace>) -> Self {
+        self.namespace = Some(namespace);
         self
     }
 
@@ -384,6 +404,7 @@ impl Client {
         let method = match request.method {
             Method::Get => reqwest::Method::GET,
             Method::Post => reqwest::Method::POST,
+            Method::Patch => reqwest::Method::PATCH,
             Method::Delete => reqwest::Method::DELETE,
         };
         let mut http = endpoint
@@ -392,7 +413,10 @@ impl Client {
             .headers(self.headers(request));
         if let Some(body) = &request.body {
             http = http
-                .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+                .header(
+                    CONTENT_TYPE,
+                    HeaderValue::from_static(request.method.content_type()),
+                )
                 .body(body.clone());
         }
         http.send()
@@ -409,7 +433,8 @@ impl Client {
             value.set_sensitive(true);
             headers.insert("x-vault-token", value);
         }
-        if let Some(value) = self.namespace.as_ref().and_then(|name| text(name.as_str())) {
+        let namespace = request.namespace.unwrap_or(self.namespace.as_ref());
+        if let Some(value) = namespace.and_then(|name| text(name.as_str())) {
             headers.insert("x-vault-namespace", value);
         }
         if let Some(value) = request.index.as_deref().and_then(text) {

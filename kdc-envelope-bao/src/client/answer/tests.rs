@@ -4,6 +4,10 @@ use proptest::prelude::*;
 
 use super::*;
 
+#[expect(
+    clippy::unwrap_in_result,
+    reason = "headers and statuses of tests are right"
+)]
 fn judged(
     status: u16,
     body: &str,
@@ -57,6 +61,10 @@ fn the_two_kinds_of_403_are_told_apart() {
 fn what_passes_by_itself_is_transient() {
     for (status, text) in [
         (400, "invalid ciphertext: version is too new"),
+        (
+            400,
+            "namespace with that name exists and is currently being created or deleted",
+        ),
         (
             400,
             "requested version for encryption is higher than the latest key version",

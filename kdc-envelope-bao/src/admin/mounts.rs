@@ -1,0 +1,137 @@
+//! Secrets engines and auth methods: which there are, and that the wanted ones are there.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Admin, AdminError, Change, MountPath};
+use crate::error::BaoError;
+
+/// The type of the Transit secrets engine.
+const TRANSIT: &str = "transit";
+
+/// The secrets engines or the auth methods of a namespace; from [`Admin::mounts`] and [`Admin::auth_mounts`]. All reads are reads of
+/// `sys/mounts` or `sys/auth`.
+#[derive(Debug, Clone, Copy)]
+pub struct Mounts<'a> {
+    admin: &'a Admin,
+    base: &'static str,
+}
+
+type All = BTreeMap<String, Mount>;
+
+/// A secrets engine or an auth method.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[non_exhaustive]
+pub struct Mount {
+    /// Such as `transit` or `kubernetes`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What somebody wrote about it.
+    #[serde(default)]
+    pub description: String,
+    /// A name of this mount that is not used again when another takes its path.
+    #[serde(default)]
+    pub accessor: String,
+}
+
+impl<'a> Mounts<'a> {
+    pub(super) const fn of_secrets(admin: &'a Admin) -> Self {
+        Self {
+            admin,
+            base: "sys/mounts",
+        }
+    }
+
+    pub(super) const fn of_auth(admin: &'a Admin) -> Self {
+        Self {
+            admin,
+            base: "sys/auth",
+        }
+    }
+
+    /// Mounts an engine or method of type `kind`, such as `kubernetes`, unless one is there. Its settings are left alone.
+    ///
+    /// # Errors
+    /// [`AdminError::MountMismatch`] if something else is there; [`AdminError::Bao`].
+    pub async fn ensure(self, path: &MountPath, kind: &str) -> Result<Change, AdminError> {
+        #[derive(Serialize)]
+        struct New<'a> {
+            #[serde(rename = "type")]
+            kind: &'a str,
+        }
+        if let Some(found) = self.read(path).await? {
+            check(path, kind, found)?;
+            return Ok(Change::Unchanged);
+        }
+        let taken = match self.admin.write(&self.place(path), &New { kind }).await {
+            Ok(_) => None,
+            // Somebody else was faster, or an attempt of ours whose answer was lost; or another mount is in the way.
+            Err(error) if is_taken(&error) => Some(error),
+            Err(error) => return Err(error.into()),
+        };
+        let knows = |all: &All| all.contains_key(&listed(path));
+        let all = self.admin.look_until(self.base, knows).await;
+        let mut all: All = all.map_err(|error| taken.unwrap_or(error))?;
+        if let Some(found) = all.remove(&listed(path)) {
+            check(path, kind, found)?;
+        }
+        Ok(Change::Created)
+    }
+
+    /// Mounts a Transit engine, unless one is there.
+    ///
+    /// # Errors
+    /// As [`Self::ensure`].
+    pub async fn ensure_transit(self, path: &MountPath) -> Result<Change, AdminError> {
+        self.ensure(path, TRANSIT).await
+    }
+
+    /// What is mounted at `path` itself. All mounts are read for it: asked for a single one, OpenBao also shows one above it.
+    ///
+    /// # Errors
+    /// [`AdminError::Bao`]
+    pub async fn read(self, path: &MountPath) -> Result<Option<Mount>, AdminError> {
+        Ok(self.list().await?.remove(path.as_str()))
+    }
+
+    /// All mounts by their paths, also those that OpenBao makes itself.
+    ///
+    /// # Errors
+    /// [`AdminError::Bao`]
+    pub async fn list(self) -> Result<BTreeMap<String, Mount>, AdminError> {
+        let mounts: All = self.admin.get(self.base).await?.data()?;
+        Ok(without_slashes(mounts))
+    }
+
+    fn place(self, path: &MountPath) -> String {
+        format!("{}/{path}", self.base)
+    }
+}
+
+/// How OpenBao names a mount among all.
+fn listed(path: &MountPath) -> String {
+    format!("{path}/")
+}
+
+fn is_taken(error: &BaoError) -> bool {
+    matches!(error, BaoError::Rejected { message, .. } if message.contains("already in use"))
+}
+
+fn check(path: &MountPath, wanted: &str, found: Mount) -> Result<(), AdminError> {
+    if found.kind == wanted {
+        return Ok(());
+    }
+    Err(AdminError::MountMismatch {
+        path: path.shared(),
+        found: found.kind,
+        wanted: wanted.to_owned(),
+    })
+}
+
+/// OpenBao ends the paths of mounts in a slash.
+pub(super) fn without_slashes<T>(all: BTreeMap<String, T>) -> BTreeMap<String, T> {
+    all.into_iter()
+        .map(|(path, value)| (path.trim_end_matches('/').to_owned(), value))
+        .collect()
+}
