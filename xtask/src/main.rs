@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 
 mod codegen;
 mod dist;
+mod reliability;
 mod servers;
 mod test;
 mod testbed;
@@ -49,6 +50,8 @@ enum Task {
     Testbed(Testbed),
     /// Build the release binaries into target/dist.
     Dist,
+    /// Let every fault befall real servers, and write what was seen into docs/reliability.md.
+    Reliability,
     /// Regenerate the Rust code of the KMS v2 API from its .proto file.
     Codegen {
         /// Change nothing; fail if the committed code differs.
@@ -83,6 +86,7 @@ fn run(task: Task) -> Result<ExitCode> {
         } => return test::run(&root, matrix, &cargo_arguments),
         Task::Testbed(Testbed::Up) => testbed::up()?,
         Task::Dist => dist::run(&root)?,
+        Task::Reliability => reliability::run(&root)?,
         Task::Codegen { check } => codegen::run(&root, check)?,
     }
     Ok(ExitCode::SUCCESS)

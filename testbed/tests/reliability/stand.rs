@@ -1,0 +1,224 @@
+//! Everything that a fault needs: servers, a plugin between them, and somebody who uses them.
+
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use kdc_testbed::bao::{AppRole, Bao, Caller, Grant};
+use kdc_testbed::proxy::Proxy;
+use kdc_testbed::{ApiServer, Etcd, Resource, encryption_config};
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::plugin::{Plugin, put};
+use crate::prober::{Prober, wrap_seeds};
+use crate::table::{Row, Table};
+
+/// Once the fault has ended, all must be well within this time.
+const RECOVERY_LIMIT: Duration = Duration::from_secs(10);
+
+/// The policy of the documentation.
+pub(crate) const POLICY: &str = r#"
+path "transit/encrypt/etcd" { capabilities = ["update"] }
+path "transit/decrypt/etcd" { capabilities = ["update"] }
+path "transit/keys/etcd" { capabilities = ["read"] }
+path "auth/token/renew-self" { capabilities = ["update"] }
+path "auth/token/lookup-self" { capabilities = ["read"] }
+"#;
+
+/// The parts end in this order.
+pub(crate) struct Stand<B> {
+    prober: Prober,
+    pub(crate) plugin: Plugin,
+    pub(crate) role: AppRole,
+    pub(crate) backend: B,
+    table: Table,
+    secrets: Vec<String>,
+    folder: TempDir,
+    control_plane: Option<(ApiServer, Etcd)>,
+}
+
+/// One server behind a proxy.
+pub(crate) struct Proxied {
+    pub(crate) bao: Bao,
+    pub(crate) proxy: Proxy,
+}
+
+/// A key, a policy, and a role that has it.
+pub(crate) async fn set_up(root: &Caller) -> AppRole {
+    root.enable_transit("transit").await.unwrap();
+    root.create_key("transit", "etcd").await.unwrap();
+    root.write_policy("kms", POLICY).await.unwrap();
+    root.enable_auth("approle", "approle").await.unwrap();
+    root.create_approle("approle", "kms", &grant())
+        .await
+        .unwrap()
+}
+
+pub(crate) fn grant() -> Grant {
+    Grant::of(["kms"]).without_default_policy()
+}
+
+impl Stand<Proxied> {
+    /// A plugin that reaches OpenBao through the proxy; with an API server if it is asked for.
+    pub(crate) async fn proxied(table: Table, seeds: u32, with_api_server: bool) -> Self {
+        let bao = Bao::options().persistent().start().await.unwrap();
+        let role = set_up(bao.root()).await;
+        let proxy = Proxy::start(bao.address()).await.unwrap();
+        // Nobody listens on the first address.
+        let addresses = format!("http://127.0.0.1:1,{}", proxy.address());
+        let root_token = bao.root_token().to_owned();
+        let backend = Proxied { bao, proxy };
+        Self::start(
+            table,
+            seeds,
+            with_api_server,
+            backend,
+            (role, &addresses, root_token),
+        )
+        .await
+    }
+}
+
+impl<B> Stand<B> {
+    pub(crate) async fn start(
+        table: Table,
+        seeds: u32,
+        with_api_server: bool,
+        backend: B,
+        (role, addresses, root_token): (AppRole, &str, String),
+    ) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let secret_id = folder.path().join("secret-id");
+        put(&secret_id, &role.secret_id);
+        let arguments = [
+            ["--bao-address", addresses],
+            ["--bao-auth", "approle"],
+            ["--bao-role-id", &role.role_id],
+            ["--bao-secret-id-file", secret_id.to_str().unwrap()],
+            ["--bao-hold", "1s"],
+            ["--cache-ttl", "3s"],
+        ];
+        let log = folder.path().join("plugin.log");
+        let mut plugin = Plugin::start(folder.path(), &log, arguments.as_flattened()).await;
+        plugin.healthy().await;
+        let known = wrap_seeds(&plugin.client, seeds).await;
+        let control_plane = match with_api_server {
+            true => Some(control_plane(&folder, &plugin).await),
+            false => None,
+        };
+        let api = control_plane
+            .as_ref()
+            .map(|(server, _)| server.client().clone());
+        let mut secrets = vec![role.secret_id.clone(), root_token];
+        for (_, seed) in &known {
+            secrets.extend([STANDARD.encode(seed), hex::encode(seed)]);
+        }
+        Self {
+            prober: Prober::start(&plugin.client, known, api),
+            plugin,
+            role,
+            backend,
+            table,
+            secrets,
+            folder,
+            control_plane,
+        }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> std::path::PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Lets a fault last for a while, heals it, and waits until all is well.
+    pub(crate) async fn fault(
+        &mut self,
+        name: &'static str,
+        begin: impl AsyncFnOnce(&mut Self),
+        lasts: Duration,
+        end: impl AsyncFnOnce(&mut Self),
+    ) {
+        self.all_well(name, Instant::now()).await;
+        self.prober.take();
+        begin(self).await;
+        tokio::time::sleep(lasts).await;
+        end(self).await;
+        let healed = Instant::now();
+        let seen = self.prober.look();
+        let recovery = self.all_well(name, healed).await;
+        assert!(
+            recovery <= RECOVERY_LIMIT,
+            "{name}: {recovery:?}\n{}",
+            self.plugin.process.log_tail()
+        );
+        let after = self.prober.look();
+        let wrong =
+            after.known_seeds.wrong + after.new_seeds.wrong + after.wraps.wrong + after.reads.wrong;
+        assert_eq!(wrong, 0, "{name}: wrong answers");
+        self.plugin.process.ensure_running().unwrap();
+        self.table.add(Row {
+            fault: name,
+            lasts,
+            seen,
+            recovery,
+        });
+    }
+
+    /// How long after `moment` calls of every kind that began since then had gone well.
+    async fn all_well(&mut self, name: &str, moment: Instant) -> Duration {
+        let begin = Instant::now();
+        loop {
+            let seen = self.prober.look();
+            let has_api = self.control_plane.is_some();
+            let plugin = [seen.status, seen.wraps, seen.known_seeds, seen.new_seeds];
+            let api = [seen.reads, seen.writes];
+            let is_well = plugin.iter().all(|tally| tally.is_well_since(moment))
+                && (!has_api || api.iter().all(|tally| tally.is_well_since(moment)));
+            if is_well {
+                return moment.elapsed();
+            }
+            self.plugin.process.ensure_running().unwrap();
+            assert!(
+                begin.elapsed() < crate::plugin::SOON,
+                "{name}: not well: {seen:?}\n{}",
+                self.plugin.process.log_tail()
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Nothing that the plugin printed may hold a secret.
+    pub(crate) fn finish(self) {
+        let log = self.plugin.process.log();
+        assert!(log.contains("OpenBao login ok"), "the log is the plugin's");
+        for secret in &self.secrets {
+            assert!(!log.contains(secret), "a secret is in the log");
+        }
+        // Tokens of OpenBao begin so, and nothing else.
+        let token = log
+            .lines()
+            .find(|line| line.contains("\"s.") || line.contains("hvs."));
+        assert_eq!(token, None, "a token is in the log");
+        self.table.write();
+    }
+}
+
+async fn control_plane(folder: &TempDir, plugin: &Plugin) -> (ApiServer, Etcd) {
+    let etcd = Etcd::start().await.unwrap();
+    let config = folder.path().join("encryption.yaml");
+    let text = encryption_config::kms_v2(&["secrets"], "kube-dc-kms-plugin", &plugin.socket);
+    std::fs::write(&config, text).unwrap();
+    let options = ApiServer::options().encryption_config(config);
+    let server = options.start(&etcd).await.unwrap();
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret",
+        "metadata": {"name": "demo", "annotations": {"count": "0"}},
+        "data": {"value": "aHVudGVyMg=="},
+    });
+    server
+        .client()
+        .create(Resource::SECRETS, "default", &secret)
+        .await
+        .unwrap();
+    (server, etcd)
+}
