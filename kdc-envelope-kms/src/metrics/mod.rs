@@ -19,8 +19,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 pub use key::{KeyMetrics, KeyringReloads, RunningCall};
-/// The library behind the metrics, in the version whose [`Collector`](prometheus_client::collector::Collector) the
-/// [builder](MetricsBuilder::collector) takes.
+/// The library behind the metrics, in the version whose [`Collector`] the [builder](MetricsBuilder::collector) takes.
 pub use prometheus_client;
 pub use rpc::Rpc;
 
