@@ -2,12 +2,11 @@
 # What an administrator of OpenBao does once for a cluster: a key that cannot leave, a policy for it alone, a role to log in with.
 #
 #   export BAO_ADDR=https://openbao.example.com:8200 BAO_CACERT=ca.pem BAO_TOKEN=...
-#   ./setup.sh kubernetes             # for the sidecar
-#   ./setup.sh approle > secret-id    # for a static pod or systemd
+#   ./setup.sh kubernetes                             # for the sidecar
+#   (umask 077 && ./setup.sh approle > secret-id)     # for a static pod or systemd
 #
 # May be run again: nothing is made twice. For Vault: BAO=vault, and VAULT_ADDR, VAULT_CACERT, VAULT_TOKEN.
 set -eu
-umask 077
 
 # The names of the samples. Change them here, in policy.hcl, and in the settings of kms-plugin.
 : "${BAO:=bao}"
