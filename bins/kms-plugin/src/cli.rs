@@ -40,7 +40,8 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 #[non_exhaustive]
 pub enum Command {
-    /// Check settings, key file and socket folder without serving; exit 0 if all is well, 78 if not.
+    /// Check settings, keys, credentials, certificates and socket folders without serving or asking OpenBao; exit 0
+    /// if all is well, 78 if not.
     Validate(Box<Options>),
     /// Print a completion script for a shell.
     #[command(
@@ -164,8 +165,8 @@ pub struct FileGiven {
 #[derive(Debug, Default, Clone, Args)]
 #[non_exhaustive]
 pub struct CacheGiven {
-    /// How long an unwrapped key is kept in memory, so that a shorter outage of OpenBao is not noticed; 0 for not
-    /// at all, at most 24h [default: 5m]
+    /// How long an unwrapped key is given from memory; as long again while OpenBao is unavailable, so that a shorter
+    /// outage goes unnoticed. 0 for not at all, at most 24h [default: 5m]
     #[arg(long, value_name = "DURATION", env = "KMS_PLUGIN_CACHE_TTL", value_parser = duration, help_heading = CACHE)]
     pub cache_ttl: Option<Duration>,
 

@@ -4,7 +4,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::KEY;
-use crate::support::{Place, output, stderr};
+use crate::support::{Place, output, program, stderr};
 
 /// Flags that follow [`KEY`], and what the one line says. Exit code 64.
 const FAULTS: &[(&str, &str)] = &[
@@ -275,6 +275,34 @@ fn bad_certificate_files_end_it_at_the_start() {
         one_line(&[&base, flags].concat(), code, words);
     }
     assert!(!place.socket.exists());
+}
+
+#[test]
+fn without_authorities_on_the_system_https_needs_a_ca_file_and_http_does_not() {
+    let place = Place::new();
+    let token = place.path("token");
+    fs::write(&token, "s.x").unwrap();
+    fs::set_permissions(&token, Permissions::from_mode(0o600)).unwrap();
+    let validate = |address: &str| {
+        let mut command = program();
+        command
+            .arg("validate")
+            .arg("--socket")
+            .arg(&place.socket)
+            .args(["--bao-address", address, "--bao-insecure-http"])
+            .args(["--bao-key", "k", "--bao-auth", "token"])
+            .arg("--bao-token-file")
+            .arg(&token)
+            .env("SSL_CERT_FILE", "/nonexistent")
+            .env("SSL_CERT_DIR", "/nonexistent");
+        let output = command.output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let shown = validate("https://127.0.0.1:8200");
+    let words = "FAIL  connection: TLS cannot be set up; name the authority";
+    assert!(shown.contains(words), "{shown}");
+    let shown = validate("http://127.0.0.1:8200");
+    assert!(shown.contains("ok    connection: http"), "{shown}");
 }
 
 /// A file's content, and what the one line says. Exit code 78.
