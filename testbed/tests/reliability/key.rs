@@ -34,7 +34,7 @@ impl Bench {
             ["--bao-hold", hold],
         ];
         let log = log.unwrap_or(&file);
-        let mut plugin = Plugin::start(folder.path(), log, arguments.as_flattened()).await;
+        let plugin = Plugin::start(folder.path(), log, arguments.as_flattened()).await;
         plugin.healthy().await;
         Self {
             plugin,

@@ -44,7 +44,7 @@ impl Plugin {
     }
 
     /// Waits until it says that it works.
-    pub(crate) async fn healthy(&mut self) -> Duration {
+    pub(crate) async fn healthy(&self) -> Duration {
         let begin = Instant::now();
         loop {
             match self.client.status().await {

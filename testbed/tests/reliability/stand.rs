@@ -100,7 +100,7 @@ impl<B> Stand<B> {
             ["--cache-ttl", "3s"],
         ];
         let log = folder.path().join("plugin.log");
-        let mut plugin = Plugin::start(folder.path(), &log, arguments.as_flattened()).await;
+        let plugin = Plugin::start(folder.path(), &log, arguments.as_flattened()).await;
         plugin.healthy().await;
         let known = wrap_seeds(&plugin.client, seeds).await;
         let control_plane = match with_api_server {
