@@ -5,6 +5,7 @@
 //! * [`Client`]: addresses, TLS, retries, circuit breaker; [`Stats`] of all that.
 //! * [`BaoError`]: what went wrong, sorted by what to do about it.
 //! * [`admin`]: making the mounts, keys, policies and roles that all this needs, and rotating keys.
+//! * [`inspect`]: what a token is and may do, and whether a key works; for those who explain.
 //! * [`TransitCiphertext`]: the version inside a ciphertext, without asking anybody.
 //!
 //! ```no_run
@@ -35,6 +36,7 @@ mod ciphertext;
 mod client;
 mod credential;
 mod error;
+pub mod inspect;
 mod login;
 mod transit;
 

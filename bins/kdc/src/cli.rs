@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::failure::{EXIT_CODES, Exit, Failure};
@@ -16,6 +16,7 @@ Examples:
   kdc quickstart
   kdc keyring init /etc/kms-plugin/keyring
   kdc plugin check --socket unix:///run/kms-plugin/kms.sock
+  kdc plugin doctor --config /etc/kms-plugin/kms-plugin.yaml
   kdc value inspect --etcd-endpoints https://127.0.0.1:2379 --etcd-cacert ca.crt \\
       --etcd-cert client.crt --etcd-keyfile client.key --etcd-key /registry/secrets/default/demo
   kdc value open --file row.json --format etcdctl-json --keyring /etc/kms-plugin/keyring --decode";
@@ -118,7 +119,17 @@ fn usage_line(error: &clap::Error) -> String {
         .unwrap_or_default();
     let message = message.strip_prefix("error: ").unwrap_or(message);
     let words: Vec<&str> = message.split_whitespace().collect();
-    format!("{}; `--help` shows how", words.join(" "))
+    let line = format!("{}; `--help` shows how", words.join(" "));
+    let context = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => text.as_str(),
+        _ => "",
+    };
+    // Somebody may have put a credential there.
+    let value = context(ContextKind::InvalidValue);
+    match context(ContextKind::InvalidArg).starts_with("--bao-") && !value.is_empty() {
+        true => line.replace(value, "..."),
+        false => line,
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! | [`run`] | the whole program: arguments in, exit code out |
 //! | `keyring` | `kdc keyring`: make, rotate, list and verify keyring files |
 //! | `value` | `kdc value`: look into rows of etcd, and open them |
-//! | `plugin` | `kdc plugin`: check and measure a KMS v2 plugin |
+//! | `plugin` | `kdc plugin`: check and measure a KMS v2 plugin, and find out what ours lacks |
 //! | `quickstart` | `kdc quickstart`: the whole path at once |
 //! | [`object`] | Kubernetes objects in JSON and protobuf, as etcd holds them |
 //! | `etcd` | the one call of etcd that is needed, and its flags |

@@ -189,9 +189,12 @@ pub struct ServerHealth {
     pub version: String,
     /// Its clock, in seconds since 1970.
     pub server_time_utc: i64,
-    /// Name of the cluster.
+    /// Name of the cluster; empty while it is sealed.
     #[serde(default)]
     pub cluster_name: String,
+    /// Whether it is an enterprise edition. Only Vault says so; `None` from OpenBao.
+    #[serde(default)]
+    pub enterprise: Option<bool>,
 }
 
 impl Client {

@@ -105,6 +105,11 @@ impl Session {
         &self.0.client
     }
 
+    /// The client in the namespace of the login.
+    pub(crate) fn door(&self) -> &Client {
+        &self.0.door
+    }
+
     /// How it logs in.
     #[must_use]
     pub fn method(&self) -> &LoginMethod {

@@ -13,7 +13,7 @@ use kdc_envelope::kmsv2::{ProviderName, RowSealer, Seed, seed_aad};
 use kdc_envelope::local::{LocalKek, keyring_file};
 use kdc_envelope::{Aad, KeyEncryptionKey};
 use kdc_envelope_kms::metrics::Metrics;
-use kdc_envelope_kms::server::{Server, SocketAddress, SocketOptions};
+use kdc_envelope_kms::server::{BoundServer, Server, SocketAddress, SocketOptions};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -140,17 +140,22 @@ impl Scene {
 
     /// Serves the file `keyring` on `kms.sock` for as long as the result lives.
     pub(crate) fn serve(&self) -> Runtime {
-        let kek = LocalKek::new(keyring_file::load(&self.path("keyring")).unwrap()).unwrap();
-        let address: SocketAddress = self.socket().parse().unwrap();
-        let kek: Arc<dyn KeyEncryptionKey> = Arc::new(kek);
-        let server = Server::of_one_key(kek, "", SocketOptions::new(address), Metrics::new("test"));
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
             .unwrap();
-        let bound = runtime.block_on(server.bind()).unwrap();
+        let bound = runtime.block_on(self.bind());
         runtime.spawn(bound.run(std::future::pending()));
         runtime
+    }
+
+    /// A server of the file `keyring` on `kms.sock`.
+    pub(crate) async fn bind(&self) -> BoundServer {
+        let kek = LocalKek::new(keyring_file::load(&self.path("keyring")).unwrap()).unwrap();
+        let address: SocketAddress = self.socket().parse().unwrap();
+        let kek: Arc<dyn KeyEncryptionKey> = Arc::new(kek);
+        let server = Server::of_one_key(kek, "", SocketOptions::new(address), Metrics::new("test"));
+        server.bind().await.unwrap()
     }
 
     pub(crate) fn socket(&self) -> String {
