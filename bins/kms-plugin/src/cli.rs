@@ -14,6 +14,8 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use crate::bao::BaoGiven;
 use crate::failure::EXIT_CODES;
 use crate::settings::section::{duration, parsed, path, plain, section, through, time};
+#[cfg(feature = "otel")]
+use crate::telemetry::OtelEndpoint;
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -85,6 +87,11 @@ pub struct Given {
     /// off, error, warn, info, debug or trace, also by module: info,h2=debug [default: info]
     #[arg(long, value_name = "LEVEL", env = "KMS_PLUGIN_LOG_LEVEL", value_parser = log_level, help_heading = OBSERVE)]
     pub log_level: Option<Targets>,
+
+    /// Send OpenTelemetry spans to this collector, over HTTP, such as http://127.0.0.1:4318 [default: none]
+    #[cfg(feature = "otel")]
+    #[arg(long, value_name = "URL", env = "KMS_PLUGIN_OTEL_ENDPOINT", hide_env_values = true, help_heading = OBSERVE)]
+    pub otel_endpoint: Option<OtelEndpoint>,
 
     /// Several keys, each on its own socket; in the file only.
     #[arg(skip)]

@@ -37,6 +37,9 @@ pub(crate) enum Failure {
     Key(#[from] KeyringFileError),
     #[error(transparent)]
     Credential(#[from] CredentialError),
+    #[cfg(feature = "otel")]
+    #[error(transparent)]
+    Telemetry(#[from] crate::telemetry::TelemetryError),
     #[error(transparent)]
     Serve(#[from] ServeError),
     #[error("no random bytes from the kernel")]
@@ -69,6 +72,8 @@ impl Failure {
                 ServeError::NoKeys | ServeError::NameTwice(_) | ServeError::SocketTwice { .. },
             ) => EXIT_CONFIG,
             Self::Serve(_) | Self::Random(_) | Self::System { .. } => EXIT_IO,
+            #[cfg(feature = "otel")]
+            Self::Telemetry(_) => EXIT_CONFIG,
             Self::Invalid(_) => EXIT_CONFIG,
         }
     }

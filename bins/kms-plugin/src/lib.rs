@@ -6,7 +6,7 @@
 //! * [`group`]: finds the number of a group;
 //! * `failure`: what ends the program, and with which exit code;
 //! * `key`: opens the keys, and keeps them usable; `bao_metrics`: what those in OpenBao did;
-//! * `logging`, `notify`: what the outside learns;
+//! * `logging`, `notify`, and `telemetry` (feature `otel`): what the outside learns;
 //! * `run`, `validate`: the two things it does.
 #![forbid(unsafe_code)]
 
@@ -28,6 +28,8 @@ mod notify;
 mod openshift;
 mod run;
 pub mod settings;
+#[cfg(feature = "otel")]
+pub mod telemetry;
 mod validate;
 
 use cli::{Cli, Command};
@@ -88,7 +90,7 @@ fn complain(line: &str) {
     let _ = writeln!(io::stderr(), "kms-plugin: error: {line}");
 }
 
-/// What clap says about a mistake, up to the first empty line, in one line. Values of settings of OpenBao are left out: they
+/// What clap says about a mistake, up to the first empty line, in one line. Values of settings of remote services are left out: they
 /// may be credentials in the wrong place.
 fn usage_line(error: &clap::Error) -> String {
     let text = error.render().to_string();
@@ -104,8 +106,12 @@ fn usage_line(error: &clap::Error) -> String {
         _ => "",
     };
     let value = context(ContextKind::InvalidValue);
-    let line = match context(ContextKind::InvalidArg).starts_with("--bao-") {
-        true if !value.is_empty() => line.replace(value, "..."),
+    let argument = context(ContextKind::InvalidArg);
+    let is_remote = argument.starts_with("--bao-") || argument.starts_with("--otel-");
+    let line = match is_remote {
+        true => line
+            .replace(&format!("'{value}'"), "'...'")
+            .replace(&format!("`{value}`"), "`...`"),
         _ => line.to_owned(),
     };
     format!("{line}; see `kms-plugin --help`")

@@ -3,18 +3,21 @@
 use std::io::{self, IsTerminal as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::Targets;
-use tracing_subscriber::fmt;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer, Registry, fmt};
 
 use crate::cli::LogFormat;
 
 static STRUCTURED: AtomicBool = AtomicBool::new(false);
 
-/// Logs to stderr from here on.
-pub(crate) fn start(format: LogFormat, level: Targets) {
+/// Logs to stderr from here on; `other` sees everything too.
+pub(crate) fn start(
+    format: LogFormat,
+    level: Targets,
+    other: Option<impl Layer<Registry> + Send + Sync>,
+) {
     let layer = fmt::layer().with_writer(io::stderr);
     let layer = match format {
         LogFormat::Text => {
@@ -25,6 +28,7 @@ pub(crate) fn start(format: LogFormat, level: Targets) {
     };
     // Fails only if somebody else in this process logs already, and then logs go there.
     if tracing_subscriber::registry()
+        .with(other)
         .with(layer.with_filter(level))
         .try_init()
         .is_ok()

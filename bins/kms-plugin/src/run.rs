@@ -4,6 +4,8 @@ use kdc_envelope_kms::metrics::Metrics;
 use kdc_envelope_kms::server::{BoundServer, KeyEndpoint, Server};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
+#[cfg(not(feature = "otel"))]
+use tracing_subscriber::layer::Identity;
 
 use crate::bao_metrics::BaoMetrics;
 use crate::failure::Failure;
@@ -11,10 +13,23 @@ use crate::key::Key;
 use crate::logging;
 use crate::notify::{self, notify};
 use crate::settings::Settings;
+#[cfg(feature = "otel")]
+use crate::telemetry::Exporter;
 
 /// One thread: a call costs microseconds, and a second thread would cost memory and hand-over time.
 pub(crate) fn run(settings: Settings) -> Result<(), Failure> {
-    logging::start(settings.log_format, settings.log_level.clone());
+    // Outlives the runtime, and sends what is left when that has ended.
+    #[cfg(feature = "otel")]
+    let exporter = settings
+        .otel_endpoint
+        .as_ref()
+        .map(Exporter::new)
+        .transpose()?;
+    #[cfg(feature = "otel")]
+    let spans = exporter.as_ref().map(Exporter::layer);
+    #[cfg(not(feature = "otel"))]
+    let spans = None::<Identity>;
+    logging::start(settings.log_format, settings.log_level.clone(), spans);
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

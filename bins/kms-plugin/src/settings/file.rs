@@ -70,6 +70,8 @@ impl<'de> Deserialize<'de> for Given {
                         "http-address" => given.http_address = plain(map)?,
                         "log-format" => given.log_format = plain(map)?,
                         "log-level" => given.log_level = through(map, log_level)?,
+                        #[cfg(feature = "otel")]
+                        "otel-endpoint" => given.otel_endpoint = super::section::parsed(map)?,
                         "keys" => given.keys = plain(map)?,
                         other => given.key.take_or_refuse(other, map)?,
                     }

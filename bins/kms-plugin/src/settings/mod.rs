@@ -38,6 +38,9 @@ pub struct Settings {
     pub log_format: LogFormat,
     /// What is logged.
     pub log_level: Targets,
+    /// Where spans are sent, if anywhere.
+    #[cfg(feature = "otel")]
+    pub otel_endpoint: Option<crate::telemetry::OtelEndpoint>,
 }
 
 /// A key and its socket.
@@ -150,6 +153,8 @@ impl Settings {
             log_level: given
                 .log_level
                 .unwrap_or_else(|| Targets::new().with_default(tracing::Level::INFO)),
+            #[cfg(feature = "otel")]
+            otel_endpoint: given.otel_endpoint,
         };
         (settings, faults)
     }
@@ -296,6 +301,8 @@ impl Given {
             http_address: self.http_address.or(file.http_address),
             log_format: self.log_format.or(file.log_format),
             log_level: self.log_level.or(file.log_level),
+            #[cfg(feature = "otel")]
+            otel_endpoint: self.otel_endpoint.or(file.otel_endpoint),
             keys: self.keys.or(file.keys),
         }
     }

@@ -13,3 +13,5 @@ mod openbao;
 mod openshift;
 mod serving;
 mod support;
+#[cfg(feature = "otel")]
+mod telemetry;
