@@ -126,7 +126,9 @@ fn usage_line(error: &clap::Error) -> String {
     };
     // Somebody may have put a credential there.
     let value = context(ContextKind::InvalidValue);
-    match context(ContextKind::InvalidArg).starts_with("--bao-") && !value.is_empty() {
+    let argument = context(ContextKind::InvalidArg);
+    let is_remote = argument.starts_with("--bao-") || argument.starts_with("--otel-");
+    match is_remote && !value.is_empty() {
         true => line.replace(value, "..."),
         false => line,
     }

@@ -44,7 +44,7 @@ fn help_is_what_was_reviewed() {
     }
 }
 
-/// Drops the flag that kms-plugin has by a feature of its own, which builds of the whole workspace may turn on.
+/// Drops the flag that kms-plugin has by its feature `otel`, which a build of the whole workspace may turn on without ours.
 fn without_otel(mut text: String) -> String {
     if let Some(start) = text.find("      --otel-endpoint") {
         let len = text[start..].find("\n\n").unwrap() + 2;
