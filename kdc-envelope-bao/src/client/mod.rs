@@ -20,6 +20,8 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{StatusCode, Url};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tracing::field::Empty;
+use tracing::{Instrument as _, debug_span};
 use zeroize::Zeroizing;
 
 pub use answer::Answer;
@@ -355,18 +357,20 @@ impl Client {
     ) -> Result<Answer, BaoError> {
         let limit = self.shared.config.attempt_timeout;
         let started = Instant::now();
-        let result = timeout(limit, self.exchange(endpoint, request))
-            .await
-            .unwrap_or_else(|_| {
-                Err(BaoError::Timeout {
-                    address: Arc::clone(&endpoint.shown),
-                    limit,
-                })
-            });
+        let (address, operation) = (&*endpoint.shown, request.operation.as_str());
+        let span = debug_span!("openbao", operation, address, outcome = Empty);
+        let exchange = self.exchange(endpoint, request).instrument(span.clone());
+        let result = timeout(limit, exchange).await.unwrap_or_else(|_| {
+            Err(BaoError::Timeout {
+                address: Arc::clone(&endpoint.shown),
+                limit,
+            })
+        });
         let outcome = match &result {
             Ok(_) => Outcome::Ok,
             Err(error) => Outcome::Failed(error.class()),
         };
+        span.record("outcome", outcome.as_str());
         self.shared
             .stats
             .count(request.operation, outcome, started.elapsed());

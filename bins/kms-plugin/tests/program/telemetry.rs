@@ -11,7 +11,7 @@ use crate::support::{Place, decrypt, encrypt, output, stderr};
 const SEED: [u8; 32] = *b"a seed that no span may ever see";
 
 /// Takes one export at each connection, and gives it as it came.
-fn collector() -> (String, Receiver<Vec<u8>>) {
+pub(crate) fn collector() -> (String, Receiver<Vec<u8>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     let (sender, receiver) = channel();
@@ -49,7 +49,7 @@ fn take(mut stream: TcpStream) -> Vec<u8> {
     bytes
 }
 
-fn holds(bytes: &[u8], part: &[u8]) -> bool {
+pub(crate) fn holds(bytes: &[u8], part: &[u8]) -> bool {
     bytes.windows(part.len()).any(|window| window == part)
 }
 

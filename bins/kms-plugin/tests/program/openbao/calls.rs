@@ -206,3 +206,22 @@ async fn metrics_tell_what_was_asked_of_openbao() {
     }
     assert!(text.ends_with("# EOF\n"), "one exposition");
 }
+
+#[cfg(feature = "otel")]
+#[tokio::test]
+async fn requests_to_openbao_become_spans_without_the_token() {
+    use crate::telemetry::{collector, holds};
+
+    let (address, exports) = collector();
+    let backend = Backend::start().await;
+    let (running, mut client) = backend.serving(&["--otel-endpoint", &address]).await;
+    round_trip(&mut client).await;
+    assert!(running.stop().await.success());
+    let first = exports.recv_timeout(Duration::from_secs(30)).unwrap();
+    let all = [first, exports.try_iter().flatten().collect()].concat();
+    for part in ["openbao", "read_key", "encrypt", "decrypt", "outcome"] {
+        assert!(holds(&all, part.as_bytes()), "{part}");
+    }
+    let token = std::fs::read(backend.place.path("token")).unwrap();
+    assert!(!holds(&all, &token) && !holds(&all, &SEED));
+}
