@@ -88,7 +88,7 @@ pub struct Given {
     #[arg(long, value_name = "LEVEL", env = "KMS_PLUGIN_LOG_LEVEL", value_parser = log_level, help_heading = OBSERVE)]
     pub log_level: Option<Targets>,
 
-    /// Send OpenTelemetry spans to this collector, over HTTP, such as http://127.0.0.1:4318 [default: none]
+    /// Send OpenTelemetry spans to this collector, over HTTP, such as `http://127.0.0.1:4318` [default: none]
     #[cfg(feature = "otel")]
     #[arg(long, value_name = "URL", env = "KMS_PLUGIN_OTEL_ENDPOINT", hide_env_values = true, help_heading = OBSERVE)]
     pub otel_endpoint: Option<OtelEndpoint>,

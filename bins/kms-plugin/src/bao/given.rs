@@ -15,7 +15,7 @@ use crate::settings::section::{duration, list, parsed, path, plain, section, tim
 #[derive(Debug, Default, Clone, PartialEq, Eq, Args)]
 #[non_exhaustive]
 pub struct BaoGiven {
-    /// Where OpenBao answers, such as https://openbao.example.com:8200; several for one that is highly available.
+    /// Where OpenBao answers, such as `https://openbao.example.com:8200`; several for one that is highly available.
     #[arg(long, value_name = "URL", env = "KMS_PLUGIN_BAO_ADDRESS", hide_env_values = true, value_delimiter = ',', help_heading = BAO)]
     pub bao_address: Option<Vec<AddressGiven>>,
 
