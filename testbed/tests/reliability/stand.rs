@@ -50,6 +50,11 @@ pub(crate) async fn set_up(root: &Caller) -> AppRole {
     root.create_key("transit", "etcd").await.unwrap();
     root.write_policy("kms", POLICY).await.unwrap();
     root.enable_auth("approle", "approle").await.unwrap();
+    // After five wrong secret ids OpenBao would refuse the right one, too, for 15 minutes.
+    let tune = json!({"user_lockout_config": {"lockout_disable": true}});
+    root.call("POST", "sys/auth/approle/tune", Some(tune))
+        .await
+        .unwrap();
     root.create_approle("approle", "kms", &grant())
         .await
         .unwrap()
