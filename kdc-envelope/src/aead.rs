@@ -18,7 +18,7 @@ pub(crate) const NONCE_LEN: usize = 12;
 /// Length of an AES-GCM tag in bytes; shorter ones are not used.
 pub(crate) const TAG_LEN: usize = 16;
 /// The most bytes that one AES-GCM message may have (NIST SP 800-38D §5.2.1.1: 2^39 - 256 bits).
-const MAX_MESSAGE_LEN: u64 = (1 << 36) - 32;
+pub(crate) const MAX_MESSAGE_LEN: u64 = (1 << 36) - 32;
 
 pub(crate) type Nonce = [u8; NONCE_LEN];
 pub(crate) type Tag = [u8; TAG_LEN];

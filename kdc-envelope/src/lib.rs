@@ -5,6 +5,7 @@ mod aead;
 pub mod cache;
 mod clock;
 pub mod derive;
+mod digest;
 pub mod envelope;
 pub mod kek;
 pub mod kmsv2;
@@ -13,6 +14,7 @@ pub mod providers;
 pub mod random;
 mod reader;
 mod secret;
+pub mod snapshot;
 
 pub use clock::Clock;
 pub use kek::{

@@ -1,0 +1,164 @@
+//! `metadata.json`: where the wrapped DEK lies, and facts about a snapshot for those who have no key.
+//!
+//! It is a locator, not a root of trust: whoever can write to the bucket can write it. In version 2 a MAC under a key from the DEK covers all
+//! but the wrapped DEK, which a rewrap changes; [`MetadataV2::check`] tells whether it may be believed. Fields that this
+//! release does not know are kept when it is written again.
+
+mod rows;
+mod v1;
+mod v2;
+mod wrapped_dek;
+
+pub use rows::{MAX_ROW_GROUPS, RowGroup, RowsInside};
+pub use v1::MetadataV1;
+pub use v2::MetadataV2;
+pub use wrapped_dek::WrappedDek;
+
+use serde::Deserialize;
+
+/// The longest metadata that is read, in bytes.
+pub const MAX_METADATA_LEN: usize = 1 << 20;
+
+/// Metadata cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MetadataError {
+    /// Not JSON, a field is missing, or one has the wrong type.
+    #[error("metadata.json is malformed")]
+    Json(#[source] serde_json::Error),
+    /// More than anybody writes.
+    #[error("metadata.json has more than {MAX_METADATA_LEN} bytes")]
+    TooLong,
+    /// A format of a later release.
+    #[error(
+        "metadata.json has schemaVersion {0}, which this release does not know; use a newer one"
+    )]
+    UnknownSchema(u64),
+    /// A field has a value that cannot be, or contradicts another.
+    #[error("{field} in metadata.json {reason}")]
+    Field {
+        /// Its name in the JSON.
+        field: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// It was changed after the snapshot was sealed, or belongs to another one.
+    #[error("metadata.json was changed, or belongs to another snapshot")]
+    Mac,
+}
+
+impl MetadataError {
+    fn field(field: &'static str, reason: impl Into<String>) -> Self {
+        Self::Field {
+            field,
+            reason: reason.into(),
+        }
+    }
+}
+
+/// Metadata of a snapshot of either version.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Metadata {
+    /// `schemaVersion` 1.
+    V1(MetadataV1),
+    /// `schemaVersion` 2.
+    V2(MetadataV2),
+}
+
+impl Metadata {
+    /// Reads `metadata.json`.
+    ///
+    /// # Errors
+    /// [`MetadataError`], except [`MetadataError::Mac`], which only the DEK can tell.
+    pub fn parse(json: &[u8]) -> Result<Self, MetadataError> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Schema {
+            schema_version: u64,
+        }
+        if json.len() > MAX_METADATA_LEN {
+            return Err(MetadataError::TooLong);
+        }
+        let schema: Schema = serde_json::from_slice(json).map_err(MetadataError::Json)?;
+        match schema.schema_version {
+            1 => MetadataV1::parse(json).map(Self::V1),
+            2 => MetadataV2::parse(json).map(Self::V2),
+            other => Err(MetadataError::UnknownSchema(other)),
+        }
+    }
+
+    /// As it is written: indented JSON, known fields first.
+    #[must_use]
+    pub fn to_json(&self) -> Vec<u8> {
+        let json = match self {
+            Self::V1(metadata) => serde_json::to_vec_pretty(metadata),
+            Self::V2(metadata) => serde_json::to_vec_pretty(metadata),
+        };
+        let mut json = json.expect("maps with text keys, numbers and text are JSON");
+        json.push(b'\n');
+        json
+    }
+
+    /// The wrapped DEK.
+    #[must_use]
+    pub const fn wrapped_dek(&self) -> &WrappedDek {
+        match self {
+            Self::V1(metadata) => metadata.wrapped_dek(),
+            Self::V2(metadata) => metadata.wrapped_dek(),
+        }
+    }
+
+    /// The same snapshot with its DEK wrapped anew.
+    #[must_use]
+    pub fn with_wrapped_dek(self, wrapped: WrappedDek) -> Self {
+        match self {
+            Self::V1(metadata) => Self::V1(metadata.with_wrapped_dek(wrapped)),
+            Self::V2(metadata) => Self::V2(metadata.with_wrapped_dek(wrapped)),
+        }
+    }
+
+    /// When the snapshot was taken, in RFC 3339 as it was written.
+    #[must_use]
+    pub fn created_at(&self) -> &str {
+        match self {
+            Self::V1(metadata) => metadata.created_at(),
+            Self::V2(metadata) => metadata.created_at(),
+        }
+    }
+
+    /// Where it was taken from, for people.
+    #[must_use]
+    pub fn source(&self) -> &str {
+        match self {
+            Self::V1(metadata) => metadata.source(),
+            Self::V2(metadata) => metadata.source(),
+        }
+    }
+
+    /// SHA-256 of the snapshot as etcd gave it.
+    #[must_use]
+    pub const fn sha256(&self) -> Option<[u8; 32]> {
+        match self {
+            Self::V1(metadata) => Some(metadata.sha256()),
+            Self::V2(metadata) => metadata.sha256(),
+        }
+    }
+
+    /// The rows inside by provider and key; version 1 does not know.
+    #[must_use]
+    pub const fn rows(&self) -> Option<&RowsInside> {
+        match self {
+            Self::V1(_) => None,
+            Self::V2(metadata) => metadata.rows(),
+        }
+    }
+}
+
+fn parse_sha256(field: &'static str, text: &str) -> Result<[u8; 32], MetadataError> {
+    let mut digest = [0; 32];
+    match hex::decode_to_slice(text, &mut digest) {
+        Ok(()) => Ok(digest),
+        Err(_) => Err(MetadataError::field(field, "is not a SHA-256 in hex")),
+    }
+}

@@ -1,0 +1,31 @@
+//! Snapshots of etcd, sealed before they leave the machine.
+//!
+//! | module or type | holds |
+//! |---|---|
+//! | [`seal`], [`open`] | version 2: a stream in chunks, on several cores, in bounded memory |
+//! | [`v1`] | version 1: one AES-GCM message, as older buckets hold it |
+//! | [`metadata`] | `metadata.json` of both |
+//! | [`Identity`], [`Expected`] | which snapshot of which cluster it is, and was asked for |
+//!
+//! A snapshot is sealed under a DEK of its own, which a KEK wraps; the wrapped DEK lies beside it, so that moving it to another KEK
+//! version touches a few hundred bytes and never the snapshot. Reading and writing go through [`std::io`]; files, buckets and keys are the caller's. The
+//! formats are in `docs/formats.md`.
+
+mod chunk;
+mod content;
+mod error;
+mod header;
+mod identity;
+pub mod metadata;
+mod open;
+mod output;
+mod pipeline;
+mod seal;
+pub mod v1;
+
+pub use content::{ContentSummary, TRAILER_LEN, Trailer};
+pub use error::{InvalidIdentity, OpenError, SealError, TrailerError};
+pub use header::{Codec, Header, MAGIC};
+pub use identity::{Identity, MAX_NAME_LEN, MAX_SOURCE_LEN, check_name};
+pub use open::{Expected, OpenOptions, Unlocked, open};
+pub use seal::{SealOptions, Sealed, seal};
