@@ -7,14 +7,17 @@ mod clock;
 pub mod derive;
 mod digest;
 pub mod envelope;
+pub mod etcd_file;
 pub mod kek;
 pub mod kmsv2;
 pub mod local;
+mod protobuf;
 pub mod providers;
 pub mod random;
 mod reader;
 mod secret;
 pub mod snapshot;
+pub mod survey;
 
 pub use clock::Clock;
 pub use kek::{

@@ -67,6 +67,22 @@ impl<'a> Reader<'a> {
         self.array().map(|bytes| u16::from_be_bytes(*bytes))
     }
 
+    pub(crate) fn u16_le(&mut self) -> Result<u16, ReadError> {
+        self.array().map(|bytes| u16::from_le_bytes(*bytes))
+    }
+
+    pub(crate) fn u32_le(&mut self) -> Result<u32, ReadError> {
+        self.array().map(|bytes| u32::from_le_bytes(*bytes))
+    }
+
+    pub(crate) fn u64(&mut self) -> Result<u64, ReadError> {
+        self.array().map(|bytes| u64::from_be_bytes(*bytes))
+    }
+
+    pub(crate) fn u64_le(&mut self) -> Result<u64, ReadError> {
+        self.array().map(|bytes| u64::from_le_bytes(*bytes))
+    }
+
     /// Everything that is left.
     pub(crate) fn remaining(self) -> &'a [u8] {
         self.rest

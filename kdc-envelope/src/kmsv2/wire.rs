@@ -6,7 +6,8 @@
 
 use super::ParseError;
 use super::object::{DekSourceType, EncryptedObject, validate};
-use crate::reader::{ReadError, Reader};
+use crate::protobuf::{MAX_FIELD, Malformed, WireType, bytes, skip, string, tag, varint};
+use crate::reader::Reader;
 
 const DATA: u32 = 1;
 const KEY_ID: u32 = 2;
@@ -16,21 +17,10 @@ const DEK_SOURCE_TYPE: u32 = 5;
 const MAP_KEY: u32 = 1;
 const MAP_VALUE: u32 = 2;
 
-/// The largest field number that protobuf allows.
-const MAX_FIELD: u64 = (1 << 29) - 1;
-/// The largest one that Go's decoder allows inside a group that it skips.
-const MAX_FIELD_IN_GROUP: u64 = (1 << 31) - 1;
-/// As deep as Go's decoder follows groups inside each other: 10,000 inside the first.
-const MAX_GROUP_DEPTH: usize = 10_001;
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum WireType {
-    Varint,
-    Fixed64,
-    Bytes,
-    StartGroup,
-    EndGroup,
-    Fixed32,
+impl From<Malformed> for ParseError {
+    fn from(Malformed { field, offset }: Malformed) -> Self {
+        Self::Malformed { field, offset }
+    }
 }
 
 /// Parses and validates a message which begins at `base` of the row.
@@ -79,59 +69,6 @@ const fn enum_number(varint: u64) -> i32 {
     varint as i32
 }
 
-fn malformed(field: &'static str) -> impl FnOnce(ReadError) -> ParseError {
-    move |ReadError { offset }| ParseError::Malformed { field, offset }
-}
-
-fn tag(reader: &mut Reader<'_>, max_field: u64) -> Result<(u32, WireType), ParseError> {
-    let offset = reader.offset();
-    let bad = |field| ParseError::Malformed { field, offset };
-    let tag = varint(reader, "field tag")?;
-    let number = tag >> 3;
-    if number == 0 || number > max_field {
-        return Err(bad("field number"));
-    }
-    let wire_type = match tag & 7 {
-        0 => WireType::Varint,
-        1 => WireType::Fixed64,
-        2 => WireType::Bytes,
-        3 => WireType::StartGroup,
-        4 => WireType::EndGroup,
-        5 => WireType::Fixed32,
-        _ => return Err(bad("wire type")),
-    };
-    let number = u32::try_from(number).map_err(|_| bad("field number"))?;
-    Ok((number, wire_type))
-}
-
-fn varint(reader: &mut Reader<'_>, field: &'static str) -> Result<u64, ParseError> {
-    let offset = reader.offset();
-    let mut value = 0u64;
-    for shift in (0..64).step_by(7) {
-        let byte = reader.u8().map_err(malformed(field))?;
-        if shift == 63 && byte > 1 {
-            break;
-        }
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Ok(value);
-        }
-    }
-    Err(ParseError::Malformed { field, offset })
-}
-
-fn bytes<'a>(reader: &mut Reader<'a>, field: &'static str) -> Result<&'a [u8], ParseError> {
-    let offset = reader.offset();
-    let len = usize::try_from(varint(reader, field)?)
-        .map_err(|_| ParseError::Malformed { field, offset })?;
-    reader.take(len).map_err(malformed(field))
-}
-
-fn string<'a>(reader: &mut Reader<'a>, field: &'static str) -> Result<&'a str, ParseError> {
-    let offset = reader.offset();
-    core::str::from_utf8(bytes(reader, field)?).map_err(|_| ParseError::Malformed { field, offset })
-}
-
 fn map_entry<'a>(reader: &mut Reader<'a>) -> Result<(&'a str, &'a [u8]), ParseError> {
     let entry = bytes(reader, "annotations")?;
     let mut reader = Reader::at(entry, reader.offset() - entry.len());
@@ -144,34 +81,6 @@ fn map_entry<'a>(reader: &mut Reader<'a>) -> Result<(&'a str, &'a [u8]), ParseEr
         }
     }
     Ok((key, value))
-}
-
-/// Skips an unknown field; a group with all that is in it, without recursion.
-fn skip(reader: &mut Reader<'_>, field: u32, wire_type: WireType) -> Result<(), ParseError> {
-    const UNKNOWN: &str = "unknown field";
-    let mut open_groups = Vec::new();
-    let (mut field, mut wire_type) = (field, wire_type);
-    loop {
-        let offset = reader.offset();
-        match wire_type {
-            WireType::Varint => drop(varint(reader, UNKNOWN)?),
-            WireType::Fixed64 => drop(reader.take(8).map_err(malformed(UNKNOWN))?),
-            WireType::Fixed32 => drop(reader.take(4).map_err(malformed(UNKNOWN))?),
-            WireType::Bytes => drop(bytes(reader, UNKNOWN)?),
-            WireType::StartGroup if open_groups.len() < MAX_GROUP_DEPTH => open_groups.push(field),
-            WireType::EndGroup if open_groups.pop() == Some(field) => {}
-            WireType::StartGroup | WireType::EndGroup => {
-                return Err(ParseError::Malformed {
-                    field: "group",
-                    offset,
-                });
-            }
-        }
-        if open_groups.is_empty() {
-            return Ok(());
-        }
-        (field, wire_type) = tag(reader, MAX_FIELD_IN_GROUP)?;
-    }
 }
 
 /// What a message has before and after `encryptedData`, which alone differs from row to row.

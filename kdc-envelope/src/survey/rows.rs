@@ -1,0 +1,311 @@
+//! Counting rows by what encrypts them.
+
+use super::{Provider, Sealed};
+
+/// The most groups that are told apart.
+const MAX_GROUPS: usize = 1024;
+/// Where kube-apiserver keeps all objects, unless its `--etcd-prefix` says otherwise.
+const REGISTRY: &[u8] = b"/registry/";
+/// The longest name, key id or resource that is kept, in bytes.
+const MAX_TEXT_LEN: usize = 1024;
+
+/// Rows that are encrypted alike.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RowGroup {
+    /// The kind of provider.
+    pub provider: Provider,
+    /// The name of the KMS provider, or of the local key.
+    pub name: Option<String>,
+    /// The key id of KMS v2 rows.
+    pub key_id: Option<String>,
+    /// The version of the KEK, where the rows tell.
+    pub version: Option<u32>,
+    /// Of plain rows, the resource: what follows `/registry/`, or another prefix that was asked for, in their keys, such as
+    /// `secrets`; with its group where the key has it, such as `apiregistration.k8s.io/apiservices`.
+    pub resource: Option<String>,
+    /// Whether kube-apiserver would refuse the rows whatever keys it has.
+    pub damaged: bool,
+    /// How many rows.
+    pub rows: u64,
+    /// Sum of the lengths of their values in bytes.
+    pub bytes: u64,
+}
+
+/// All rows under a prefix, counted by [`RowGroup`], which are in order.
+///
+/// Takes bounded memory whatever the rows say: it keeps up to 1,024 groups with texts of up to 1,024 bytes, and counts rows
+/// beyond that as [others](Self::others).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowSurvey {
+    prefix: Vec<u8>,
+    groups: Vec<RowGroup>,
+    /// The group of the row before, which most rows share with theirs.
+    last: usize,
+    others: u64,
+    rows: u64,
+    bytes: u64,
+    first_damaged: Option<Vec<u8>>,
+}
+
+/// What makes rows alike, borrowed.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Alike<'a> {
+    provider: Provider,
+    name: Option<&'a str>,
+    version: Option<u32>,
+    key_id: Option<&'a str>,
+    resource: Option<&'a str>,
+    damaged: bool,
+}
+
+impl RowSurvey {
+    /// An empty one of rows whose etcd keys begin with `prefix`.
+    #[must_use]
+    pub fn new(prefix: impl Into<Vec<u8>>) -> Self {
+        Self {
+            prefix: prefix.into(),
+            groups: Vec::new(),
+            last: 0,
+            others: 0,
+            rows: 0,
+            bytes: 0,
+            first_damaged: None,
+        }
+    }
+
+    /// Counts the row with `value` at the etcd key `key`. Returns whether it is under the prefix; others do not count.
+    pub fn count(&mut self, key: &[u8], value: &[u8]) -> bool {
+        if !key.starts_with(&self.prefix) {
+            return false;
+        }
+        let sealed = Sealed::of(value);
+        let damaged = sealed.damage.is_some();
+        if damaged
+            && self
+                .first_damaged
+                .as_deref()
+                .is_none_or(|first| key < first)
+        {
+            self.first_damaged = Some(key.to_vec());
+        }
+        self.rows += 1;
+        self.bytes += value.len() as u64;
+        let is_plain = sealed.provider == Provider::Identity;
+        let alike = Alike {
+            provider: sealed.provider,
+            name: sealed.name.as_deref(),
+            version: sealed.version,
+            key_id: sealed.key_id,
+            resource: is_plain.then(|| self.resource(key)).flatten(),
+            damaged,
+        };
+        match self.group(alike) {
+            Some(group) => {
+                group.rows += 1;
+                group.bytes += value.len() as u64;
+            }
+            None => self.others += 1,
+        }
+        true
+    }
+
+    /// The prefix of the etcd keys that count.
+    #[must_use]
+    pub fn prefix(&self) -> &[u8] {
+        &self.prefix
+    }
+
+    /// The groups, ordered by provider, name, version, key id and resource.
+    #[must_use]
+    pub fn groups(&self) -> &[RowGroup] {
+        &self.groups
+    }
+
+    /// Rows that are in no group because there were too many or too long ones.
+    #[must_use]
+    pub const fn others(&self) -> u64 {
+        self.others
+    }
+
+    /// All rows, the others too.
+    #[must_use]
+    pub const fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Sum of the lengths of all values in bytes.
+    #[must_use]
+    pub const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The least etcd key of a row that kube-apiserver would refuse whatever keys it has.
+    #[must_use]
+    pub fn first_damaged(&self) -> Option<&[u8]> {
+        self.first_damaged.as_deref()
+    }
+
+    fn resource<'k>(&self, key: &'k [u8]) -> Option<&'k str> {
+        let root = if self.prefix.starts_with(REGISTRY) {
+            REGISTRY
+        } else {
+            &self.prefix
+        };
+        resource(key.strip_prefix(root)?)
+    }
+
+    fn group(&mut self, alike: Alike<'_>) -> Option<&mut RowGroup> {
+        let is_last = self
+            .groups
+            .get(self.last)
+            .is_some_and(|group| group.alike() == alike);
+        if !is_last {
+            let place = self
+                .groups
+                .binary_search_by(|group| group.alike().cmp(&alike));
+            self.last = match place {
+                Ok(place) => place,
+                Err(place) => {
+                    if self.groups.len() >= MAX_GROUPS || !alike.is_short() {
+                        return None;
+                    }
+                    self.groups.insert(place, RowGroup::new(alike));
+                    place
+                }
+            };
+        }
+        self.groups.get_mut(self.last)
+    }
+}
+
+impl RowGroup {
+    fn new(alike: Alike<'_>) -> Self {
+        Self {
+            provider: alike.provider,
+            name: alike.name.map(str::to_owned),
+            key_id: alike.key_id.map(str::to_owned),
+            version: alike.version,
+            resource: alike.resource.map(str::to_owned),
+            damaged: alike.damaged,
+            rows: 0,
+            bytes: 0,
+        }
+    }
+
+    fn alike(&self) -> Alike<'_> {
+        Alike {
+            provider: self.provider,
+            name: self.name.as_deref(),
+            version: self.version,
+            key_id: self.key_id.as_deref(),
+            resource: self.resource.as_deref(),
+            damaged: self.damaged,
+        }
+    }
+}
+
+impl Alike<'_> {
+    fn is_short(&self) -> bool {
+        let texts = [self.name, self.key_id, self.resource];
+        texts
+            .iter()
+            .flatten()
+            .all(|text| text.len() <= MAX_TEXT_LEN)
+    }
+}
+
+/// The resource in what follows `/registry/`: its first segment, and the second one after an API group, which has a dot.
+fn resource(rest: &[u8]) -> Option<&str> {
+    let len = |text: &[u8]| {
+        text.iter()
+            .position(|byte| *byte == b'/')
+            .unwrap_or(text.len())
+    };
+    let mut end = len(rest);
+    let (first, after) = rest.split_at_checked(end)?;
+    if first.contains(&b'.') {
+        end += after.strip_prefix(b"/").map_or(0, |after| 1 + len(after));
+    }
+    let text = core::str::from_utf8(rest.get(..end)?).ok()?;
+    (!text.is_empty()).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gcm(name: &str) -> Vec<u8> {
+        [b"k8s:enc:aesgcm:v1:", name.as_bytes(), b":", &[0; 40]].concat()
+    }
+
+    #[test]
+    fn rows_are_grouped_in_order_and_only_under_the_prefix() {
+        let mut survey = RowSurvey::new("/registry/");
+        assert!(survey.count(b"/registry/secrets/a/b", &gcm("k2")));
+        assert!(survey.count(b"/registry/secrets/a/c", &gcm("k1")));
+        assert!(survey.count(b"/registry/secrets/a/d", &gcm("k2")));
+        assert!(survey.count(b"/registry/configmaps/a/e", b"{}"));
+        assert!(!survey.count(b"/registry2/secrets/a/f", &gcm("k1")));
+        let seen: Vec<_> = survey
+            .groups()
+            .iter()
+            .map(|group| (group.name.as_deref(), group.resource.as_deref(), group.rows))
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                (Some("k1"), None, 1),
+                (Some("k2"), None, 2),
+                (None, Some("configmaps"), 1)
+            ]
+        );
+        assert_eq!((survey.rows(), survey.others()), (4, 0));
+    }
+
+    #[test]
+    fn plain_rows_are_told_apart_by_resource() {
+        let of = |key: &str| resource(key.as_bytes()).map(str::to_owned);
+        assert_eq!(of("secrets/default/a").unwrap(), "secrets");
+        assert_eq!(of("namespaces/default").unwrap(), "namespaces");
+        assert_eq!(of("cilium.io/policies/a/b").unwrap(), "cilium.io/policies");
+        assert_eq!(of("ranges").unwrap(), "ranges");
+        assert_eq!(of("a.b").unwrap(), "a.b");
+        assert_eq!(of(""), None);
+        assert_eq!(resource(b"\xff/a"), None);
+        let plain = |prefix: &str, key: &str| {
+            let mut survey = RowSurvey::new(prefix);
+            survey.count(key.as_bytes(), b"{}");
+            survey.groups()[0].resource.clone().unwrap()
+        };
+        assert_eq!(
+            plain("/registry/secrets/", "/registry/secrets/a/b"),
+            "secrets"
+        );
+        assert_eq!(plain("/other/", "/other/secrets/a/b"), "secrets");
+    }
+
+    #[test]
+    fn the_least_damaged_key_is_named_whatever_the_order() {
+        let mut survey = RowSurvey::new("");
+        survey.count(b"b", b"k8s:enc:x");
+        survey.count(b"a", b"k8s:enc:x");
+        survey.count(b"c", b"k8s:enc:x");
+        assert_eq!(survey.first_damaged(), Some(b"a".as_slice()));
+    }
+
+    #[test]
+    fn memory_is_bounded_whatever_the_rows_say() {
+        let mut survey = RowSurvey::new("");
+        for number in 0..2000 {
+            survey.count(b"a", &gcm(&number.to_string()));
+        }
+        survey.count(b"a", &gcm("0"));
+        assert_eq!((survey.groups().len(), survey.others()), (MAX_GROUPS, 976));
+        assert_eq!(survey.groups()[0].rows, 2);
+        let mut survey = RowSurvey::new("");
+        survey.count(b"a", &gcm(&"x".repeat(MAX_TEXT_LEN + 1)));
+        assert_eq!((survey.groups().len(), survey.others()), (0, 1));
+        assert_eq!(survey.rows(), 1);
+    }
+}
