@@ -1,10 +1,9 @@
 //! The SHA-256 at the end of a snapshot.
 
-use sha2::{Digest as _, Sha256};
-
 use super::EtcdFileError;
 use super::pages::RUN_LEN;
 use super::read_at::ReadAt;
+use crate::digest::BulkSha256;
 
 /// Bytes of a SHA-256.
 pub(super) const LEN: u64 = 32;
@@ -20,7 +19,7 @@ pub(super) fn check(
     mut on_progress: impl FnMut(u64),
 ) -> Result<(), EtcdFileError> {
     let end = source.len().saturating_sub(LEN);
-    let mut hash = Sha256::new();
+    let mut hash = BulkSha256::new();
     let mut buffer = Vec::new();
     let mut offset = 0;
     while offset < end {
@@ -31,7 +30,7 @@ pub(super) fn check(
         on_progress(offset);
     }
     read(source, &mut buffer, end, LEN)?;
-    if hash.finalize().as_slice() == buffer {
+    if hash.finish() == buffer.as_slice() {
         Ok(())
     } else {
         Err(EtcdFileError::Trailer)
