@@ -64,7 +64,11 @@ if [ "$method" = kubernetes ]; then
         bound_service_account_names="$SERVICE_ACCOUNT" \
         bound_service_account_namespaces="$KUBERNETES_NAMESPACE"
 else
-    there sys/auth/approle || "$BAO" auth enable approle
+    if ! there sys/auth/approle; then
+        "$BAO" auth enable approle
+        # Else whoever knows the name of a role shuts it out for 15 minutes with five wrong secret ids.
+        "$BAO" auth tune -user-lockout-disable=true approle/
+    fi
     # Bind it to the nodes where you can: secret_id_bound_cidrs=... token_bound_cidrs=...
     # The secret id is good until it is revoked. With a secret_id_ttl something must replace the file in time; it is read at each login.
     "$BAO" write "auth/approle/role/$ROLE" "$@" secret_id_num_uses=0 secret_id_ttl=0

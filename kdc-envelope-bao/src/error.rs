@@ -4,7 +4,6 @@
 //! without words. [`BaoError`] holds what was meant, read from real answers of OpenBao 2.6 and 2.7.
 
 use core::error::Error;
-use core::fmt;
 use core::time::Duration;
 use std::sync::Arc;
 
@@ -316,20 +315,5 @@ impl From<BaoError> for KekError {
                 }
             }
         }
-    }
-}
-
-/// An error and its sources in one line, joined by colons.
-pub(crate) struct Chain<'a>(pub(crate) &'a dyn Error);
-
-impl fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut source = self.0.source();
-        while let Some(error) = source {
-            write!(f, ": {error}")?;
-            source = error.source();
-        }
-        Ok(())
     }
 }

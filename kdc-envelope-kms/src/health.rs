@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kdc_envelope::KekError;
+use kdc_envelope::{ErrorChain, KekError};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic_health::ServingStatus;
 
 use crate::observe::CALL_DEADLINE;
-use crate::service::{Chain, KmsService};
+use crate::service::KmsService;
 
 /// A self-test wraps and unwraps, which a remote backend pays for; so its result is kept for this long.
 pub(crate) const SELF_TEST_INTERVAL: Duration = Duration::from_secs(10);
@@ -123,7 +123,7 @@ impl Readiness {
 }
 
 fn one_line(error: &KekError) -> String {
-    Chain::new(error)
+    ErrorChain::new(error)
         .to_string()
         .replace(|character: char| character.is_control(), " ")
 }

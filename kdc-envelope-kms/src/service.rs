@@ -3,15 +3,14 @@
 //! Checks what comes in and what goes out against the limits of the API, binds every seed to its cluster,
 //! and turns errors into gRPC statuses that say what the client may know; the cause goes to the log only.
 
-use std::error::Error;
 use std::fmt;
 use std::mem;
 use std::sync::Arc;
 
 use kdc_envelope::kek::{MAX_PLAINTEXT_LEN, MAX_WRAPPED_LEN};
 use kdc_envelope::{
-    Aad, Annotations, KekError, KekErrorKind, KekStatus, KeyEncryptionKey, KeyId, SecretBytes,
-    WrappedKey, kmsv2, random,
+    Aad, Annotations, ErrorChain, KekError, KekErrorKind, KekStatus, KeyEncryptionKey, KeyId,
+    SecretBytes, WrappedKey, kmsv2, random,
 };
 use tonic::{Code, Request, Response, Status, async_trait};
 use tracing::{Instrument, debug, debug_span, info_span, warn};
@@ -208,30 +207,6 @@ pub fn public_message(error: &KekError) -> String {
     .to_owned()
 }
 
-/// An error and its sources, joined by colons, for the log.
-#[derive(Debug)]
-pub struct Chain<'a>(&'a dyn Error);
-
-impl<'a> Chain<'a> {
-    /// Shows `error` and its sources.
-    #[must_use]
-    pub const fn new(error: &'a (dyn Error + 'static)) -> Self {
-        Self(error)
-    }
-}
-
-impl fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut source = self.0.source();
-        while let Some(error) = source {
-            write!(f, ": {error}")?;
-            source = error.source();
-        }
-        Ok(())
-    }
-}
-
 /// A request uid as it may appear in a log: escaped, and cut where a real one would have ended.
 struct Uid<'a>(&'a str);
 
@@ -280,7 +255,7 @@ impl Refusal {
         match self {
             Self::Kek(error) => {
                 let kind = error.kind();
-                warn!(kind = kind.as_str(), error = %Chain::new(&error), "refused");
+                warn!(kind = kind.as_str(), error = %ErrorChain::new(&error), "refused");
                 Status::new(code_of(kind), public_message(&error))
             }
             Self::Invalid(message) => {
@@ -344,7 +319,7 @@ mod tests {
             "the key encryption key is unavailable"
         );
         assert_eq!(
-            Chain::new(&error).to_string(),
+            ErrorChain::new(&error).to_string(),
             "the key encryption key is unavailable: dial 10.1.2.3: refused"
         );
         let key_id = KeyId::new("a\nb").unwrap();

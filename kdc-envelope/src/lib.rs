@@ -7,6 +7,7 @@ mod clock;
 pub mod derive;
 mod digest;
 pub mod envelope;
+mod error_chain;
 pub mod etcd_file;
 pub mod kek;
 pub mod kmsv2;
@@ -20,6 +21,7 @@ pub mod snapshot;
 pub mod survey;
 
 pub use clock::Clock;
+pub use error_chain::ErrorChain;
 pub use kek::{
     Aad, Annotations, KekError, KekErrorKind, KekStatus, KeyEncryptionKey, KeyId, WrappedKey,
 };

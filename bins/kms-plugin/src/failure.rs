@@ -2,10 +2,10 @@
 
 use std::io;
 
+use kdc_envelope::ErrorChain;
 use kdc_envelope::local::keyring_file::KeyringFileError;
 use kdc_envelope_bao::CredentialError;
 use kdc_envelope_kms::server::{BindError, ServeError};
-use kdc_envelope_kms::service::Chain;
 
 use crate::settings::SettingsError;
 
@@ -80,7 +80,7 @@ impl Failure {
 
     /// The error and its causes in one line, whatever they contain.
     pub(crate) fn line(&self) -> String {
-        let chain = Chain::new(self).to_string();
+        let chain = ErrorChain::new(self).to_string();
         chain
             .chars()
             .map(|c| if c.is_control() { ' ' } else { c })

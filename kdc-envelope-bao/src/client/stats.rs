@@ -91,7 +91,7 @@ pub struct Stats {
     requests: [[AtomicU64; OUTCOMES]; OPERATIONS],
     nanoseconds: [AtomicU64; OPERATIONS],
     batched_items: AtomicU64,
-    credential_reloads: AtomicU64,
+    tls_reloads: AtomicU64,
 }
 
 impl Stats {
@@ -118,7 +118,7 @@ impl Stats {
     /// How often a changed certificate file was taken.
     #[must_use]
     pub fn tls_reloads(&self) -> u64 {
-        self.credential_reloads.load(Ordering::Relaxed)
+        self.tls_reloads.load(Ordering::Relaxed)
     }
 
     pub(crate) fn count(&self, operation: Operation, outcome: Outcome, took: core::time::Duration) {
@@ -137,7 +137,7 @@ impl Stats {
     }
 
     pub(crate) fn count_tls_reload(&self) {
-        self.credential_reloads.fetch_add(1, Ordering::Relaxed);
+        self.tls_reloads.fetch_add(1, Ordering::Relaxed);
     }
 
     fn counter(&self, operation: Operation, outcome: Outcome) -> Option<&AtomicU64> {

@@ -1,6 +1,8 @@
 //! The ways to get a token.
 
 use core::time::Duration;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -63,6 +65,19 @@ pub enum RoleId {
     Value(String),
     /// A file with it.
     File(PathBuf),
+}
+
+/// Which files a login was tried with: equal as long as nobody wrote, replaced, removed or touched them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Credential([Option<Stamp>; 2]);
+
+/// A file as the system shows it; none if there is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    inode: u64,
+    len: u64,
+    mode: u32,
+    modified: (i64, i64),
 }
 
 /// The part of a login's answer that we use.
@@ -173,6 +188,34 @@ impl LoginMethod {
         }
     }
 
+    /// Whether OpenBao locks the role out after several refusals (`user_lockout_config`; of what we use, AppRole alone).
+    pub(super) const fn may_lock_out(&self) -> bool {
+        matches!(self, Self::AppRole { .. })
+    }
+
+    /// What the files are like now, without reading them.
+    pub(super) fn credential(&self) -> Credential {
+        Credential(match self {
+            Self::Kubernetes { token_file, .. } | Self::Jwt { token_file, .. } => {
+                [Stamp::of(token_file), None]
+            }
+            Self::AppRole {
+                role_id,
+                secret_id_file,
+                ..
+            } => {
+                let role_id = match role_id {
+                    RoleId::Value(_) => None,
+                    RoleId::File(path) => Stamp::of(path),
+                };
+                [role_id, Stamp::of(secret_id_file)]
+            }
+            // Its files are those of the client, which says when it took others.
+            Self::Certificate { .. } => [None, None],
+            Self::TokenFile(path) => [Stamp::of(path), None],
+        })
+    }
+
     /// Gets a token.
     pub(super) async fn log_in(
         &self,
@@ -275,6 +318,18 @@ impl LoginMethod {
             status,
             message,
         }
+    }
+}
+
+impl Stamp {
+    fn of(path: &Path) -> Option<Self> {
+        let metadata = fs::metadata(path).ok()?;
+        Some(Self {
+            inode: metadata.ino(),
+            len: metadata.len(),
+            mode: metadata.mode(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+        })
     }
 }
 

@@ -1,5 +1,6 @@
 //! Logging in to OpenBao, and staying so.
 
+mod gate;
 mod method;
 mod session;
 

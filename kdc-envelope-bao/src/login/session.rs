@@ -5,21 +5,23 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use kdc_envelope::ErrorChain;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, error, info, warn};
 use zeroize::Zeroizing;
 
+use super::gate::Gate;
 use super::method::{self, Grant, Granted, LoginMethod, Unwrapped};
 use crate::client::{Answer, Client, Method, Namespace, Operation, Request, jittered};
 use crate::credential::{self, Privacy, Secret};
-use crate::error::{BaoError, BaoErrorClass, Chain};
+use crate::error::{BaoError, BaoErrorClass};
 
-/// How often files are looked at, and the longest pause between logins that fail: recovery takes no longer.
+/// How often files are looked at.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
-/// A token that is refused so soon after its login is not worth another login at once.
-const FRESH: Duration = Duration::from_secs(1);
+const SHORTEST_CHECK: Duration = Duration::from_millis(250);
+/// A pause that is worth a word.
+const LONG_PAUSE: Duration = Duration::from_secs(60);
 
 /// A logged-in view of OpenBao. Clones share the token.
 #[derive(Clone)]
@@ -43,14 +45,6 @@ struct Lease {
     /// The time to live of the login; a renewal that gives much less has met the maximum.
     first_ttl: Option<Duration>,
     is_renewable: bool,
-}
-
-/// Held by the one who logs in.
-#[derive(Default)]
-struct Gate {
-    pause: Duration,
-    failed: Option<(Instant, BaoError)>,
-    succeeded: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
@@ -163,7 +157,7 @@ impl Session {
     pub async fn maintain(&self) {
         loop {
             sleep(self.next_check()).await;
-            self.follow_certificates();
+            self.follow_certificates().await;
             self.follow_token_file();
             match self.lease_at_hand() {
                 None => {
@@ -179,15 +173,18 @@ impl Session {
     fn next_check(&self) -> Duration {
         let due = self.lease_at_hand().and_then(|lease| lease.due_in());
         let wait = due.map_or(CHECK_INTERVAL, |due| due.min(CHECK_INTERVAL));
-        jittered(wait.max(FIRST_PAUSE))
+        jittered(wait.max(SHORTEST_CHECK))
     }
 
-    fn follow_certificates(&self) {
+    async fn follow_certificates(&self) {
         match self.0.client.reload_certificates() {
-            Ok(true) => info!("certificate files changed and are in use"),
+            Ok(true) => {
+                info!("certificate files changed and are in use");
+                self.0.gate.lock().await.open();
+            }
             Ok(false) => {}
             Err(problem) => {
-                error!(error = %Chain(&problem), "changed certificate files cannot be used; the former ones stay");
+                error!(error = %ErrorChain::new(&problem), "changed certificate files cannot be used; the former ones stay");
             }
         }
     }
@@ -207,7 +204,7 @@ impl Session {
                 self.discard(&lease);
             }
             Err(problem) => {
-                warn!(error = %Chain(&problem), "the token file cannot be read; the token stays in use");
+                warn!(error = %ErrorChain::new(&problem), "the token file cannot be read; the token stays in use");
             }
         }
     }
@@ -241,7 +238,7 @@ impl Session {
         if let Some(lease) = self.lease_at_hand() {
             return Ok(lease);
         }
-        gate.check()?;
+        gate.check(&self.0.method)?;
         self.log_in_at(&mut gate).await
     }
 
@@ -249,6 +246,8 @@ impl Session {
     async fn log_in_at(&self, gate: &mut Gate) -> Result<Arc<Lease>, BaoError> {
         let method = &self.0.method;
         let (mount, role) = (method.mount(), method.role());
+        // Looked at before the files are read: a change in between is one more try, not one that is missed.
+        let credential = method.credential();
         match method.log_in(&self.0.door, &self.0.unwrapped).await {
             Ok(granted) => {
                 let ttl = granted.ttl.map(|ttl| ttl.as_secs());
@@ -265,10 +264,19 @@ impl Session {
                     BaoError::LoginRefused { .. } => error!("{problem}"),
                     _ => error!(
                         "OpenBao login (mount={mount} role={role}): {}",
-                        Chain(&problem)
+                        ErrorChain::new(&problem)
                     ),
                 }
-                gate.fail(problem.clone());
+                let pause = gate.fail(method, credential, problem.clone());
+                if pause > LONG_PAUSE {
+                    warn!(
+                        role,
+                        mount,
+                        pause_seconds = pause.as_secs(),
+                        "the same credential is not tried again for now, as OpenBao locks a role out after five wrong secret ids; \
+                         a changed file is tried at once, and so is one that was touched"
+                    );
+                }
                 Err(problem)
             }
         }
@@ -293,7 +301,7 @@ impl Session {
                         .counts
                         .failed_renewals
                         .fetch_add(1, Ordering::Relaxed);
-                    warn!(error = %Chain(&problem), "token not renewed");
+                    warn!(error = %ErrorChain::new(&problem), "token not renewed");
                     if problem.class() == BaoErrorClass::Transient {
                         return;
                     }
@@ -301,7 +309,7 @@ impl Session {
             }
         }
         let mut gate = self.0.gate.lock().await;
-        if gate.check().is_ok() {
+        if gate.check(&self.0.method).is_ok() {
             // Logged where it fails; the present token stays in use until it is refused.
             let _ = self.log_in_at(&mut gate).await;
         }
@@ -368,35 +376,5 @@ impl Lease {
             (Some(ttl), Some(first)) => ttl * 2 >= first,
             _ => true,
         }
-    }
-}
-
-impl Gate {
-    /// Refuses a login too soon after one that failed, or after one whose token was refused at once.
-    fn check(&self) -> Result<(), BaoError> {
-        if let Some((at, problem)) = &self.failed
-            && at.elapsed() < self.pause
-        {
-            return Err(problem.clone());
-        }
-        if self.succeeded.is_some_and(|at| at.elapsed() < FRESH) {
-            return Err(BaoError::Unauthenticated {
-                message: "a token that was just given is refused".to_owned(),
-            });
-        }
-        Ok(())
-    }
-
-    fn succeed(&mut self) {
-        self.failed = None;
-        self.pause = Duration::ZERO;
-        self.succeeded = Some(Instant::now());
-    }
-
-    fn fail(&mut self, problem: BaoError) {
-        let next = (self.pause * 2).clamp(FIRST_PAUSE, CHECK_INTERVAL);
-        self.pause = jittered(next).max(FIRST_PAUSE);
-        self.failed = Some((Instant::now(), problem));
-        self.succeeded = None;
     }
 }

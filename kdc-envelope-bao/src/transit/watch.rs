@@ -7,7 +7,7 @@ use core::time::Duration;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::UNIX_EPOCH;
 
-use kdc_envelope::{Aad, KekError, Key256, KeyId};
+use kdc_envelope::{Aad, ErrorChain, KekError, Key256, KeyId};
 use tokio::sync::{Mutex as AsyncMutex, Notify};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{error, info, warn};
@@ -17,7 +17,7 @@ use super::kek::{TransitKek, TransitOptions, shown};
 use super::key::{KeyIdentity, TransitKey, TransitKeyName};
 use super::versions::{Announced, Note, Observation, View, observe};
 use crate::client::{Answer, Method, Operation, Request, jittered};
-use crate::error::{BaoError, BaoErrorClass, Chain};
+use crate::error::{BaoError, BaoErrorClass};
 use crate::login::Session;
 
 /// Between looks while the key is not healthy: recovery is noticed within this and one call.
@@ -281,7 +281,7 @@ impl Watch {
                 health.needs_proof = true;
                 if !is_first {
                     if health.outcome.is_ok() || health.doubts == 1 {
-                        error!(key = %self.target.key, error = %Chain(&trouble), "the Transit key cannot be used");
+                        error!(key = %self.target.key, error = %ErrorChain::new(&trouble), "the Transit key cannot be used");
                     }
                     health.outcome = Err(trouble.clone());
                 }

@@ -275,3 +275,30 @@ async fn a_missing_policy_is_told_apart_from_a_bad_token() {
         "the policies of the token do not allow `GET` on `transit/keys/etcd`; grant it"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_secret_id_does_not_lock_its_role_out() {
+    // As OpenBao is by default: five wrong secret ids, and the right one is refused for a quarter of an hour.
+    let bao = server(Bao::options()).await;
+    let (root, files) = (bao.root(), Files::new());
+    root.enable_auth("approle", "approle").await.unwrap();
+    let role = root
+        .create_approle("approle", "kms", &grant())
+        .await
+        .unwrap();
+    let secret = files.put("secret", "wrong");
+    let kek = watched(
+        config(&[bao.address()], None),
+        approle(&role.role_id, secret, false),
+    );
+    let failed = || kek.session().status().failed_logins;
+    // The quick ones.
+    within_ten_seconds("three refusals", async || failed() == 3).await;
+    within_ten_seconds("the last of them", async || failed() == 4).await;
+    // As long as any of the pauses before, and more.
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert_eq!(failed(), 4);
+    files.put("secret", &role.secret_id);
+    healthy(&kek).await;
+    assert_eq!(failed(), 4);
+}

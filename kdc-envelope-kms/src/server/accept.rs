@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
+use kdc_envelope::ErrorChain;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
@@ -11,7 +12,6 @@ use tokio_util::sync::CancellationToken;
 use super::address::SocketAddress;
 use super::bind::{BoundSocket, Presence, SocketOptions, bind_when_unlocked};
 use crate::metrics::KeyMetrics;
-use crate::service::Chain;
 
 /// How often the socket's file is looked at; one `lstat`.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
@@ -127,7 +127,7 @@ impl Acceptor {
                 self.socket = socket;
             }
             Err(error) => {
-                let trouble = Chain::new(&error).to_string();
+                let trouble = ErrorChain::new(&error).to_string();
                 if self.trouble.as_ref() != Some(&trouble) {
                     tracing::error!(socket = %self.options.address, error = trouble, "socket is gone and cannot be created again; still trying");
                     self.trouble = Some(trouble);

@@ -1,5 +1,6 @@
 //! Measures this project and its peers in one run, side by side, and prints tables for `docs/performance.md`.
 
+mod bao;
 mod machine;
 mod plugin;
 mod process;
@@ -28,6 +29,8 @@ enum What {
     Plugin,
     /// Start, memory and size of kms-plugin.
     Process,
+    /// kms-plugin on OpenBao against a bare HTTP client, and against itself with a local key.
+    Bao,
     /// All of them.
     All,
 }
@@ -44,6 +47,9 @@ async fn main() -> Result<()> {
     }
     if matches!(what, What::Process | What::All) {
         process::measure(&kms_plugin).await?;
+    }
+    if matches!(what, What::Bao | What::All) {
+        bao::compare(&kms_plugin).await?;
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Plugins over their sockets: in each round every server gets the same load, one after the other.
 
+use std::fmt;
 use std::path::Path;
 use std::process::Command;
 use std::thread::ScopedJoinHandle;
@@ -41,10 +42,10 @@ fn row(folder: &Path, rpc: Rpc, in_flight: usize) -> Result<()> {
     let mut tails = [const { Vec::new() }; SERVERS.len()];
     for _ in 0..ROUNDS {
         for (at, server) in SERVERS.iter().enumerate() {
-            let (rate, p99) = load(&socket(folder, server)?, rpc, in_flight)?;
+            let load = load(&socket(folder, server)?, rpc, in_flight, 1)?;
             if let (Some(rates), Some(tails)) = (rates.get_mut(at), tails.get_mut(at)) {
-                rates.push(rate);
-                tails.push(p99 * 1e3);
+                rates.push(load.rate);
+                tails.push(load.p99 * 1e3);
             }
         }
     }
@@ -58,34 +59,91 @@ fn row(folder: &Path, rpc: Rpc, in_flight: usize) -> Result<()> {
     Ok(())
 }
 
-/// Calls per second and the worst p99 in seconds. The load comes from two clients with a connection each, as from two
+/// What a load came to; times in seconds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Load {
+    /// Calls per second.
+    pub(crate) rate: f64,
+    pub(crate) p50: f64,
+    pub(crate) p99: f64,
+    pub(crate) elapsed: f64,
+}
+
+impl Load {
+    /// Of calls that took so long each; none without a call.
+    pub(crate) fn new(mut took: Vec<f64>, elapsed: Duration) -> Option<Self> {
+        took.sort_by(f64::total_cmp);
+        let calls = u32::try_from(took.len()).ok()?;
+        let elapsed = elapsed.as_secs_f64();
+        Some(Self {
+            rate: f64::from(calls) / elapsed,
+            p50: *took.get(took.len() / 2)?,
+            p99: *took.get(took.len() * 99 / 100)?,
+            elapsed,
+        })
+    }
+
+    /// Each figure's middle.
+    pub(crate) fn median(rounds: &[Self]) -> Self {
+        let of = |figure: fn(&Self) -> f64| median(rounds.iter().map(figure).collect());
+        Self {
+            rate: of(|load| load.rate),
+            p50: of(|load| load.p50),
+            p99: of(|load| load.p99),
+            elapsed: of(|load| load.elapsed),
+        }
+    }
+}
+
+/// Three cells of a table: rate, and p50 and p99 in milliseconds.
+impl fmt::Display for Load {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { rate, p50, p99, .. } = self;
+        write!(f, "{rate:.0} | {:.2} | {:.2}", p50 * 1e3, p99 * 1e3)
+    }
+}
+
+/// The worst percentiles of all clients. The load comes from two with a connection each, as from two
 /// API servers: a single one would be busier than the plugin and hide it.
-fn load(socket: &SocketAddress, rpc: Rpc, in_flight: usize) -> Result<(f64, f64)> {
+pub(crate) fn load(
+    socket: &SocketAddress,
+    rpc: Rpc,
+    in_flight: usize,
+    seeds: usize,
+) -> Result<Load> {
     let clients = if in_flight == 1 { 1 } else { 2 };
     let reports = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..clients)
-            .map(|_| scope.spawn(|| client(socket, rpc, in_flight / clients)))
+            .map(|_| scope.spawn(|| client(socket, rpc, in_flight / clients, seeds)))
             .collect();
         let join = |thread: ScopedJoinHandle<'_, _>| {
             thread.join().map_err(|_| anyhow!("a client panicked"))?
         };
         threads.into_iter().map(join).collect::<Result<Vec<_>>>()
     })?;
-    let mut total = (0.0, 0.0f64);
+    let mut total = Load {
+        rate: 0.0,
+        p50: 0.0,
+        p99: 0.0,
+        elapsed: 0.0,
+    };
     for report in reports {
         ensure!(report.errors.is_empty(), "{socket}: {:?}", report.errors);
         let latency = report.latency_seconds.context("a load of no calls")?;
-        total = (
-            total.0 + report.calls_per_second,
-            total.1.max(latency.p99.as_secs_f64()),
-        );
+        total = Load {
+            rate: total.rate + report.calls_per_second,
+            p50: total.p50.max(latency.p50.as_secs_f64()),
+            p99: total.p99.max(latency.p99.as_secs_f64()),
+            elapsed: total.elapsed.max(report.elapsed.as_secs_f64()),
+        };
     }
     Ok(total)
 }
 
-fn client(socket: &SocketAddress, rpc: Rpc, in_flight: usize) -> Result<Measured> {
+fn client(socket: &SocketAddress, rpc: Rpc, in_flight: usize, seeds: usize) -> Result<Measured> {
     let mut options = LoadOptions::new(rpc, Stop::After(ROUND));
     options.concurrency = in_flight;
+    options.seeds = seeds;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

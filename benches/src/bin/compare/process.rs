@@ -39,7 +39,6 @@ pub(crate) async fn measure(kms_plugin: &Path) -> Result<()> {
         .map(|_| time_to_listening(kms_plugin, folder.path()))
         .collect::<Result<Vec<_>>>()?;
 
-    let mib = |bytes: u64| f64::from(u32::try_from(bytes >> 10).unwrap_or(u32::MAX)) / 1024.0;
     print(format_args!("| kms-plugin | |"));
     print(format_args!("|---|---|"));
     print(format_args!("| binary, MiB | {:.1} |", mib(size)));
@@ -98,8 +97,13 @@ fn await_socket(socket: &Path) -> Result<()> {
     Ok(())
 }
 
+/// For people.
+pub(crate) fn mib(bytes: u64) -> f64 {
+    f64::from(u32::try_from(bytes >> 10).unwrap_or(u32::MAX)) / 1024.0
+}
+
 /// Resident memory of a process in bytes.
-fn resident(pid: u32) -> Result<u64> {
+pub(crate) fn resident(pid: u32) -> Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());

@@ -11,9 +11,8 @@ use std::time::Duration;
 
 use kdc_envelope::local::keyring_file::KeyringFileError;
 use kdc_envelope::local::{Keyring, LocalKek, ReplaceError, keyring_file, root_secret};
-use kdc_envelope::{KekError, KeyEncryptionKey as _};
+use kdc_envelope::{ErrorChain, KekError, KeyEncryptionKey as _};
 use kdc_envelope_kms::metrics::KeyringReloads;
-use kdc_envelope_kms::service::Chain;
 
 use crate::failure::Failure;
 use crate::settings::FileSource;
@@ -76,7 +75,7 @@ impl KeyFile {
             }
             Err(error) => {
                 reloads.refused();
-                tracing::error!(%file, error = %Chain::new(&error), "key file changed but is not usable; the key in use stays");
+                tracing::error!(%file, error = %ErrorChain::new(&error), "key file changed but is not usable; the key in use stays");
             }
         }
     }

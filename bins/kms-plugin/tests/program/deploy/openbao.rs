@@ -147,6 +147,12 @@ async fn the_setup_makes_a_role_with_which_the_sample_settings_serve() {
     let found = role(&caller, &format!("auth/approle/role/{name}")).await;
     check_token(&found);
 
+    // Nobody shuts the role out with wrong secret ids.
+    for _ in 0..6 {
+        let wrong = json!({"role_id": name, "secret_id": "wrong"});
+        let login = caller.call("POST", "auth/approle/login", Some(wrong));
+        login.await.unwrap_err();
+    }
     let id = json!({"role_id": name, "secret_id": fs::read_to_string(&secret_id).unwrap()});
     let login = caller
         .call("POST", "auth/approle/login", Some(id))

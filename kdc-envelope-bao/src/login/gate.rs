@@ -1,0 +1,262 @@
+//! When the next login may be tried.
+//!
+//! A login that OpenBao refuses is refused again until somebody changes something, and may do harm: five wrong secret ids within a
+//! quarter of an hour lock an AppRole out, the right one too. So a credential that was refused is tried a few times in quick
+//! succession, for a role that is restored at once, and then rarely; another credential is tried as soon as it is there.
+
+use core::time::Duration;
+
+use tokio::time::Instant;
+
+use super::method::{Credential, LoginMethod};
+use crate::client::jittered;
+use crate::error::{BaoError, BaoErrorClass, CredentialError};
+
+/// The longest pause between logins that fail for another reason than a refusal: recovery takes no longer.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// A token that is refused so soon after its login is not worth another login at once.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// Pauses after the first refusals. With them four logins are tried, one less than what locks a role out.
+const QUICK: [Duration; 3] = [
+    Duration::from_millis(1_500),
+    Duration::from_secs(4),
+    Duration::from_secs(5),
+];
+/// The longest pause after further refusals where none locks out.
+const SLOW: Duration = Duration::from_secs(30);
+/// After so long without a wrong secret id OpenBao counts from one again (its defaults for the lockout and its counter).
+const LOCKOUT: Duration = Duration::from_secs(15 * 60);
+/// Added to it in part, so that replicas spread out.
+const LOCKOUT_SPREAD: Duration = Duration::from_secs(3 * 60);
+
+/// Held by the one who logs in.
+#[derive(Default)]
+pub(super) struct Gate {
+    failed: Option<Failure>,
+    succeeded: Option<Instant>,
+    /// Since the last login that was not refused, or since OpenBao forgot about it.
+    refusals: usize,
+    pause: Duration,
+}
+
+struct Failure {
+    at: Instant,
+    problem: BaoError,
+    credential: Credential,
+}
+
+impl Gate {
+    /// Refuses a login too soon after one that failed with the same credential, or after one whose token was refused at once.
+    pub(super) fn check(&self, method: &LoginMethod) -> Result<(), BaoError> {
+        if let Some(failure) = &self.failed
+            && failure.at.elapsed() < self.pause
+            && failure.credential == method.credential()
+        {
+            return Err(failure.problem.clone());
+        }
+        if self.succeeded.is_some_and(|at| at.elapsed() < FRESH) {
+            return Err(BaoError::Unauthenticated {
+                message: "a token that was just given is refused".to_owned(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Lets the next login through, as the client has another certificate.
+    pub(super) fn open(&mut self) {
+        self.pause = Duration::ZERO;
+    }
+
+    pub(super) fn succeed(&mut self) {
+        *self = Self {
+            succeeded: Some(Instant::now()),
+            ..Self::default()
+        };
+    }
+
+    /// Takes note of a login with `credential` that failed, and gives the pause before the next with the same.
+    pub(super) fn fail(
+        &mut self,
+        method: &LoginMethod,
+        credential: Credential,
+        problem: BaoError,
+    ) -> Duration {
+        let before = self.failed.take().map(|failure| failure.at.elapsed());
+        if before.is_some_and(|elapsed| elapsed > LOCKOUT) {
+            self.refusals = 0;
+        }
+        if is_refusal(&problem) {
+            self.refusals += 1;
+            self.pause = pause_after(self.refusals, method.may_lock_out());
+        } else {
+            let next = (self.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+            self.pause = jittered(next).max(FIRST_PAUSE);
+        }
+        self.succeeded = None;
+        self.failed = Some(Failure {
+            at: Instant::now(),
+            problem,
+            credential,
+        });
+        self.pause
+    }
+}
+
+/// Whether OpenBao saw the credential and did not take it.
+const fn is_refusal(problem: &BaoError) -> bool {
+    let is_answered = matches!(problem, BaoError::LoginRefused { .. });
+    let is_spent = matches!(
+        problem,
+        BaoError::Credential(CredentialError::WrappingTokenUsed { .. })
+    );
+    is_spent || (is_answered && matches!(problem.class(), BaoErrorClass::Denied))
+}
+
+fn pause_after(refusals: usize, may_lock_out: bool) -> Duration {
+    let further = refusals.saturating_sub(1);
+    match QUICK.get(further) {
+        Some(pause) => jittered(*pause),
+        None if may_lock_out => LOCKOUT + jittered(LOCKOUT_SPREAD),
+        None => {
+            let doublings = u32::try_from(further - QUICK.len()).unwrap_or(u32::MAX);
+            let pause =
+                LONGEST_PAUSE.saturating_mul(2_u32.saturating_pow(doublings.saturating_add(1)));
+            jittered(pause.min(SLOW))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+
+    use tempfile::TempDir;
+    use tokio::time::advance;
+
+    use super::*;
+    use crate::login::RoleId;
+
+    fn approle(folder: &TempDir) -> LoginMethod {
+        LoginMethod::AppRole {
+            mount: "approle".to_owned(),
+            role_id: RoleId::Value("role".to_owned()),
+            secret_id_file: folder.path().join("secret"),
+            is_wrapped: false,
+        }
+    }
+
+    fn kubernetes(token_file: PathBuf) -> LoginMethod {
+        LoginMethod::Kubernetes {
+            mount: "kubernetes".to_owned(),
+            role: "kms".to_owned(),
+            token_file,
+        }
+    }
+
+    fn refusal(status: u16) -> BaoError {
+        BaoError::LoginRefused {
+            mount: "m".into(),
+            role: "r".into(),
+            status,
+            message: String::new(),
+        }
+    }
+
+    /// When logins were tried within `span` if each ends with `problem`, in seconds.
+    async fn tries(method: &LoginMethod, problem: &BaoError, span: Duration) -> Vec<f64> {
+        let (mut gate, begin) = (Gate::default(), Instant::now());
+        let mut tries = Vec::new();
+        while begin.elapsed() < span {
+            if gate.check(method).is_ok() {
+                tries.push(begin.elapsed().as_secs_f64());
+                gate.fail(method, method.credential(), problem.clone());
+            }
+            advance(Duration::from_millis(100)).await;
+        }
+        tries
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_secret_id_never_locks_its_role_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let method = approle(&folder);
+        let hour = Duration::from_secs(3600);
+        for status in [400, 403] {
+            let tries = tries(&method, &refusal(status), hour).await;
+            // OpenBao counts until a quarter of an hour has passed without one.
+            let mut in_a_row = 0;
+            for (index, at) in tries.iter().enumerate() {
+                let follows = index > 0 && at - tries[index - 1] <= LOCKOUT.as_secs_f64();
+                in_a_row = if follows { in_a_row + 1 } else { 1 };
+                assert!(in_a_row < 5, "{tries:?}");
+            }
+            // A role that is restored soon is seen within ten seconds, and later within twenty minutes.
+            assert!(
+                tries.len() >= 12 && tries[3] >= 5.0 && tries[3] <= 11.0,
+                "{tries:?}"
+            );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_login_that_cannot_lock_out_is_tried_twice_a_minute() {
+        let method = kubernetes(PathBuf::from("/nowhere"));
+        let tries = tries(&method, &refusal(403), Duration::from_secs(600)).await;
+        let pauses: Vec<f64> = tries.windows(2).map(|two| two[1] - two[0]).collect();
+        assert!(
+            pauses.iter().take(3).all(|pause| *pause <= 5.2),
+            "{pauses:?}"
+        );
+        assert!(pauses.iter().all(|pause| *pause <= 30.2), "{pauses:?}");
+        assert!(
+            pauses.iter().skip(6).all(|pause| *pause >= 15.0),
+            "{pauses:?}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_is_asked_about_every_five_seconds() {
+        let folder = tempfile::tempdir().unwrap();
+        let sealed = BaoError::Sealed;
+        let tries = tries(&approle(&folder), &sealed, Duration::from_secs(600)).await;
+        assert!(
+            tries.windows(2).all(|two| two[1] - two[0] <= 5.2),
+            "{tries:?}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_credential_is_tried_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let method = approle(&folder);
+        let file = folder.path().join("secret");
+        fs::write(&file, "wrong").unwrap();
+        let mut gate = Gate::default();
+        for _ in 0..4 {
+            gate.fail(&method, method.credential(), refusal(400));
+        }
+        advance(Duration::from_secs(60)).await;
+        gate.check(&method).unwrap_err();
+        fs::write(&file, "right one").unwrap();
+        gate.check(&method).unwrap();
+        gate.succeed();
+        advance(FRESH).await;
+        gate.check(&method).unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_certificate_opens_the_gate() {
+        let method = LoginMethod::Certificate {
+            mount: "cert".to_owned(),
+            role: String::new(),
+        };
+        let mut gate = Gate::default();
+        gate.fail(&method, method.credential(), refusal(403));
+        gate.check(&method).unwrap_err();
+        gate.open();
+        gate.check(&method).unwrap();
+    }
+}
