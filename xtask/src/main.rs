@@ -12,6 +12,7 @@ mod codegen;
 mod dist;
 mod reliability;
 mod servers;
+mod soak;
 mod test;
 mod testbed;
 
@@ -52,6 +53,23 @@ enum Task {
     Dist,
     /// Let every fault befall real servers, and write what was seen into docs/reliability.md.
     Reliability,
+    /// Load, key rotations and faults at random, on a real OpenBao, kube-apiserver and the plugin.
+    ///
+    /// Fails on a wrong byte, a fault that does not heal within 10 s, an exit, or memory or calls of OpenBao without bounds.
+    Soak {
+        /// How long; below two minutes without kube-apiserver.
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=10_080))]
+        minutes: u64,
+        /// Decides what happens and in which order; printed at the start [default: random]
+        #[arg(long)]
+        seed: Option<u64>,
+    },
+    /// An outage of OpenBao in real time, a little shorter than the plugin remembers keys; reads must not notice.
+    Outage {
+        /// How long the plugin remembers keys.
+        #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(2..=86_400))]
+        ttl: u64,
+    },
     /// Regenerate the Rust code of the KMS v2 API from its .proto file.
     Codegen {
         /// Change nothing; fail if the committed code differs.
@@ -87,6 +105,8 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Testbed(Testbed::Up) => testbed::up()?,
         Task::Dist => dist::run(&root)?,
         Task::Reliability => reliability::run(&root)?,
+        Task::Soak { minutes, seed } => soak::soak(&root, minutes, seed)?,
+        Task::Outage { ttl } => soak::outage(&root, ttl)?,
         Task::Codegen { check } => codegen::run(&root, check)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -8,7 +8,7 @@ use kdc_testbed::proxy::Fault;
 use serde_json::json;
 
 use crate::plugin::put;
-use crate::stand::{POLICY, Proxied, Stand, grant};
+use crate::stand::{POLICY, Proxied, Scale, Stand, grant};
 use crate::table::Table;
 
 /// Long enough that calls which wait for their limit end within it.
@@ -20,7 +20,8 @@ const LONG: Duration = Duration::from_secs(7);
 async fn an_openbao_that_is_away_or_hangs_heals() {
     tokio::task::LocalSet::new()
         .run_until(async {
-            let mut stand = Stand::proxied(Table::new("1-away"), 1_500, true).await;
+            let mut stand =
+                Stand::proxied(Table::new("1-away"), Scale::of(1_500).with_api_server()).await;
             let s = &mut stand;
             s.fault(
                 "OpenBao killed with SIGKILL, then restarted",
@@ -74,7 +75,7 @@ async fn an_openbao_that_is_away_or_hangs_heals() {
 async fn bad_answers_heal() {
     tokio::task::LocalSet::new()
         .run_until(async {
-            let mut stand = Stand::proxied(Table::new("2-answers"), 2_500, false).await;
+            let mut stand = Stand::proxied(Table::new("2-answers"), Scale::of(2_500)).await;
             let s = &mut stand;
             for (name, fault) in [
                 ("no answer at all", Fault::Hang),
@@ -146,13 +147,13 @@ async fn bad_answers_heal() {
 }
 
 /// Ends every token that a login gave.
-async fn revoke_tokens(s: &mut Stand<Proxied>) {
+pub(crate) async fn revoke_tokens(s: &mut Stand<Proxied>) {
     let path = "sys/leases/revoke-prefix/auth/approle";
     s.backend.bao.root().call("POST", path, None).await.unwrap();
 }
 
 /// The role, under the ids that the plugin knows.
-async fn restore_role(s: &mut Stand<Proxied>) {
+pub(crate) async fn restore_role(s: &mut Stand<Proxied>) {
     let root = s.backend.bao.root().clone();
     root.create_approle("approle", "kms", &grant())
         .await
@@ -169,7 +170,7 @@ async fn restore_role(s: &mut Stand<Proxied>) {
 async fn lost_rights_and_credentials_heal() {
     tokio::task::LocalSet::new()
         .run_until(async {
-            let mut stand = Stand::proxied(Table::new("3-rights"), 2_500, false).await;
+            let mut stand = Stand::proxied(Table::new("3-rights"), Scale::of(2_500)).await;
             let s = &mut stand;
             s.fault(
                 "policy removed",

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kdc_testbed::bao::{Bao, BaoCluster};
 
-use crate::stand::{Stand, set_up};
+use crate::stand::{Scale, Stand, set_up};
 use crate::table::Table;
 
 const SHORT: Duration = Duration::from_secs(3);
@@ -23,7 +23,7 @@ async fn a_cluster_that_loses_nodes_goes_on_or_heals() {
             let token = root.token().to_owned();
             let table = Table::new("4-cluster");
             let mut stand =
-                Stand::start(table, 1_500, false, cluster, (role, &addresses, token)).await;
+                Stand::start(table, Scale::of(1_500), cluster, (role, &addresses, token)).await;
             let s = &mut stand;
             s.fault(
                 "standbys lag behind rotations",

@@ -14,8 +14,18 @@
 mod backend;
 mod cluster;
 mod key;
+mod load;
+mod outage;
 mod plugin;
 mod prober;
+#[path = "../differential/random.rs"]
+#[expect(
+    dead_code,
+    reason = "shared with the differential tests, which need more of it"
+)]
+mod random;
+mod soak;
 mod stand;
 mod storm;
 mod table;
+mod trouble;

@@ -11,7 +11,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::plugin::{Plugin, put};
-use crate::prober::{Prober, wrap_seeds};
+use crate::prober::{Prober, Tallies, wrap_seeds};
 use crate::table::{Row, Table};
 
 /// Once the fault has ended, all must be well within this time.
@@ -34,8 +34,35 @@ pub(crate) struct Stand<B> {
     pub(crate) backend: B,
     table: Table,
     secrets: Vec<String>,
+    last_recovery: Duration,
     folder: TempDir,
     control_plane: Option<(ApiServer, Etcd)>,
+}
+
+/// How much of everything.
+#[derive(Clone, Copy)]
+pub(crate) struct Scale<'a> {
+    /// Seeds that were never asked for; the prober takes five a second.
+    pub(crate) seeds: u32,
+    pub(crate) with_api_server: bool,
+    /// How long the plugin remembers a seed.
+    pub(crate) cache_ttl: &'a str,
+}
+
+impl Scale<'_> {
+    /// Without an API server, and with a cache that forgets within seconds.
+    pub(crate) const fn of(seeds: u32) -> Self {
+        Self {
+            seeds,
+            with_api_server: false,
+            cache_ttl: "3s",
+        }
+    }
+
+    pub(crate) const fn with_api_server(mut self) -> Self {
+        self.with_api_server = true;
+        self
+    }
 }
 
 /// One server behind a proxy.
@@ -66,7 +93,7 @@ pub(crate) fn grant() -> Grant {
 
 impl Stand<Proxied> {
     /// A plugin that reaches OpenBao through the proxy; with an API server if it is asked for.
-    pub(crate) async fn proxied(table: Table, seeds: u32, with_api_server: bool) -> Self {
+    pub(crate) async fn proxied(table: Table, scale: Scale<'_>) -> Self {
         let bao = Bao::options().persistent().start().await.unwrap();
         let role = set_up(bao.root()).await;
         let proxy = Proxy::start(bao.address()).await.unwrap();
@@ -74,22 +101,14 @@ impl Stand<Proxied> {
         let addresses = format!("http://127.0.0.1:1,{}", proxy.address());
         let root_token = bao.root_token().to_owned();
         let backend = Proxied { bao, proxy };
-        Self::start(
-            table,
-            seeds,
-            with_api_server,
-            backend,
-            (role, &addresses, root_token),
-        )
-        .await
+        Self::start(table, scale, backend, (role, &addresses, root_token)).await
     }
 }
 
 impl<B> Stand<B> {
     pub(crate) async fn start(
         table: Table,
-        seeds: u32,
-        with_api_server: bool,
+        scale: Scale<'_>,
         backend: B,
         (role, addresses, root_token): (AppRole, &str, String),
     ) -> Self {
@@ -102,13 +121,13 @@ impl<B> Stand<B> {
             ["--bao-role-id", &role.role_id],
             ["--bao-secret-id-file", secret_id.to_str().unwrap()],
             ["--bao-hold", "1s"],
-            ["--cache-ttl", "3s"],
+            ["--cache-ttl", scale.cache_ttl],
         ];
         let log = folder.path().join("plugin.log");
         let plugin = Plugin::start(folder.path(), &log, arguments.as_flattened()).await;
         plugin.healthy().await;
-        let known = wrap_seeds(&plugin.client, seeds).await;
-        let control_plane = match with_api_server {
+        let known = wrap_seeds(&plugin.client, scale.seeds).await;
+        let control_plane = match scale.with_api_server {
             true => Some(control_plane(&folder, &plugin).await),
             false => None,
         };
@@ -126,6 +145,7 @@ impl<B> Stand<B> {
             backend,
             table,
             secrets,
+            last_recovery: Duration::ZERO,
             folder,
             control_plane,
         }
@@ -161,6 +181,7 @@ impl<B> Stand<B> {
             after.known_seeds.wrong + after.new_seeds.wrong + after.wraps.wrong + after.reads.wrong;
         assert_eq!(wrong, 0, "{name}: wrong answers");
         self.plugin.process.ensure_running().unwrap();
+        self.last_recovery = recovery;
         self.table.add(Row {
             fault: name,
             lasts,
@@ -190,6 +211,21 @@ impl<B> Stand<B> {
             );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// What was seen since the last fault began.
+    pub(crate) fn look(&self) -> Tallies {
+        self.prober.look()
+    }
+
+    /// How long the last fault took to heal.
+    pub(crate) const fn last_recovery(&self) -> Duration {
+        self.last_recovery
+    }
+
+    /// Asks no more.
+    pub(crate) fn stop_probing(&self) {
+        self.prober.stop();
     }
 
     /// Nothing that the plugin printed may hold a secret.

@@ -18,14 +18,22 @@ pub(crate) struct Row {
 }
 
 pub(crate) struct Table {
-    name: &'static str,
+    /// The file; none for what is not the same in each run.
+    name: Option<&'static str>,
     rows: Vec<Row>,
 }
 
 impl Table {
+    pub(crate) const fn unwritten() -> Self {
+        Self {
+            name: None,
+            rows: Vec::new(),
+        }
+    }
+
     pub(crate) const fn new(name: &'static str) -> Self {
         Self {
-            name,
+            name: Some(name),
             rows: Vec::new(),
         }
     }
@@ -36,7 +44,7 @@ impl Table {
 
     /// Writes the table, if somebody wants it.
     pub(crate) fn write(&self) {
-        let Some(folder) = std::env::var_os(FOLDER) else {
+        let (Some(folder), Some(name)) = (std::env::var_os(FOLDER), self.name) else {
             return;
         };
         let mut text = String::new();
@@ -60,7 +68,7 @@ impl Table {
                 recovery.as_secs_f64(),
             );
         }
-        fs::write(PathBuf::from(folder).join(self.name), text).unwrap();
+        fs::write(PathBuf::from(folder).join(name), text).unwrap();
     }
 }
 

@@ -1,0 +1,41 @@
+//! Long runs of tests that are short among the others: whoever wants more of them asks here.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::servers;
+
+/// Load, rotations and faults at random.
+pub(crate) fn soak(root: &Path, minutes: u64, seed: Option<u64>) -> Result<()> {
+    let mut cargo = test(root, "soak::");
+    cargo.env("KDC_SOAK_SECONDS", minutes.saturating_mul(60).to_string());
+    if let Some(seed) = seed {
+        cargo.env("KDC_SOAK_SEED", seed.to_string());
+    }
+    run(cargo)
+}
+
+/// An outage almost as long as seeds are remembered.
+pub(crate) fn outage(root: &Path, ttl_seconds: u64) -> Result<()> {
+    let mut cargo = test(root, "outage::");
+    cargo.env("KDC_OUTAGE_TTL_SECONDS", ttl_seconds.to_string());
+    run(cargo)
+}
+
+fn test(root: &Path, filter: &str) -> Command {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo
+        .current_dir(root)
+        .args(["test", "--locked", "--package", "kdc-testbed"])
+        .args(["--test", "reliability", filter, "--", "--nocapture"]);
+    cargo
+}
+
+fn run(mut cargo: Command) -> Result<()> {
+    servers::prepare_all(false)?;
+    let status = cargo.status().context("cannot run cargo")?;
+    ensure!(status.success(), "it did not go as it should");
+    Ok(())
+}
