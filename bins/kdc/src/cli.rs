@@ -9,7 +9,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::failure::{EXIT_CODES, Exit, Failure};
 use crate::output::Output;
-use crate::{generate, keyring, plugin, quickstart, value};
+use crate::{backup, generate, keyring, plugin, quickstart, value};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -47,6 +47,9 @@ enum Command {
     /// Check and measure a KMS v2 plugin, whoever made it.
     #[command(subcommand)]
     Plugin(plugin::Command),
+    /// Look after encrypted snapshots of etcd, in a folder or in S3.
+    #[command(subcommand)]
+    Backup(backup::Command),
     /// See the whole path work: a key, a plugin, encrypted Secrets, a rotation. Needs no server.
     Quickstart(quickstart::Quickstart),
     /// Print the completions of a shell.
@@ -76,6 +79,7 @@ fn dispatch(command: Command, out: &mut Output) -> Result<Exit, Failure> {
         Command::Keyring(command) => keyring::run(command, out),
         Command::Value(command) => value::run(command, out),
         Command::Plugin(command) => plugin::run(command, out),
+        Command::Backup(command) => backup::run(command, out),
         Command::Quickstart(arguments) => quickstart::run(&arguments, out),
         Command::Completions(arguments) => generate::completions(&arguments, Cli::command(), out),
         Command::Man(arguments) => generate::man(&arguments, Cli::command()),

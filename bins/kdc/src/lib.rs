@@ -5,6 +5,7 @@
 //! | [`run`] | the whole program: arguments in, exit code out |
 //! | `keyring` | `kdc keyring`: make, rotate, list and verify keyring files |
 //! | `value` | `kdc value`: look into rows of etcd, and open them |
+//! | `backup` | `kdc backup`: encrypted snapshots of etcd in a folder or in S3 |
 //! | `plugin` | `kdc plugin`: check and measure a KMS v2 plugin, and find out what ours lacks |
 //! | `quickstart` | `kdc quickstart`: the whole path at once |
 //! | [`object`] | Kubernetes objects in JSON and protobuf, as etcd holds them |
@@ -15,6 +16,7 @@
 
 #![forbid(unsafe_code)]
 
+mod backup;
 mod cli;
 mod clock;
 mod etcd;

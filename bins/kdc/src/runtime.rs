@@ -14,6 +14,11 @@ pub(crate) fn start_parallel() -> Result<Runtime, Failure> {
     build(&mut Builder::new_multi_thread())
 }
 
+/// Two threads, which send and receive while the caller works.
+pub(crate) fn start_few() -> Result<Runtime, Failure> {
+    build(Builder::new_multi_thread().worker_threads(2))
+}
+
 fn build(builder: &mut Builder) -> Result<Runtime, Failure> {
     builder
         .enable_all()

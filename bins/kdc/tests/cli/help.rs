@@ -2,7 +2,7 @@
 
 use crate::support::Scene;
 
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 19] = [
     "",
     "keyring",
     "keyring init",
@@ -16,6 +16,10 @@ const COMMANDS: [&str; 15] = [
     "plugin check",
     "plugin doctor",
     "plugin bench",
+    "backup",
+    "backup list",
+    "backup inventory",
+    "backup prune",
     "quickstart",
     "completions",
 ];
@@ -56,7 +60,7 @@ fn without_otel(mut text: String) -> String {
 #[test]
 fn without_a_command_help_goes_to_standard_error() {
     let scene = Scene::new();
-    for arguments in [&[][..], &["keyring"], &["value"], &["plugin"]] {
+    for arguments in [&[][..], &["keyring"], &["value"], &["plugin"], &["backup"]] {
         let run = scene.kdc(arguments);
         assert_eq!((run.code, run.stdout.as_slice()), (64, b"".as_slice()));
         assert!(run.stderr.contains("Usage: kdc"), "{}", run.stderr);

@@ -1,0 +1,135 @@
+//! The flags that say where snapshots are kept, and what they mean.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::failure::{Exit, Failure};
+
+const SCHEME: &str = "s3://";
+
+/// Where snapshots are kept.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Bucket")]
+pub(crate) struct BucketArguments {
+    /// Where snapshots are kept: a folder, or `s3://NAME` or `s3://NAME/PREFIX`. Credentials of S3 come from the usual AWS
+    /// environment variables and files.
+    #[arg(long, value_name = "FOLDER|S3-URL")]
+    pub(super) bucket: String,
+    /// Address of the S3 server, if it is not AWS [default: AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL or the profile's].
+    #[arg(long, value_name = "URL")]
+    pub(super) s3_endpoint: Option<String>,
+    /// Region of the bucket [default: AWS_REGION, AWS_DEFAULT_REGION, the profile's or us-east-1].
+    #[arg(long, value_name = "NAME")]
+    pub(super) s3_region: Option<String>,
+    /// Certificates of the authorities that the S3 server's certificate comes from, if they are not the system's.
+    #[arg(long, value_name = "FILE")]
+    pub(super) s3_ca_file: Option<PathBuf>,
+    /// Speak to the S3 server without TLS.
+    #[arg(long)]
+    pub(super) s3_allow_http: bool,
+}
+
+/// `--bucket`, understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Location {
+    Directory(PathBuf),
+    /// The prefix has no slash at either end, and may be empty.
+    S3 {
+        name: String,
+        prefix: String,
+    },
+}
+
+impl BucketArguments {
+    pub(super) fn location(&self) -> Result<Location, Failure> {
+        let Some(rest) = self.bucket.strip_prefix(SCHEME) else {
+            return self.directory();
+        };
+        let (name, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        let prefix = prefix.trim_end_matches('/');
+        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+        if name.is_empty() || !name.bytes().all(is_name) {
+            return Err(self.bad("has no bucket name after `s3://`"));
+        }
+        let is_part = |part: &str| !part.is_empty() && part != "." && part != "..";
+        if !prefix.is_empty() && !prefix.split('/').all(is_part) {
+            return Err(self.bad("has an empty part in its prefix"));
+        }
+        if prefix.chars().any(char::is_control) {
+            return Err(self.bad("has control characters in its prefix"));
+        }
+        Ok(Location::S3 {
+            name: name.to_owned(),
+            prefix: prefix.to_owned(),
+        })
+    }
+
+    fn directory(&self) -> Result<Location, Failure> {
+        if self.bucket.is_empty() {
+            return Err(self.bad("is empty"));
+        }
+        if self.bucket.contains("://") {
+            return Err(self.bad("is neither a folder nor `s3://NAME/PREFIX`"));
+        }
+        let flags = [
+            ("--s3-endpoint", self.s3_endpoint.is_some()),
+            ("--s3-region", self.s3_region.is_some()),
+            ("--s3-ca-file", self.s3_ca_file.is_some()),
+            ("--s3-allow-http", self.s3_allow_http),
+        ];
+        if let Some((flag, _)) = flags.iter().find(|(_, is_given)| *is_given) {
+            let line = format!("{flag} has no meaning for a folder; give --bucket s3://NAME");
+            return Err(Failure::new(Exit::Usage, line));
+        }
+        Ok(Location::Directory(PathBuf::from(&self.bucket)))
+    }
+
+    fn bad(&self, reason: &str) -> Failure {
+        let line = format!("--bucket: `{}` {reason}", self.bucket);
+        Failure::new(Exit::Usage, line)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn location(bucket: &str) -> Result<Location, Failure> {
+        let arguments = BucketArguments {
+            bucket: bucket.to_owned(),
+            s3_endpoint: None,
+            s3_region: None,
+            s3_ca_file: None,
+            s3_allow_http: false,
+        };
+        arguments.location()
+    }
+
+    #[test]
+    fn a_bucket_is_a_folder_or_a_name_with_a_prefix() {
+        let s3 = |name: &str, prefix: &str| Location::S3 {
+            name: name.to_owned(),
+            prefix: prefix.to_owned(),
+        };
+        assert_eq!(location("s3://b").unwrap(), s3("b", ""));
+        assert_eq!(location("s3://b/").unwrap(), s3("b", ""));
+        assert_eq!(location("s3://b/x/y/").unwrap(), s3("b", "x/y"));
+        let folder = PathBuf::from("/var/backups");
+        assert_eq!(
+            location("/var/backups").unwrap(),
+            Location::Directory(folder)
+        );
+        for bad in [
+            "",
+            "s3://",
+            "s3:///x",
+            "s3://b//x",
+            "s3://b/../x",
+            "gs://b",
+            "s3://a b",
+        ] {
+            assert!(location(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! What a bucket holds, added up: how many snapshots in which state, and which versions of which keys they need, by what, since when.
+//!
+//! Memory grows with the number of keys and clusters, never with that of snapshots.
+
+use std::collections::BTreeMap;
+
+use kdc_envelope::snapshot::metadata::{RowGroup, WrappedDek};
+
+use crate::backup::state::{Known, State};
+
+/// The most keys that are told apart; those of further snapshots are counted together.
+const MAX_KEYS: usize = 4096;
+/// The most clusters, and days, that are told apart for one key.
+const MAX_PER_KEY: usize = 2048;
+/// Names that stand for all of their kind.
+const EXAMPLES: usize = 5;
+const DAY: u64 = 86_400;
+
+/// A version of a key that wraps the DEKs of snapshots.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum OuterKey {
+    /// Of OpenBao Transit.
+    Transit {
+        /// `None` if it was not recorded, as in version 1.
+        mount: Option<String>,
+        key: String,
+        version: u32,
+    },
+    /// Of anything else.
+    KeyId(String),
+}
+
+impl From<&WrappedDek> for OuterKey {
+    fn from(wrapped: &WrappedDek) -> Self {
+        match wrapped {
+            WrappedDek::Transit {
+                mount,
+                key,
+                version,
+                ..
+            } => Self::Transit {
+                mount: mount.clone(),
+                key: key.clone(),
+                version: *version,
+            },
+            other => Self::KeyId(other.to_string()),
+        }
+    }
+}
+
+/// A version of a key that encrypts rows inside of snapshots.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct InnerKey {
+    pub(super) provider: String,
+    pub(super) name: Option<String>,
+    pub(super) key_id: Option<String>,
+    pub(super) version: Option<u32>,
+}
+
+impl From<&RowGroup> for InnerKey {
+    fn from(group: &RowGroup) -> Self {
+        Self {
+            provider: group.provider.clone(),
+            name: group.name.clone(),
+            key_id: group.key_id.clone(),
+            version: group.version,
+        }
+    }
+}
+
+/// The snapshots that need one key.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Need {
+    pub(super) snapshots: u64,
+    /// In all of them; 0 for outer keys.
+    pub(super) rows: u64,
+    pub(super) oldest: Option<Mark>,
+    pub(super) newest: Option<Mark>,
+    /// Snapshots by cluster.
+    pub(super) clusters: BTreeMap<String, u64>,
+    /// Snapshots by day since 1970-01-01.
+    pub(super) days: BTreeMap<u64, u64>,
+}
+
+/// One snapshot, by name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Mark {
+    /// In seconds since 1970-01-01 UTC.
+    pub(super) time: u64,
+    /// `<cluster>/<id>`.
+    pub(super) name: String,
+}
+
+impl Need {
+    fn add(&mut self, known: &Known, time: u64, rows: u64) {
+        self.snapshots += 1;
+        self.rows = self.rows.saturating_add(rows);
+        let is_older = self.oldest.as_ref().is_none_or(|mark| time < mark.time);
+        if is_older {
+            self.oldest = Some(mark(known, time));
+        }
+        let is_newer = self.newest.as_ref().is_none_or(|mark| time > mark.time);
+        if is_newer {
+            self.newest = Some(mark(known, time));
+        }
+        if let Some(count) = self.clusters.get_mut(&known.entry.cluster) {
+            *count += 1;
+        } else if self.clusters.len() < MAX_PER_KEY {
+            self.clusters.insert(known.entry.cluster.clone(), 1);
+        }
+        if self.days.len() < MAX_PER_KEY || self.days.contains_key(&(time / DAY)) {
+            *self.days.entry(time / DAY).or_default() += 1;
+        }
+    }
+}
+
+/// Entries in one state.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Tally {
+    pub(super) count: u64,
+    /// Of their data.
+    pub(super) bytes: u64,
+    /// Names of some of them, with what is wrong.
+    pub(super) examples: Vec<String>,
+}
+
+/// The whole bucket.
+#[derive(Debug, Default)]
+pub(super) struct Survey {
+    pub(super) states: BTreeMap<State, Tally>,
+    pub(super) outer: BTreeMap<OuterKey, Need>,
+    pub(super) inner: BTreeMap<InnerKey, Need>,
+    /// Snapshots whose outer key cannot be told: any key may be needed.
+    pub(super) outer_unknown: Need,
+    /// Snapshots whose rows were not counted: any key may be needed.
+    pub(super) inner_unknown: Need,
+    /// Snapshots beyond the number of keys that are told apart.
+    pub(super) beyond: u64,
+}
+
+impl Survey {
+    pub(super) fn add(&mut self, known: &Known) {
+        let tally = self.states.entry(known.state).or_default();
+        tally.count += 1;
+        tally.bytes += known.entry.data.map_or(0, |data| data.len);
+        if tally.examples.len() < EXAMPLES {
+            tally.examples.push(example(known));
+        }
+        if !known.entry.is_snapshot() {
+            return;
+        }
+        let time = known.created();
+        let Some(metadata) = &known.metadata else {
+            self.outer_unknown.add(known, time, 0);
+            self.inner_unknown.add(known, time, 0);
+            return;
+        };
+        if known.state == State::DataMissing {
+            return; // there is nothing that a key could open
+        }
+        let outer = OuterKey::from(metadata.wrapped_dek());
+        self.beyond += u64::from(!add_to(&mut self.outer, outer, known, time, 0));
+        let Some(rows) = metadata.rows() else {
+            self.inner_unknown.add(known, time, 0);
+            return;
+        };
+        let mut is_beyond = false;
+        for group in &rows.groups {
+            let inner = InnerKey::from(group);
+            is_beyond |= !add_to(&mut self.inner, inner, known, time, group.rows);
+        }
+        self.beyond += u64::from(is_beyond);
+        if rows.others > 0 {
+            self.inner_unknown.add(known, time, rows.others);
+        }
+    }
+
+    /// How many entries are in one of these states.
+    pub(super) fn count(&self, is_meant: impl Fn(State) -> bool) -> u64 {
+        let tallies = self.states.iter().filter(|(state, _)| is_meant(**state));
+        tallies.map(|(_, tally)| tally.count).sum()
+    }
+}
+
+fn add_to<K: Ord>(
+    needs: &mut BTreeMap<K, Need>,
+    key: K,
+    known: &Known,
+    time: u64,
+    rows: u64,
+) -> bool {
+    let has_room = needs.len() < MAX_KEYS || needs.contains_key(&key);
+    if has_room {
+        needs.entry(key).or_default().add(known, time, rows);
+    }
+    has_room
+}
+
+fn mark(known: &Known, time: u64) -> Mark {
+    Mark {
+        time,
+        name: format!("{}/{}", known.entry.cluster, known.entry.id),
+    }
+}
+
+fn example(known: &Known) -> String {
+    let entry = &known.entry;
+    let name = entry
+        .plaintext_db
+        .clone()
+        .or_else(|| entry.foreign.first().cloned())
+        .unwrap_or_else(|| format!("{}/{}", entry.cluster, entry.id));
+    match &known.detail {
+        Some(detail) => format!("{name}: {detail}"),
+        None => name,
+    }
+}

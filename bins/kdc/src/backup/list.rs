@@ -1,0 +1,133 @@
+//! `kdc backup list`.
+
+use kdc_envelope::snapshot::check_name;
+use serde::Serialize;
+
+use super::bucket::{Bucket, BucketArguments};
+use super::pass;
+use super::state::{Known, State};
+use crate::clock::rfc3339;
+use crate::failure::{Exit, Failure};
+use crate::output::{Format, Output, Tone};
+
+const EXAMPLES: &str = "\
+Examples:
+  kdc backup list --bucket /var/backups/etcd
+  kdc backup list --bucket s3://backups/etcd --cluster prod --output json";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct List {
+    #[command(flatten)]
+    bucket: BucketArguments,
+    /// Only the snapshots of this cluster.
+    #[arg(long, value_name = "NAME")]
+    cluster: Option<String>,
+    /// How to show it.
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    output: Format,
+}
+
+/// A line of the listing.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Line {
+    cluster: String,
+    /// Absent for a plaintext snapshot outside of a snapshot's folder.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    snapshot: String,
+    /// Of what is not in its place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    object: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created: Option<String>,
+    /// Of the sealed data, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<u64>,
+    /// The key that wraps the DEK.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_version: Option<u32>,
+    state: State,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
+    #[serde(skip)]
+    time: u64,
+}
+
+impl Line {
+    fn new(known: &Known) -> Self {
+        let wrapped = known
+            .metadata
+            .as_ref()
+            .map(|metadata| metadata.wrapped_dek());
+        let time = known.created();
+        Self {
+            cluster: known.entry.cluster.clone(),
+            snapshot: known.entry.id.clone(),
+            object: known.entry.plaintext_db.clone(),
+            created: rfc3339(time),
+            bytes: known.entry.data.map(|data| data.len),
+            key: wrapped.map(ToString::to_string),
+            key_version: wrapped.and_then(|wrapped| wrapped.version()),
+            state: known.state,
+            detail: known.detail.clone(),
+            time,
+        }
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+        let state = match &self.detail {
+            Some(detail) => format!("{}: {detail}", self.state.word()),
+            None => self.state.word().to_owned(),
+        };
+        let name = self.object.as_ref().unwrap_or(&self.snapshot);
+        vec![
+            self.cluster.clone(),
+            name.clone(),
+            or_dash(self.created.clone()),
+            or_dash(self.bytes.map(|bytes| bytes.to_string())),
+            or_dash(self.key.clone()),
+            state,
+        ]
+    }
+}
+
+pub(super) fn run(arguments: &List, out: &mut Output) -> Result<Exit, Failure> {
+    check_cluster(arguments.cluster.as_deref())?;
+    let bucket = Bucket::open(&arguments.bucket)?;
+    let mut lines = Vec::new();
+    pass::examine(&bucket, arguments.cluster.as_deref(), |known| {
+        if known.state != State::Foreign {
+            lines.push(Line::new(&known));
+        }
+    })?;
+    lines.sort_by(|a, b| (&a.cluster, a.time, &a.snapshot).cmp(&(&b.cluster, b.time, &b.snapshot)));
+    match arguments.output {
+        Format::Json => out.json(&lines)?,
+        Format::Text => show(&lines, &bucket, out)?,
+    }
+    Ok(Exit::Ok)
+}
+
+/// A cluster's name becomes part of keys.
+pub(super) fn check_cluster(cluster: Option<&str>) -> Result<(), Failure> {
+    let checked = cluster.map_or(Ok(()), |cluster| check_name("the cluster name", cluster));
+    checked.map_err(|error| Failure::at(Exit::Usage, "--cluster", &error))
+}
+
+fn show(lines: &[Line], bucket: &Bucket, out: &mut Output) -> Result<(), Failure> {
+    if lines.is_empty() {
+        return out.line(format_args!("no snapshots in {}", bucket.name()));
+    }
+    let headings = ["CLUSTER", "SNAPSHOT", "CREATED", "BYTES", "KEY", "STATE"];
+    let mut rows = vec![headings.map(str::to_owned).to_vec()];
+    rows.extend(lines.iter().map(Line::cells));
+    out.table(&rows, |row| match lines.get(row)?.state {
+        State::CompleteV1 | State::CompleteV2 => None,
+        State::Orphan | State::UnknownSchema => Some(Tone::Warning),
+        _ => Some(Tone::Bad),
+    })
+}

@@ -1,0 +1,311 @@
+//! What a snapshot in a bucket is good for, as far as can be told without its key.
+
+use kdc_envelope::snapshot::metadata::{Metadata, MetadataError};
+use serde::Serialize;
+
+use super::bucket::{Bucket, Entry};
+use crate::failure::{Failure, chain, escaped};
+
+/// What an entry of a bucket turns out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum State {
+    /// A whole snapshot of version 1.
+    CompleteV1,
+    /// A whole snapshot of version 2.
+    CompleteV2,
+    /// Data without metadata: its run has not ended, or never will.
+    Orphan,
+    /// Metadata without data: there is nothing to restore.
+    DataMissing,
+    /// The data has not the length that the metadata tells.
+    DataLength,
+    /// Metadata that cannot be used.
+    MetadataDamaged,
+    /// Metadata that says two different versions of the key.
+    VersionMismatch,
+    /// Metadata of a later release.
+    UnknownSchema,
+    /// Metadata of another snapshot or cluster.
+    Misplaced,
+    /// A snapshot that nothing encrypts.
+    Plaintext,
+    /// An object that kdc does not know.
+    Foreign,
+}
+
+impl State {
+    pub(crate) const ALL: [Self; 11] = [
+        Self::CompleteV1,
+        Self::CompleteV2,
+        Self::Orphan,
+        Self::DataMissing,
+        Self::DataLength,
+        Self::MetadataDamaged,
+        Self::VersionMismatch,
+        Self::UnknownSchema,
+        Self::Misplaced,
+        Self::Plaintext,
+        Self::Foreign,
+    ];
+
+    /// For people.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::CompleteV1 => "complete (version 1)",
+            Self::CompleteV2 => "complete (version 2)",
+            Self::Orphan => "orphan: no metadata",
+            Self::DataMissing => "no data",
+            Self::DataLength => "data of another length",
+            Self::MetadataDamaged => "metadata damaged",
+            Self::VersionMismatch => "key version contradicts itself",
+            Self::UnknownSchema => "of a later release",
+            Self::Misplaced => "metadata of another snapshot",
+            Self::Plaintext => "NOT ENCRYPTED",
+            Self::Foreign => "unknown object",
+        }
+    }
+
+    /// Whether it can be restored, as far as can be told.
+    pub(crate) const fn is_complete(self) -> bool {
+        matches!(self, Self::CompleteV1 | Self::CompleteV2)
+    }
+
+    /// Whether somebody should look at it.
+    pub(crate) const fn is_damage(self) -> bool {
+        matches!(
+            self,
+            Self::DataMissing
+                | Self::DataLength
+                | Self::MetadataDamaged
+                | Self::VersionMismatch
+                | Self::Misplaced
+        )
+    }
+}
+
+/// An entry that was looked at.
+#[derive(Debug)]
+pub(crate) struct Known {
+    pub(crate) entry: Entry,
+    pub(crate) state: State,
+    /// What is wrong, where the state alone does not say it.
+    pub(crate) detail: Option<String>,
+    /// Of snapshots whose metadata can be read.
+    pub(crate) metadata: Option<Metadata>,
+}
+
+impl Known {
+    /// When the snapshot was taken, in seconds since 1970-01-01 UTC: as its metadata tells, or else as its objects do.
+    pub(crate) fn created(&self) -> u64 {
+        let told = self.metadata.as_ref().and_then(|metadata| {
+            let time: jiff::Timestamp = metadata.created_at().parse().ok()?;
+            u64::try_from(time.as_second()).ok()
+        });
+        told.unwrap_or(self.entry.modified)
+    }
+}
+
+/// Reads the metadata of an entry, if it has any, and judges.
+pub(crate) fn look(bucket: &Bucket, entry: Entry) -> Result<Known, Failure> {
+    let stored = match entry.metadata {
+        Some(_) => bucket.snapshot(&entry.cluster, &entry.id).read_metadata()?,
+        None => None,
+    };
+    Ok(judge(
+        entry,
+        stored.as_ref().map(|stored| stored.json.as_slice()),
+    ))
+}
+
+/// What an entry is, given its `metadata.json`.
+pub(crate) fn judge(entry: Entry, json: Option<&[u8]>) -> Known {
+    let known = |entry, state, detail, metadata| Known {
+        entry,
+        state,
+        detail,
+        metadata,
+    };
+    if !entry.is_snapshot() {
+        let state = match entry.plaintext_db {
+            Some(_) => State::Plaintext,
+            None => State::Foreign,
+        };
+        return known(entry, state, None, None);
+    }
+    let Some(json) = json else {
+        return known(entry, State::Orphan, None, None);
+    };
+    match Metadata::parse(json) {
+        Ok(metadata) => {
+            let (state, detail) = agree(&entry, &metadata);
+            known(entry, state, detail, Some(metadata))
+        }
+        Err(error) => {
+            let detail = escaped(&chain(&error));
+            known(entry, state_of(&error), Some(detail), None)
+        }
+    }
+}
+
+fn state_of(error: &MetadataError) -> State {
+    match error {
+        MetadataError::UnknownSchema(_) => State::UnknownSchema,
+        MetadataError::Field {
+            field: "transitKeyVersion",
+            ..
+        } => State::VersionMismatch,
+        _ => State::MetadataDamaged,
+    }
+}
+
+/// Whether metadata and objects belong together.
+fn agree(entry: &Entry, metadata: &Metadata) -> (State, Option<String>) {
+    let Some(data) = entry.data else {
+        return (State::DataMissing, None);
+    };
+    let Metadata::V2(metadata) = metadata else {
+        return (State::CompleteV1, None);
+    };
+    let identity = metadata.identity();
+    if identity.cluster() != entry.cluster || identity.snapshot() != entry.id {
+        let detail = format!("of {}/{}", identity.cluster(), identity.snapshot());
+        return (State::Misplaced, Some(detail));
+    }
+    if metadata.sealed_len() != data.len {
+        let detail = format!("{} bytes instead of {}", data.len, metadata.sealed_len());
+        return (State::DataLength, Some(detail));
+    }
+    (State::CompleteV2, None)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::backup::bucket::ObjectInfo;
+
+    /// A snapshot of version 2, as a test wants it.
+    #[derive(Clone)]
+    pub(crate) struct Sample<'a> {
+        pub(crate) cluster: &'a str,
+        pub(crate) id: &'a str,
+        pub(crate) created: u64,
+        pub(crate) version: u32,
+        /// Key ids and rows inside.
+        pub(crate) inner: Option<Vec<(&'a str, u64)>>,
+    }
+
+    impl Default for Sample<'_> {
+        fn default() -> Self {
+            Self {
+                cluster: "c",
+                id: "s",
+                created: 1_790_000_000,
+                version: 1,
+                inner: None,
+            }
+        }
+    }
+
+    pub(crate) fn v2(sample: &Sample<'_>) -> serde_json::Value {
+        let mut json = json!({
+            "schemaVersion": 2,
+            "algorithm": "AES-256-GCM",
+            "compression": "none",
+            // Parsing refuses names that a bucket cannot have.
+            "cluster": sample.cluster.chars().filter(char::is_ascii_alphanumeric).collect::<String>(),
+            "snapshot": sample.id,
+            "source": "test",
+            "createdAt": crate::clock::rfc3339(sample.created).unwrap_or_else(|| "1970-01-01T00:00:00Z".to_owned()),
+            "contentLength": 1,
+            "sealedLength": 100,
+            "transitMount": "transit",
+            "transitKey": "snapshots",
+            "transitKeyVersion": sample.version,
+            "wrappedDek": format!("vault:v{}:AAAA", sample.version),
+            "mac": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+        });
+        if let Some(inner) = &sample.inner {
+            let groups: Vec<_> = inner
+                .iter()
+                .map(|(key, rows)| json!({"provider": "kms v2", "name": "bao", "keyId": key, "rows": rows}))
+                .collect();
+            let total: u64 = inner.iter().map(|(_, rows)| rows).sum();
+            json["rows"] = json!({"total": total, "groups": groups});
+        }
+        json
+    }
+
+    pub(crate) fn entry(sample: &Sample<'_>) -> Entry {
+        let info = ObjectInfo {
+            len: 100,
+            modified: sample.created,
+        };
+        Entry {
+            cluster: sample.cluster.to_owned(),
+            id: sample.id.to_owned(),
+            data: Some(info),
+            wrapped_dek: true,
+            metadata: Some(info),
+            modified: sample.created,
+            ..Entry::default()
+        }
+    }
+
+    pub(crate) fn known(sample: &Sample<'_>) -> Known {
+        let mut known = judge(entry(sample), Some(v2(sample).to_string().as_bytes()));
+        if sample
+            .cluster
+            .bytes()
+            .any(|byte| !byte.is_ascii_alphanumeric())
+        {
+            known.state = State::CompleteV2; // a name that no bucket gives, to see that it is escaped
+        }
+        known
+    }
+
+    fn state(edit: impl FnOnce(&mut Entry, &mut serde_json::Value)) -> State {
+        let sample = Sample::default();
+        let (mut entry, mut json) = (entry(&sample), v2(&sample));
+        edit(&mut entry, &mut json);
+        judge(entry, Some(json.to_string().as_bytes())).state
+    }
+
+    #[test]
+    fn what_can_be_told_without_a_key_is_told() {
+        assert_eq!(state(|_, _| {}), State::CompleteV2);
+        assert_eq!(state(|entry, _| entry.data = None), State::DataMissing);
+        assert_eq!(
+            state(|_, json| json["sealedLength"] = 7.into()),
+            State::DataLength
+        );
+        assert_eq!(
+            state(|_, json| json["cluster"] = "d".into()),
+            State::Misplaced
+        );
+        assert_eq!(
+            state(|_, json| json["snapshot"] = "t".into()),
+            State::Misplaced
+        );
+        assert_eq!(
+            state(|_, json| json["schemaVersion"] = 3.into()),
+            State::UnknownSchema
+        );
+        assert_eq!(
+            state(|_, json| json["transitKeyVersion"] = 2.into()),
+            State::VersionMismatch
+        );
+        assert_eq!(
+            state(|_, json| json["mac"] = "".into()),
+            State::MetadataDamaged
+        );
+        let sample = Sample::default();
+        assert_eq!(
+            judge(entry(&sample), Some(b"{")).state,
+            State::MetadataDamaged
+        );
+        assert_eq!(judge(entry(&sample), None).state, State::Orphan);
+    }
+}
