@@ -1,9 +1,12 @@
 //! Counting rows by what encrypts them.
 
+use std::collections::BTreeMap;
+
 use super::{Provider, Sealed};
+use crate::snapshot::metadata::{self, RowsInside};
 
 /// The most groups that are told apart.
-const MAX_GROUPS: usize = 1024;
+const MAX_GROUPS: usize = metadata::MAX_ROW_GROUPS;
 /// Where kube-apiserver keeps all objects, unless its `--etcd-prefix` says otherwise.
 const REGISTRY: &[u8] = b"/registry/";
 /// The longest name, key id or resource that is kept, in bytes.
@@ -122,6 +125,14 @@ impl RowSurvey {
         &self.groups
     }
 
+    /// How many rows need the key with this id, as far as the [groups](Self::groups) tell.
+    #[must_use]
+    pub fn rows_under(&self, key_id: &str) -> u64 {
+        let needing = self.groups.iter();
+        let needing = needing.filter(|group| group.key_id.as_deref() == Some(key_id));
+        needing.map(|group| group.rows).sum()
+    }
+
     /// Rows that are in no group because there were too many or too long ones.
     #[must_use]
     pub const fn others(&self) -> u64 {
@@ -176,6 +187,30 @@ impl RowSurvey {
             };
         }
         self.groups.get_mut(self.last)
+    }
+}
+
+/// What metadata of a snapshot says of its rows: plain rows without their resource, damaged rows with the others of their key.
+impl From<&RowSurvey> for RowsInside {
+    fn from(survey: &RowSurvey) -> Self {
+        let mut sums = BTreeMap::new();
+        for group in &survey.groups {
+            let key = (group.provider, &group.name, &group.key_id, group.version);
+            *sums.entry(key).or_insert(0) += group.rows;
+        }
+        let groups = sums.into_iter();
+        let groups = groups.map(|((provider, name, key_id, version), rows)| {
+            let mut group = metadata::RowGroup::new(provider.as_str(), rows);
+            group.name.clone_from(name);
+            group.key_id.clone_from(key_id);
+            group.version = version;
+            group
+        });
+        let groups = groups.collect();
+        let mut inside = Self::new(groups);
+        inside.total += survey.others;
+        inside.others += survey.others;
+        inside
     }
 }
 
@@ -264,6 +299,45 @@ mod tests {
     }
 
     #[test]
+    fn metadata_leaves_out_resources_and_damage() {
+        let v2 = |data: &str| {
+            let message = format!(
+                "\n{}{data}\x12\x0alocal-v7-a\x1a\x01w",
+                char::from(data.len() as u8)
+            );
+            [b"k8s:enc:kms:v2:p:", message.as_bytes()].concat()
+        };
+        let mut survey = RowSurvey::new("/registry/");
+        survey.count(b"/registry/secrets/a", &v2("too short"));
+        survey.count(b"/registry/secrets/b", &v2(&"x".repeat(60)));
+        survey.count(b"/registry/secrets/c", b"{}");
+        survey.count(b"/registry/pods/d", b"{}");
+        assert_eq!(survey.groups().len(), 4);
+        assert_eq!(survey.rows_under("local-v7-a"), 2);
+        let inside = RowsInside::from(&survey);
+        let groups: Vec<_> = inside
+            .groups
+            .iter()
+            .map(|group| {
+                (
+                    group.provider.as_str(),
+                    group.key_id.as_deref(),
+                    group.version,
+                    group.rows,
+                )
+            })
+            .collect();
+        assert_eq!(
+            groups,
+            [
+                ("identity", None, None, 2),
+                ("kms-v2", Some("local-v7-a"), Some(7), 2)
+            ]
+        );
+        assert_eq!((inside.total, inside.others), (4, 0));
+    }
+
+    #[test]
     fn plain_rows_are_told_apart_by_resource() {
         let of = |key: &str| resource(key.as_bytes()).map(str::to_owned);
         assert_eq!(of("secrets/default/a").unwrap(), "secrets");
@@ -303,6 +377,8 @@ mod tests {
         survey.count(b"a", &gcm("0"));
         assert_eq!((survey.groups().len(), survey.others()), (MAX_GROUPS, 976));
         assert_eq!(survey.groups()[0].rows, 2);
+        let inside = RowsInside::from(&survey);
+        assert_eq!((inside.total, inside.others), (2001, 976));
         let mut survey = RowSurvey::new("");
         survey.count(b"a", &gcm(&"x".repeat(MAX_TEXT_LEN + 1)));
         assert_eq!((survey.groups().len(), survey.others()), (0, 1));
