@@ -227,9 +227,12 @@ async fn unwrap(
 fn candidates<'c>((place, provider): (Place, &'c Provider)) -> Vec<Candidate<'c>> {
     let candidate = |key| Candidate { place, key };
     match provider {
-        Provider::Aesgcm(keys) => keys.iter().map(Key::Aesgcm).map(candidate).collect(),
-        Provider::Aescbc(keys) => keys.iter().map(Key::Aescbc).map(candidate).collect(),
-        Provider::Secretbox(keys) => keys.iter().map(Key::Secretbox).map(candidate).collect(),
+        Provider::Aesgcm(keys) => keys.iter().map(|key| candidate(Key::Aesgcm(key))).collect(),
+        Provider::Aescbc(keys) => keys.iter().map(|key| candidate(Key::Aescbc(key))).collect(),
+        Provider::Secretbox(keys) => keys
+            .iter()
+            .map(|key| candidate(Key::Secretbox(key)))
+            .collect(),
         Provider::Identity => vec![candidate(Key::Identity)],
         Provider::Kms(kms) => vec![candidate(Key::Kms(kms))],
     }

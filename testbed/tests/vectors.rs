@@ -30,3 +30,9 @@ fn derivation() {
 fn formats() {
     agrees("corpus.py", &["--check"], "corpus");
 }
+
+#[test]
+fn key_histories() {
+    let corpus = "../../kdc-envelope-k8s/tests/corpus/key-history";
+    agrees("key_history.py", &["--check"], corpus);
+}

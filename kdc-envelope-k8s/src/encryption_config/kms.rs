@@ -3,6 +3,8 @@
 use core::time::Duration;
 use std::collections::BTreeMap;
 
+use kdc_envelope::kmsv2::ProviderName;
+
 use super::document::Node;
 use super::{ConfigError, Problem, duration};
 
@@ -11,7 +13,7 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3);
 const DEFAULT_CACHE_SIZE: i32 = 1000;
 
 /// A KMS plugin as a configuration names it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct KmsProvider {
     /// Stands in every row. Not empty, and without `:` under [`KmsApi::V2`].
@@ -25,7 +27,7 @@ pub struct KmsProvider {
 }
 
 /// Version of the API between kube-apiserver and plugin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum KmsApi {
     /// The default of the file format, although kube-apiserver refuses it since 1.29 unless a feature gate is set.
@@ -35,6 +37,20 @@ pub enum KmsApi {
     },
     /// The current one.
     V2,
+}
+
+impl KmsProvider {
+    /// A KMS v2 plugin that must answer within `timeout`. [`Layout::render`](super::Layout::render) says whether
+    /// kube-apiserver takes `endpoint` and `timeout`.
+    #[must_use]
+    pub fn v2(name: &ProviderName, endpoint: impl Into<Box<str>>, timeout: Duration) -> Self {
+        Self {
+            name: name.as_str().into(),
+            api: KmsApi::V2,
+            endpoint: endpoint.into(),
+            timeout,
+        }
+    }
 }
 
 impl KmsApi {

@@ -10,22 +10,31 @@
 //! No message contains a key or a part of one. Keys are wiped on drop; the text of the file is the caller's to wipe, and
 //! the YAML parser may leave copies of it in freed memory.
 
+mod difference;
 mod document;
 mod duration;
+mod entries;
 mod error;
 mod kms;
+mod layout;
+mod local_key;
 mod parse;
 mod render;
 mod resource;
+mod transformer;
 
 use core::fmt;
 
 use kdc_envelope::providers::{aescbc, aesgcm, secretbox};
 
+pub use difference::{Change, Difference, differences};
 pub use error::{ConfigError, Problem};
 pub use kms::{KmsApi, KmsProvider};
-pub use render::render_kms_v2;
+pub use layout::Layout;
+pub use local_key::{ConfiguredKey, LocalKey, LocalProvider};
+pub use render::{RenderError, render_kms_v2};
 pub use resource::GroupResource;
+pub use transformer::{Chain, Transformer};
 
 /// The longest file that is read, in bytes.
 pub const MAX_LEN: usize = 1 << 20;
@@ -51,11 +60,11 @@ pub struct ResourceConfiguration {
 #[non_exhaustive]
 pub enum Provider {
     /// AES-GCM; not empty, the first key writes.
-    Aesgcm(Vec<aesgcm::Key>),
+    Aesgcm(Vec<ConfiguredKey<aesgcm::Key>>),
     /// AES-CBC; not empty, the first key writes.
-    Aescbc(Vec<aescbc::Key>),
+    Aescbc(Vec<ConfiguredKey<aescbc::Key>>),
     /// XSalsa20-Poly1305; not empty, the first key writes.
-    Secretbox(Vec<secretbox::Key>),
+    Secretbox(Vec<ConfiguredKey<secretbox::Key>>),
     /// No encryption.
     Identity,
     /// A KMS plugin.

@@ -1,6 +1,7 @@
 //! From the tree of a file to a valid configuration.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
@@ -12,8 +13,8 @@ use zeroize::Zeroizing;
 use super::document::{Fields, Node};
 use super::resource::{check_list, check_mask, check_name};
 use super::{
-    ConfigError, EncryptionConfiguration, GroupResource, Problem, Provider, ResourceConfiguration,
-    kms,
+    ConfigError, ConfiguredKey, EncryptionConfiguration, GroupResource, Problem, Provider,
+    ResourceConfiguration, kms,
 };
 
 /// As Go's `base64.StdEncoding`, which does not look at the bits after the last byte.
@@ -111,7 +112,7 @@ fn provider(node: Node, kms_names: &mut kms::Names) -> Result<Provider, ConfigEr
 fn keys<K>(
     node: Node,
     make: impl Fn(KeyName, &SecretBytes) -> Result<K, InvalidKey>,
-) -> Result<Vec<K>, ConfigError> {
+) -> Result<Vec<ConfiguredKey<K>>, ConfigError> {
     let mut fields = node.fields()?;
     let keys = fields.take("keys");
     fields.finish("keys")?;
@@ -124,7 +125,7 @@ fn keys<K>(
 fn key<K>(
     node: Node,
     make: impl Fn(KeyName, &SecretBytes) -> Result<K, InvalidKey>,
-) -> Result<K, ConfigError> {
+) -> Result<ConfiguredKey<K>, ConfigError> {
     let mut fields = node.fields()?;
     let name = fields.take("name");
     let secret = fields.take("secret");
@@ -132,7 +133,10 @@ fn key<K>(
     let key_name =
         KeyName::new(name.required_text()?).map_err(|problem| name.error(Problem::Key(problem)))?;
     let bytes = decode(secret.required_text()?).ok_or_else(|| secret.error(Problem::Base64))?;
-    make(key_name, &bytes).map_err(|problem| secret.error(Problem::Key(problem)))
+    match make(key_name, &bytes) {
+        Ok(cipher) => Ok(ConfiguredKey::new(cipher, Arc::new(bytes))),
+        Err(problem) => Err(secret.error(Problem::Key(problem))),
+    }
 }
 
 /// Line breaks are skipped, as Go does; they come from YAML block text.

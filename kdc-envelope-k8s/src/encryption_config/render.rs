@@ -1,10 +1,16 @@
-//! Writing a configuration for a KMS v2 plugin.
+//! Writing configurations.
 
 use core::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use kdc_envelope::kmsv2::ProviderName;
+use zeroize::Zeroizing;
 
-use super::{ConfigError, EncryptionConfiguration, GroupResource};
+use super::{
+    ConfigError, EncryptionConfiguration, GroupResource, KmsApi, KmsProvider, Layout, Problem,
+    Transformer, entries,
+};
 
 /// The YAML of a configuration that stores `resources` through the KMS v2 plugin at `endpoint`, and still reads what was
 /// stored plain before.
@@ -41,6 +47,138 @@ resources:
     );
     EncryptionConfiguration::parse(yaml.as_bytes())?;
     Ok(yaml)
+}
+
+/// A layout cannot be written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RenderError {
+    /// It names nothing.
+    #[error(
+        "a configuration must name a resource; take the flag `--encryption-provider-config` away instead"
+    )]
+    Plain,
+    /// A KMS v2 provider would have to stand in the file twice.
+    #[error(
+        "kube-apiserver takes the KMS v2 provider `{name}` only once in a file, and these resources need it at different places; give them the same providers, or configure the plugin under a second name"
+    )]
+    KmsTwice {
+        /// Its name.
+        name: Box<str>,
+    },
+    /// kube-apiserver would refuse the file.
+    #[error("kube-apiserver would refuse the configuration")]
+    Refused(#[from] ConfigError),
+    /// kube-apiserver would understand something else.
+    #[error("the configuration cannot be written so that kube-apiserver understands it alike")]
+    Ambiguous,
+}
+
+impl Layout {
+    /// The file in its one canonical form: YAML, keys in standard base64, every default spelled out.
+    ///
+    /// It is read back before it is given out, so it is what kube-apiserver takes and means what it should.
+    ///
+    /// # Errors
+    /// [`RenderError`]: no file means this.
+    pub fn render(&self) -> Result<Zeroizing<String>, RenderError> {
+        if self.is_plain() {
+            return Err(RenderError::Plain);
+        }
+        let entries = entries::of(self).map_err(|name| RenderError::KmsTwice { name })?;
+        let mut text = Text::new();
+        text.line(0, "apiVersion: apiserver.config.k8s.io/v1");
+        text.line(0, "kind: EncryptionConfiguration");
+        text.line(0, "resources:");
+        for entry in &entries {
+            text.line(1, "- resources:");
+            for resource in &entry.resources {
+                text.line(3, &format!("- {}", quoted(&resource.to_string())));
+            }
+            text.line(2, "providers:");
+            providers(&mut text, &entry.transformers);
+        }
+        match EncryptionConfiguration::parse(text.0.as_bytes()) {
+            Ok(config) if Self::of(&config) == *self => Ok(text.0),
+            Ok(_) => Err(RenderError::Ambiguous),
+            Err(ConfigError::Field {
+                problem:
+                    Problem::KmsNameTaken { .. }
+                    | Problem::Masked { .. }
+                    | Problem::OverlappingResources { .. },
+                ..
+            }) => Err(kms_twice(self)),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// What a file that masks its own names comes from: a wildcard would have to be cut.
+fn kms_twice(layout: &Layout) -> RenderError {
+    let kms = layout.transformers().find_map(Transformer::kms_v2);
+    kms.map_or(RenderError::Ambiguous, |kms| RenderError::KmsTwice {
+        name: kms.name.clone(),
+    })
+}
+
+/// Keys of one provider that follow each other share a list element.
+fn providers(text: &mut Text, transformers: &[Transformer]) {
+    let mut last = None;
+    for transformer in transformers {
+        match transformer {
+            Transformer::Identity => text.line(3, "- identity: {}"),
+            Transformer::Kms(provider) => kms(text, provider),
+            Transformer::Local(key) => {
+                if last != Some(key.provider()) {
+                    text.line(3, &format!("- {}:", key.provider()));
+                    text.line(5, "keys:");
+                }
+                text.line(6, &format!("- name: {}", quoted(key.name().as_str())));
+                let secret = Zeroizing::new(BASE64.encode(key.secret().expose()));
+                text.field(7, "secret: ", &secret);
+            }
+        }
+        last = transformer.local().map(super::LocalKey::provider);
+    }
+}
+
+fn kms(text: &mut Text, provider: &KmsProvider) {
+    text.line(3, "- kms:");
+    text.line(5, &format!("apiVersion: {}", provider.api.as_str()));
+    text.line(5, &format!("name: {}", quoted(&provider.name)));
+    text.line(5, &format!("endpoint: {}", quoted(&provider.endpoint)));
+    text.line(5, &format!("timeout: {}", go_duration(provider.timeout)));
+    if let KmsApi::V1 { cache_size } = provider.api {
+        text.line(5, &format!("cachesize: {cache_size}"));
+    }
+}
+
+/// Text that is wiped, also where it had to grow.
+struct Text(Zeroizing<String>);
+
+impl Text {
+    fn new() -> Self {
+        Self(Zeroizing::new(String::with_capacity(4096)))
+    }
+
+    fn line(&mut self, depth: usize, line: &str) {
+        self.field(depth, line, "");
+    }
+
+    fn field(&mut self, depth: usize, name: &str, value: &str) {
+        let needed = self.0.len() + 2 * depth + name.len() + value.len() + 1;
+        if needed > self.0.capacity() {
+            let mut larger = Zeroizing::new(String::with_capacity(2 * needed));
+            larger.push_str(&self.0);
+            self.0 = larger;
+        }
+        for _ in 0..depth {
+            self.0.push_str("  ");
+        }
+        self.0.push_str(name);
+        self.0.push_str(value);
+        self.0.push('\n');
+    }
 }
 
 /// Plain where that is safe, else a JSON string, which YAML reads too.

@@ -45,13 +45,22 @@ impl GroupResource {
     }
 
     /// `*.*`.
-    pub(super) fn any() -> Self {
+    pub(crate) fn any() -> Self {
         Self::new("*", "*")
     }
 
     /// `*.<group>`.
-    pub(super) fn any_in_group(&self) -> Self {
+    pub(crate) fn any_in_group(&self) -> Self {
         Self::new("*", self.group.clone())
+    }
+
+    /// 0 for a resource, 1 for a wildcard over a group, 2 for `*.*`.
+    pub(super) fn width(&self) -> u8 {
+        match (&*self.resource, &*self.group) {
+            ("*", "*") => 2,
+            ("*", _) => 1,
+            _ => 0,
+        }
     }
 
     fn is_wildcard_of(&self, other: &Self) -> bool {

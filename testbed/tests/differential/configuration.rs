@@ -1,7 +1,7 @@
 //! EncryptionConfiguration files: taken or refused alike, and values opened in the same order with the same staleness.
 
 use kdc_envelope_k8s::value_opener::Opening;
-use kdc_envelope_k8s::{EncryptionConfiguration, GroupResource, ValueOpener};
+use kdc_envelope_k8s::{EncryptionConfiguration, GroupResource, Layout, ValueOpener};
 use kdc_testbed::oracle::Provider;
 
 use crate::oracle;
@@ -234,6 +234,105 @@ fn resource_names_are_judged_alike() {
         taken += usize::from(expected.is_ok());
     }
     assert!(taken > 100, "{taken}");
+}
+
+/// A file with several entries, one of them for all resources, and some keys.
+fn random_file(random: &mut Random) -> String {
+    const PROVIDERS: [&str; 3] = ["aesgcm", "aescbc", "secretbox"];
+    const KEYS: [&str; 2] = [KEY_32, "ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA="];
+    let mut entries: Vec<_> = (0..=random.below(3))
+        .map(|_| {
+            let names = *random.pick(&["secrets", "configmaps", "secrets, configmaps", "pods"]);
+            let providers: Vec<_> = (0..=random.below(3))
+                .map(|_| match random.below(4) {
+                    3 => "{identity: {}}".to_owned(),
+                    index => format!(
+                        "{{{}: {{keys: [{{name: '{}', secret: {}}}]}}}}",
+                        PROVIDERS[index],
+                        random.pick(&["a", "a:b", "c"]),
+                        random.pick(&KEYS)
+                    ),
+                })
+                .collect();
+            format!(
+                "{{resources: [{names}], providers: [{}]}}",
+                providers.join(", ")
+            )
+        })
+        .collect();
+    entries.push(format!(
+        "{{resources: ['*.*'], providers: [{{aesgcm: {{keys: [{{name: all, secret: {KEY_32}}}]}}}}]}}"
+    ));
+    file(&format!("[{}]", entries.join(", ")))
+}
+
+/// What we write for a file means to upstream what the file means: it writes alike, and reads alike with like staleness.
+#[test]
+fn files_keep_their_meaning_when_we_write_them() {
+    let mut oracle = oracle();
+    let mut random = Random::new(32);
+    let (mut opened, mut refused) = (0, 0);
+    for _ in 0..400 {
+        let (text, other) = (random_file(&mut random), random_file(&mut random));
+        let config = EncryptionConfiguration::parse(text.as_bytes()).unwrap();
+        let written = Layout::of(&config).render().unwrap();
+        assert_eq!(
+            oracle.load_config(&written).unwrap(),
+            Ok(()),
+            "{}",
+            *written
+        );
+        let resource = *random.pick(&["secrets", "configmaps", "pods", "deployments.apps"]);
+        let of = |config: &str| Provider::Config {
+            config: config.to_owned(),
+            resource: resource.to_owned(),
+        };
+        let row = oracle
+            .seal(&of(&other), b"/a", b"plain")
+            .unwrap()
+            .unwrap()
+            .row;
+        let before = oracle.open(&of(&text), b"/a", &row).unwrap();
+        let after = oracle.open(&of(&written), b"/a", &row).unwrap();
+        match (before, after) {
+            (Ok(before), Ok(after)) => {
+                assert_eq!(before.plaintext, after.plaintext);
+                assert_eq!(before.stale, after.stale, "{text}\n{}", *written);
+                opened += 1;
+            }
+            (Err(_), Err(_)) => refused += 1,
+            (before, after) => panic!("{before:?} {after:?}\n{text}\n{}", *written),
+        }
+        let row = oracle
+            .seal(&of(&written), b"/a", b"plain")
+            .unwrap()
+            .unwrap()
+            .row;
+        let fresh = oracle.open(&of(&text), b"/a", &row).unwrap().unwrap();
+        assert!(!fresh.stale, "{text}\n{}", *written);
+    }
+    assert!(opened > 50 && refused > 50, "{opened} {refused}");
+}
+
+/// Entries that are cut around a KMS v2 provider, which may stand in a file only once.
+#[test]
+fn entries_around_a_kms_provider_are_taken() {
+    let mut oracle = oracle();
+    let kms = "{kms: {apiVersion: v2, name: k, endpoint: 'unix:///@k', timeout: 20ms}}";
+    let text = file(&format!(
+        "[{{resources: [configmaps], providers: [{{identity: {{}}}}]}}, {{resources: [secrets, configmaps], providers: [{kms}]}}, {{resources: [secrets], providers: [{{identity: {{}}}}]}}]"
+    ));
+    let layout = Layout::of(&EncryptionConfiguration::parse(text.as_bytes()).unwrap());
+    let written = layout.render().unwrap();
+    for text in [&text, &*written] {
+        assert_eq!(oracle.load_config(text).unwrap(), Ok(()), "{text}");
+    }
+    let twice = text.replace(
+        "resources: [configmaps], providers: [{identity: {}}",
+        &format!("resources: [configmaps], providers: [{{identity: {{}}}}, {kms}"),
+    );
+    assert!(oracle.load_config(&twice).unwrap().is_err());
+    assert!(!accepts(&twice));
 }
 
 /// Rows sealed under one configuration, opened by both under another one.

@@ -1,0 +1,195 @@
+//! What the planner is told about the world.
+
+use core::fmt;
+use core::time::Duration;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::encryption_config::{GroupResource, Layout, LocalKey, Transformer};
+
+/// Seconds since 1970-01-01 UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// From seconds since 1970-01-01 UTC.
+    #[must_use]
+    pub const fn from_secs(seconds: u64) -> Self {
+        Self(seconds)
+    }
+
+    /// Seconds since 1970-01-01 UTC.
+    #[must_use]
+    pub const fn as_secs(self) -> u64 {
+        self.0
+    }
+
+    /// Later by `duration`, whole seconds.
+    #[must_use]
+    pub const fn after(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(duration.as_secs()))
+    }
+}
+
+/// SHA-256 of the bytes of a configuration file, as kube-apiserver reports it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConfigHash([u8; 32]);
+
+impl ConfigHash {
+    /// Stands for "no file", and for an API server that runs without one.
+    pub const NO_FILE: Self = Self([0; 32]);
+
+    /// From the 32 bytes of the hash.
+    #[must_use]
+    pub const fn new(sha256: [u8; 32]) -> Self {
+        Self(sha256)
+    }
+
+    /// The 32 bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Display for ConfigHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("sha256:")?;
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for ConfigHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Everything that counts, looked at in one go.
+#[derive(Debug, Clone, Default)]
+#[expect(clippy::exhaustive_structs, reason = "callers fill it in")]
+pub struct Observed {
+    /// Every API server that is a member of the cluster, also those that do not answer. One that is left out here is taken
+    /// to have stopped for good.
+    pub servers: Vec<ApiServer>,
+    /// Configurations that a server may still have loaded although they are in no file any more.
+    pub earlier: Vec<(ConfigHash, Arc<Layout>)>,
+    /// The keyring of the cluster.
+    pub keyring: Keyring,
+    /// The last complete pass that rewrote rows.
+    pub rewritten: Option<Pass>,
+    /// The last complete pass that found nothing to rewrite, or that looked at the rows in etcd.
+    pub verified: Option<Pass>,
+    /// What retained backups need.
+    pub retained: Vec<Retained>,
+}
+
+/// One API server and the node that it runs on.
+#[derive(Debug, Clone)]
+#[expect(clippy::exhaustive_structs, reason = "callers fill it in")]
+pub struct ApiServer {
+    /// What people call it.
+    pub name: Box<str>,
+    /// Its configuration file, or why that cannot be read.
+    pub file: Result<NodeFile, Box<str>>,
+    /// The keys in the node's history file.
+    pub history: Vec<LocalKey>,
+    /// What the running process uses, or why that cannot be told.
+    pub loaded: Result<LoadedConfig, Box<str>>,
+    /// The key ids under which it writes, by the name of the KMS provider.
+    pub kms: BTreeMap<Box<str>, KmsKeyId>,
+}
+
+/// A configuration file on a node.
+#[derive(Debug, Clone)]
+#[expect(clippy::exhaustive_structs, reason = "callers fill it in")]
+pub struct NodeFile {
+    /// Of its bytes; [`ConfigHash::NO_FILE`] if there is none.
+    pub hash: ConfigHash,
+    /// What it means; the plain one if there is none.
+    pub layout: Arc<Layout>,
+    /// When it was last written or removed, by the node's clock.
+    pub written: Timestamp,
+}
+
+/// The configuration that a process uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "callers fill it in")]
+pub struct LoadedConfig {
+    /// Of the bytes that it read.
+    pub hash: ConfigHash,
+    /// When it took them into use: at its start or at a reload, by the node's clock. `None` if it does not say.
+    pub since: Option<Timestamp>,
+}
+
+/// The key id that a KMS plugin told an API server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "callers fill it in")]
+pub struct KmsKeyId {
+    /// The id, or its hash as the metrics of kube-apiserver give it; all servers in the same form.
+    pub id: Box<str>,
+    /// Since when this server has been seen with it and no other.
+    pub since: Timestamp,
+}
+
+/// What is kept apart from the nodes, so that no key is lost with one.
+#[derive(Debug, Clone, Default)]
+#[expect(clippy::exhaustive_structs, reason = "callers fill it in")]
+pub struct Keyring {
+    /// Every key and KMS provider that a configuration may name. Nothing is ever taken out.
+    pub kept: Vec<Kept>,
+    /// The newest revision.
+    pub revision: Option<Revision>,
+}
+
+/// A key or a KMS provider in the keyring.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "callers fill it in")]
+pub struct Kept {
+    /// Which one.
+    pub transformer: Transformer,
+    /// Whether rows may have been written with it. Once set, it stays.
+    pub used: bool,
+}
+
+/// A change of writers. Each has a number of its own, also one that goes back to an earlier writer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "callers fill it in")]
+pub struct Revision {
+    /// Counts up.
+    pub number: u64,
+    /// Who writes each resource or wildcard.
+    pub writers: BTreeMap<GroupResource, Transformer>,
+}
+
+/// Under which writers a pass over the rows was made. It says nothing about any others.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_structs, reason = "callers hand it back")]
+pub struct Binding {
+    /// The number of the revision.
+    pub revision: u64,
+    /// The key ids of the KMS providers that write.
+    pub kms: BTreeMap<Box<str>, Box<str>>,
+}
+
+/// A complete pass over the rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "callers fill it in")]
+pub struct Pass {
+    /// As the action that asked for the pass had it.
+    pub binding: Binding,
+    /// The resources and wildcards that it covered completely.
+    pub resources: Vec<GroupResource>,
+    /// Rows that could not be rewritten or read.
+    pub refused: u64,
+}
+
+/// A retained backup.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "callers fill it in")]
+pub struct Retained {
+    /// What people call it.
+    pub backup: Box<str>,
+    /// What its rows were written with.
+    pub needs: Transformer,
+}

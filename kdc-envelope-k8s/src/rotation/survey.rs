@@ -1,0 +1,171 @@
+//! Brings what is observed into the form in which the planner compares it.
+
+use core::time::Duration;
+use std::collections::HashMap;
+
+use super::{ApiServer, Blocker, ConfigHash, NodeFile, Observed, Timestamp};
+use crate::encryption_config::{Chain, GroupResource, Layout};
+
+/// How long a server may need from reading a file to using it: the poll of one minute, and the wait for the health of new
+/// KMS plugins (`pkg/server/options/encryptionconfig/controller` upstream). After that, nothing but its file is on the way.
+pub const SETTLE: Duration = Duration::from_secs(180);
+
+/// The observed servers, each with a file that can be read.
+pub(super) struct Survey<'o> {
+    pub(super) servers: Vec<View<'o>>,
+    /// Every different file, in the order of the servers.
+    pub(super) files: Vec<&'o Layout>,
+}
+
+/// What is known of one server.
+pub(super) struct View<'o> {
+    pub(super) server: &'o ApiServer,
+    pub(super) file: &'o NodeFile,
+    pub(super) loaded: Loaded<'o>,
+    /// When nothing but its file and what it uses can come into use; `None` if that is so now.
+    pub(super) unsettled_until: Option<Timestamp>,
+}
+
+/// What a server uses.
+#[derive(Clone, Copy)]
+pub(super) enum Loaded<'o> {
+    /// Its file.
+    File(&'o Layout),
+    /// Something else that is known.
+    Other(&'o Layout),
+    /// Something else.
+    Unknown,
+    /// It does not say.
+    Unaskable(&'o str),
+}
+
+impl<'o> Survey<'o> {
+    /// The blockers are those of files, which nothing may go past.
+    pub(super) fn of(observed: &'o Observed, now: Timestamp) -> Result<Self, Vec<Blocker>> {
+        let mut layouts: HashMap<ConfigHash, &Layout> = HashMap::new();
+        layouts.insert(ConfigHash::NO_FILE, plain());
+        let earlier = observed
+            .earlier
+            .iter()
+            .map(|(hash, layout)| (*hash, &**layout));
+        layouts.extend(earlier);
+        let mut files: Vec<&NodeFile> = Vec::new();
+        let mut blockers = Vec::new();
+        for server in &observed.servers {
+            match &server.file {
+                Ok(file) => {
+                    layouts.insert(file.hash, &file.layout);
+                    files.push(file);
+                }
+                Err(why) => blockers.push(Blocker::File {
+                    server: server.name.clone(),
+                    why: why.clone(),
+                }),
+            }
+        }
+        if observed.servers.is_empty() {
+            blockers.push(Blocker::NoServers);
+        }
+        if !blockers.is_empty() {
+            return Err(blockers);
+        }
+        let views = observed.servers.iter().zip(&files);
+        let servers = views
+            .map(|(server, file)| view(server, file, &layouts, now))
+            .collect();
+        Ok(Self {
+            servers,
+            files: different(&files),
+        })
+    }
+
+    /// The chains of `resource` in the different files.
+    pub(super) fn chains(&self, resource: &GroupResource) -> Vec<Chain> {
+        self.files
+            .iter()
+            .map(|file| file.chain_of(resource))
+            .collect()
+    }
+}
+
+fn plain() -> &'static Layout {
+    static PLAIN: std::sync::LazyLock<Layout> = std::sync::LazyLock::new(Layout::default);
+    &PLAIN
+}
+
+fn different<'o>(files: &[&'o NodeFile]) -> Vec<&'o Layout> {
+    let mut hashes: Vec<ConfigHash> = Vec::new();
+    let mut layouts: Vec<&Layout> = Vec::new();
+    for file in files {
+        if !hashes.contains(&file.hash) {
+            hashes.push(file.hash);
+            if !layouts.contains(&&*file.layout) {
+                layouts.push(&file.layout);
+            }
+        }
+    }
+    layouts
+}
+
+fn view<'o>(
+    server: &'o ApiServer,
+    file: &'o NodeFile,
+    layouts: &HashMap<ConfigHash, &'o Layout>,
+    now: Timestamp,
+) -> View<'o> {
+    let loaded = match &server.loaded {
+        Err(why) => Loaded::Unaskable(why),
+        Ok(loaded) if loaded.hash == file.hash => Loaded::File(&file.layout),
+        Ok(loaded) => match layouts.get(&loaded.hash) {
+            Some(layout) => Loaded::Other(layout),
+            None => Loaded::Unknown,
+        },
+    };
+    let is_loaded_since = server.loaded.as_ref().is_ok_and(|loaded| {
+        loaded.hash == file.hash && loaded.since.is_some_and(|since| since >= file.written)
+    });
+    let until = file.written.after(SETTLE);
+    View {
+        server,
+        file,
+        loaded,
+        unsettled_until: (!is_loaded_since && until > now).then_some(until),
+    }
+}
+
+impl View<'_> {
+    /// Why it is not known what this server writes with, now and in a moment.
+    pub(super) fn uncertain(&self) -> Option<Blocker> {
+        let server = self.server.name.clone();
+        match (self.loaded, self.unsettled_until) {
+            (Loaded::Unaskable(why), _) => Some(Blocker::Unaskable {
+                server,
+                why: why.into(),
+            }),
+            (Loaded::Unknown, _) => Some(Blocker::UnknownConfig { server }),
+            (_, Some(until)) => Some(Blocker::Unsettled { server, until }),
+            _ => None,
+        }
+    }
+
+    /// Why it is not certain that this server uses its file and nothing else.
+    pub(super) fn unproven(&self) -> Option<Blocker> {
+        let other = Blocker::NotLoaded {
+            server: self.server.name.clone(),
+        };
+        match self.loaded {
+            Loaded::Other(_) => Some(other),
+            _ => self.uncertain(),
+        }
+    }
+
+    /// All chains of `resource` that it may use, now and in a moment.
+    pub(super) fn possible(&self, resource: &GroupResource) -> [Chain; 2] {
+        let file = self.file.layout.chain_of(resource);
+        let loaded = match self.loaded {
+            Loaded::File(layout) | Loaded::Other(layout) => layout.chain_of(resource),
+            Loaded::Unknown | Loaded::Unaskable(_) => file.clone(),
+        };
+        [file, loaded]
+    }
+}

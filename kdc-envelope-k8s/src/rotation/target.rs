@@ -1,0 +1,202 @@
+//! The next configuration for all nodes.
+//!
+//! It is computed from the union of what stands in the files, so that a step which reached some nodes only, and then
+//! crashed, has the same target as before it began.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::survey::Survey;
+use super::{Desired, Observed, Phase, Revision};
+use crate::encryption_config::{Chain, GroupResource, Layout, Transformer};
+
+/// One name or wildcard of a file or of what is wanted.
+pub(super) struct Rule {
+    pub(super) name: GroupResource,
+    /// Who writes by the files.
+    pub(super) current: Transformer,
+    /// Who shall write, once the running change is done.
+    pub(super) wanted: Transformer,
+    /// Everything that stands in some file, with the longest list's order.
+    union: Vec<Transformer>,
+    /// Whether all files have the wanted writer somewhere, or first.
+    pub(super) is_readable: bool,
+    pub(super) is_first: bool,
+}
+
+/// The rules, and whether what is desired is put off until a running change is finished.
+pub(super) fn rules(
+    survey: &Survey<'_>,
+    observed: &Observed,
+    desired: &Desired,
+    is_finished: bool,
+) -> (Vec<Rule>, bool) {
+    let named = survey
+        .files
+        .iter()
+        .flat_map(|file| file.rules().map(|(name, _)| name));
+    let names: BTreeSet<_> = named.chain(desired.writers.keys()).cloned().collect();
+    let revision = observed.keyring.revision.as_ref();
+    let mut rules: Vec<_> = names
+        .into_iter()
+        .map(|name| rule(name, survey, revision, desired))
+        .collect();
+    let differs = |rule: &Rule| {
+        let running = revision.and_then(|revision| revision.writers.get(&rule.name));
+        running.is_some_and(|running| !running.is_same(&rule.wanted))
+    };
+    let is_queued = !desired.interrupt && !is_finished && rules.iter().any(differs);
+    if is_queued {
+        for rule in &mut rules {
+            let running = revision.and_then(|revision| revision.writers.get(&rule.name));
+            let wanted = running.unwrap_or(&rule.current).clone();
+            rule.want(wanted, survey);
+        }
+    }
+    (rules, is_queued)
+}
+
+fn rule(
+    name: GroupResource,
+    survey: &Survey<'_>,
+    revision: Option<&Revision>,
+    desired: &Desired,
+) -> Rule {
+    let chains = survey.chains(&name);
+    let longest = chains.iter().rev().max_by_key(|chain| chain.count());
+    let ordered = longest
+        .into_iter()
+        .chain(&chains)
+        .flat_map(Chain::iter)
+        .cloned();
+    let union = Chain::from_all(ordered).unwrap_or_else(Chain::plain);
+    let wanted = desired.writer(&name);
+    let recorded = revision.and_then(|revision| revision.writers.get(&name));
+    let writes = |writer: &&Transformer| chains.iter().any(|chain| chain.writer().is_same(writer));
+    // Files of a step that some nodes have and some have not: the step was towards the newest revision.
+    let current = recorded
+        .filter(writes)
+        .unwrap_or_else(|| chains.first().map_or(&Transformer::Identity, Chain::writer));
+    let current = current.clone();
+    let mut rule = Rule {
+        name,
+        wanted: current.clone(),
+        current,
+        union: union.iter().cloned().collect(),
+        is_readable: false,
+        is_first: false,
+    };
+    let wanted = wanted.unwrap_or_else(|| rule.current.clone());
+    rule.want(wanted, survey);
+    rule
+}
+
+impl Rule {
+    fn want(&mut self, wanted: Transformer, survey: &Survey<'_>) {
+        let chains = survey.chains(&self.name);
+        self.is_readable = chains.iter().all(|chain| chain.reads(&wanted));
+        self.is_first = chains.iter().all(|chain| chain.writer().is_same(&wanted));
+        self.wanted = wanted;
+    }
+
+    /// Everything that some file reads and that may be needed, but for the one that is put first.
+    fn readers(&self, observed: &Observed) -> impl Iterator<Item = Transformer> {
+        let unused = |transformer: &Transformer| {
+            let kept = observed
+                .keyring
+                .kept
+                .iter()
+                .find(|kept| kept.transformer.is_same(transformer));
+            kept.is_some_and(|kept| !kept.used)
+        };
+        self.union
+            .iter()
+            .filter(move |transformer| !unused(transformer))
+            .cloned()
+    }
+
+    /// With the wanted writer in second place.
+    fn readable(&self, observed: &Observed) -> Chain {
+        let second = core::iter::once(self.wanted.clone());
+        let first = if self.current.is_same(&self.wanted) {
+            self.wanted.clone()
+        } else {
+            self.current.clone()
+        };
+        Chain::new(first, second.chain(self.readers(observed)))
+    }
+
+    /// With the wanted writer in first place.
+    fn promoted(&self, observed: &Observed) -> Chain {
+        let second = core::iter::once(self.current.clone());
+        Chain::new(self.wanted.clone(), second.chain(self.readers(observed)))
+    }
+
+    /// Without what no row needs.
+    fn pruned(&self, observed: &Observed, desired: &Desired) -> Chain {
+        let mut keys = usize::from(self.wanted.local().is_some());
+        let stays = |transformer: &Transformer| {
+            if observed
+                .retained
+                .iter()
+                .any(|backup| backup.needs.is_same(transformer))
+            {
+                return true;
+            }
+            match transformer {
+                Transformer::Identity => desired.keep_identity,
+                Transformer::Kms(_) => false,
+                Transformer::Local(_) => {
+                    keys += usize::from(!self.wanted.is_same(transformer));
+                    keys <= desired.keep_keys
+                }
+            }
+        };
+        let rest: Vec<_> = self.readers(observed).filter(stays).collect();
+        Chain::new(self.wanted.clone(), rest)
+    }
+}
+
+/// The step that is due, and what every file shall mean after it.
+pub(super) fn target(
+    rules: &[Rule],
+    observed: &Observed,
+    desired: &Desired,
+    is_verified: bool,
+) -> (Phase, Arc<Layout>) {
+    let of = |chain: &dyn Fn(&Rule) -> Chain| -> Layout {
+        rules
+            .iter()
+            .map(|rule| (rule.name.clone(), chain(rule)))
+            .collect()
+    };
+    let (phase, layout) = if !rules.iter().all(|rule| rule.is_readable) {
+        (Phase::Readable, of(&|rule| rule.readable(observed)))
+    } else if !rules.iter().all(|rule| rule.is_first) {
+        (Phase::Promoting, of(&|rule| rule.promoted(observed)))
+    } else if is_verified {
+        let pruned = of(&|rule| rule.pruned(observed, desired));
+        (Phase::Pruning, without_plain(&pruned, desired))
+    } else {
+        (Phase::Rewriting, of(&|rule| rule.promoted(observed)))
+    };
+    (phase, Arc::new(layout))
+}
+
+/// Without names that mean nothing: nobody asked for them, and they would be stored plain without them too.
+fn without_plain(layout: &Layout, desired: &Desired) -> Layout {
+    let has_wildcards = layout.rules().any(|(name, _)| name.resource() == "*");
+    let means_something = |name: &GroupResource, chain: &Chain| {
+        has_wildcards || desired.writers.contains_key(name) || *chain != Chain::plain()
+    };
+    let rest: Layout = layout
+        .rules()
+        .filter(|(name, chain)| means_something(name, chain))
+        .map(|(name, chain)| (name.clone(), chain.clone()))
+        .collect();
+    if rest.is_plain() {
+        layout.clone()
+    } else {
+        rest
+    }
+}

@@ -1,0 +1,323 @@
+//! Planners that were broken on purpose: each sees a world in which one proof is already there, or has one of its steps
+//! changed. The exploration must find out about every one of them.
+
+use kdc_envelope_k8s::encryption_config::{Chain, Transformer};
+use kdc_envelope_k8s::rotation::{
+    Action, Binding, Desired, Kept, LoadedConfig, Observed, Pass, Phase, Plan, Timestamp,
+};
+use kdc_envelope_k8s::{Layout, plan};
+
+use crate::explore::{Outcome, Promises, explore};
+use crate::observe::LONG_AGO;
+use crate::scenarios::{self, Scenario};
+
+type See = fn(&mut Observed, &Desired);
+type Act = fn(&mut Plan, &Observed, &Desired);
+
+/// The exploration of `scenario` finds out about the planner that sees or acts so, by a broken promise with this number.
+#[track_caller]
+fn is_caught(scenario: &Scenario, see: See, act: Act, promises: &str) {
+    let broken = |observed: &Observed, desired: &Desired, now: Timestamp| {
+        let mut seen = observed.clone();
+        see(&mut seen, desired);
+        let mut plan = plan(&seen, desired, now);
+        act(&mut plan, observed, desired);
+        plan
+    };
+    let mut outcome = explore(scenario, &broken, Promises::OfStates);
+    if matches!(outcome, Outcome::Holds { .. }) {
+        outcome = explore(scenario, &broken, Promises::All);
+    }
+    match outcome {
+        Outcome::Holds { states, .. } => panic!("not caught in {states} states"),
+        Outcome::Broken { promise, trace } => {
+            assert!(promises.contains(&promise[..1]), "{promise}");
+            eprintln!(
+                "{}: caught after {} events: {promise}",
+                scenario.name,
+                trace.len() - 1
+            );
+        }
+    }
+}
+
+fn sees_all(_: &mut Observed, _: &Desired) {}
+fn does_all(_: &mut Plan, _: &Observed, _: &Desired) {}
+
+/// Everyone who answers has loaded its file.
+fn loads_at_once(observed: &mut Observed) {
+    for server in &mut observed.servers {
+        if let (Ok(loaded), Ok(file)) = (&mut server.loaded, &server.file) {
+            loaded.hash = file.hash;
+        }
+    }
+}
+
+#[test]
+fn who_does_not_answer_is_left_out() {
+    let see: See = |observed, _| observed.servers.retain(|server| server.loaded.is_ok());
+    is_caught(&scenarios::rotate(), see, does_all, "1235");
+}
+
+#[test]
+fn who_does_not_answer_has_surely_loaded_its_file() {
+    let see: See = |observed, _| {
+        for server in &mut observed.servers {
+            if let (Err(_), Ok(file)) = (&server.loaded, &server.file) {
+                let (hash, since) = (file.hash, None);
+                server.loaded = Ok(LoadedConfig { hash, since });
+            }
+        }
+    };
+    is_caught(&scenarios::rotate(), see, does_all, "13");
+}
+
+#[test]
+fn a_written_file_is_a_loaded_file() {
+    is_caught(
+        &scenarios::rotate(),
+        |observed, _| loads_at_once(observed),
+        does_all,
+        "13",
+    );
+}
+
+#[test]
+fn what_may_still_be_loading_does_not_matter() {
+    let see: See = |observed, _| {
+        for file in observed
+            .servers
+            .iter_mut()
+            .filter_map(|server| server.file.as_mut().ok())
+        {
+            file.written = LONG_AGO;
+        }
+    };
+    is_caught(&scenarios::abort(), see, does_all, "123");
+}
+
+#[test]
+fn all_files_are_as_the_first_one() {
+    let see: See = |observed, _| {
+        let first = observed.servers[0].file.clone();
+        for server in &mut observed.servers {
+            server.file = first.clone();
+        }
+    };
+    is_caught(&scenarios::rotate(), see, does_all, "1235");
+}
+
+#[test]
+fn verified_without_looking() {
+    let see: See = |observed, _| {
+        if let Some(revision) = &observed.keyring.revision {
+            let pass = Pass {
+                binding: Binding {
+                    revision: revision.number,
+                    kms: std::collections::BTreeMap::new(),
+                },
+                resources: revision.writers.keys().cloned().collect(),
+                refused: 0,
+            };
+            observed.rewritten = Some(pass.clone());
+            observed.verified = Some(pass);
+        }
+    };
+    is_caught(&scenarios::rotate(), see, does_all, "12");
+}
+
+#[test]
+fn verified_under_an_older_revision() {
+    let see: See = |observed, _| {
+        let Some(revision) = &observed.keyring.revision else {
+            return;
+        };
+        for pass in [&mut observed.rewritten, &mut observed.verified]
+            .into_iter()
+            .flatten()
+        {
+            pass.binding.revision = revision.number;
+        }
+    };
+    is_caught(&scenarios::abort(), see, does_all, "126");
+}
+
+#[test]
+fn a_writer_that_comes_back_needs_no_new_revision() {
+    let see: See = |observed, desired| {
+        if let Some(revision) = &mut observed.keyring.revision {
+            revision.writers.extend(desired.writers.clone());
+        }
+    };
+    is_caught(&scenarios::abort(), see, does_all, "126");
+}
+
+#[test]
+fn verified_under_an_older_kek_version() {
+    let see: See = |observed, _| {
+        let newest = observed
+            .servers
+            .iter()
+            .filter_map(|server| server.kms.get("kms"))
+            .map(|kms| kms.id.clone())
+            .max();
+        for pass in [&mut observed.rewritten, &mut observed.verified]
+            .into_iter()
+            .flatten()
+        {
+            if let (Some(id), Some(newest)) = (pass.binding.kms.get_mut("kms"), &newest) {
+                id.clone_from(newest);
+            }
+        }
+    };
+    is_caught(&scenarios::kek_version(), see, does_all, "6");
+}
+
+#[test]
+fn key_ids_are_taken_from_one_server() {
+    let see: See = |observed, _| {
+        let first = observed.servers[0].kms.clone();
+        for server in &mut observed.servers {
+            server.kms = first.clone();
+        }
+    };
+    is_caught(&scenarios::kek_version(), see, does_all, "6");
+}
+
+#[test]
+fn a_key_id_counts_at_once() {
+    let see: See = |observed, _| {
+        for kms in observed
+            .servers
+            .iter_mut()
+            .flat_map(|server| server.kms.values_mut())
+        {
+            kms.since = LONG_AGO;
+        }
+    };
+    is_caught(&scenarios::kek_version(), see, does_all, "6");
+}
+
+#[test]
+fn backups_do_not_matter() {
+    is_caught(
+        &scenarios::backup(),
+        |observed, _| observed.retained.clear(),
+        does_all,
+        "2",
+    );
+}
+
+#[test]
+fn an_abort_drops_a_promoted_key() {
+    let see: See = |observed, _| {
+        observed
+            .keyring
+            .kept
+            .iter_mut()
+            .for_each(|kept| kept.used = false)
+    };
+    is_caught(&scenarios::abort(), see, does_all, "12");
+}
+
+#[test]
+fn the_keyring_can_wait() {
+    let see: See = |observed, desired| {
+        for writer in desired.writers.values() {
+            if !observed
+                .keyring
+                .kept
+                .iter()
+                .any(|kept| kept.transformer == *writer)
+            {
+                observed.keyring.kept.push(Kept {
+                    transformer: writer.clone(),
+                    used: false,
+                });
+            }
+        }
+    };
+    is_caught(&scenarios::rotate(), see, does_all, "2");
+}
+
+#[test]
+fn the_history_can_wait() {
+    let see: See = |observed, desired| {
+        let keys: Vec<_> = desired
+            .writers
+            .values()
+            .filter_map(Transformer::local)
+            .collect();
+        for server in &mut observed.servers {
+            server.history.extend(keys.iter().copied().cloned());
+        }
+    };
+    is_caught(&scenarios::rotate(), see, does_all, "2");
+}
+
+/// Changes the layout that is written.
+fn rewrite_layouts(plan: &mut Plan, change: impl Fn(&Chain) -> Chain) {
+    for action in &mut plan.actions {
+        if let Action::Write { layout, .. } = action {
+            let changed: Layout = layout
+                .rules()
+                .map(|(name, chain)| (name.clone(), change(chain)))
+                .collect();
+            *layout = std::sync::Arc::new(changed);
+        }
+    }
+}
+
+#[test]
+fn first_before_second() {
+    let act: Act = |plan, _, desired| {
+        if plan.phase == Phase::Readable {
+            let wanted = desired.writers.values().next().unwrap();
+            rewrite_layouts(plan, |chain| {
+                Chain::new(wanted.clone(), chain.iter().cloned())
+            });
+        }
+    };
+    is_caught(&scenarios::rotate(), sees_all, act, "13");
+}
+
+#[test]
+fn pruned_with_the_promotion() {
+    let act: Act = |plan, _, _| {
+        if plan.phase == Phase::Promoting {
+            rewrite_layouts(plan, |chain| Chain::new(chain.writer().clone(), []));
+        }
+    };
+    is_caught(&scenarios::rotate(), sees_all, act, "12");
+}
+
+#[test]
+fn a_file_of_somebody_else_is_overwritten() {
+    let act: Act = |plan, _, desired| {
+        if plan.phase == Phase::Readable {
+            let wanted = desired.writers.values().next().unwrap();
+            rewrite_layouts(plan, |_| Chain::new(wanted.clone(), []));
+        }
+    };
+    is_caught(&scenarios::rotate(), sees_all, act, "123");
+}
+
+#[test]
+fn the_last_node_is_forgotten() {
+    let act: Act = |plan, observed, _| {
+        let last = observed.servers.last().unwrap().name.clone();
+        plan.actions
+            .retain(|action| !matches!(action, Action::Write { server, .. } if *server == last));
+    };
+    is_caught(&scenarios::rotate(), sees_all, act, "5");
+}
+
+#[test]
+fn done_when_promoted() {
+    let act: Act = |plan, _, _| {
+        if plan.phase >= Phase::Rewriting {
+            plan.phase = Phase::Done;
+        }
+    };
+    is_caught(&scenarios::rotate(), sees_all, act, "6");
+}

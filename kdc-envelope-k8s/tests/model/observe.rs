@@ -1,0 +1,121 @@
+//! What the planner gets to see of a state.
+
+use std::collections::BTreeMap;
+
+use kdc_envelope_k8s::encryption_config::Transformer;
+use kdc_envelope_k8s::rotation::{
+    ApiServer, Binding, ConfigHash, Kept, Keyring, KmsKeyId, LoadedConfig, NodeFile, Observed,
+    Pass, Retained, Revision, Timestamp,
+};
+
+use crate::scenarios::Scenario;
+use crate::state::{IDENTITY, KMS, NONE, Names, PassState, Server, State, bit};
+
+pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_000_000);
+pub(crate) const LONG_AGO: Timestamp = Timestamp::from_secs(0);
+
+pub(crate) fn observe(state: &State, scenario: &Scenario) -> Observed {
+    let names = &scenario.names;
+    let servers = state.servers().enumerate();
+    Observed {
+        servers: servers
+            .map(|(index, server)| api_server(index, server, state, names))
+            .collect(),
+        earlier: names
+            .layouts()
+            .map(|(number, layout)| (hash(number), layout))
+            .collect(),
+        keyring: keyring(state, names),
+        rewritten: state.rewritten.map(|pass| report(pass, scenario)),
+        verified: state.verified.map(|pass| report(pass, scenario)),
+        retained: retained(state, names),
+    }
+}
+
+fn hash(layout: u8) -> ConfigHash {
+    ConfigHash::new([layout; 32])
+}
+
+fn api_server(index: usize, server: &Server, state: &State, names: &Names) -> ApiServer {
+    let settled = if server.is_settled { LONG_AGO } else { NOW };
+    let held = if state.is_kek_held { LONG_AGO } else { NOW };
+    let key_id = KmsKeyId {
+        id: server.kek_seen.to_string().into(),
+        since: held,
+    };
+    let history = names.transformers.iter().enumerate();
+    let history = history.filter(|(number, _)| server.history & (1 << number) != 0);
+    ApiServer {
+        name: index.to_string().into(),
+        file: Ok(NodeFile {
+            hash: hash(server.file),
+            layout: names.layout(server.file),
+            written: settled,
+        }),
+        history: history
+            .filter_map(|(_, transformer)| transformer.local().cloned())
+            .collect(),
+        loaded: if server.is_up {
+            Ok(LoadedConfig {
+                hash: hash(server.loaded),
+                since: None,
+            })
+        } else {
+            Err("no answer".into())
+        },
+        kms: server
+            .is_up
+            .then(|| ("kms".into(), key_id))
+            .into_iter()
+            .collect(),
+    }
+}
+
+fn keyring(state: &State, names: &Names) -> Keyring {
+    let kept = |(number, transformer): (u8, &Transformer)| Kept {
+        transformer: transformer.clone(),
+        used: state.used & bit(number) != 0,
+    };
+    let writers = names.rules.iter().zip(state.writers);
+    let writers = writers.filter(|(_, writer)| *writer != NONE);
+    let writer = |(rule, writer): (&kdc_envelope_k8s::GroupResource, u8)| {
+        (
+            rule.clone(),
+            names.transformers[usize::from(writer)].clone(),
+        )
+    };
+    Keyring {
+        kept: (0..)
+            .zip(&names.transformers)
+            .filter(|(number, _)| state.kept & bit(*number) != 0)
+            .map(kept)
+            .collect(),
+        revision: (state.revision > 0).then(|| Revision {
+            number: state.revision.into(),
+            writers: writers.map(writer).collect(),
+        }),
+    }
+}
+
+/// Whether KMS writes under this revision is in the pass, by its KEK version.
+fn report(pass: PassState, scenario: &Scenario) -> Pass {
+    let kms = (pass.kek != NONE).then(|| ("kms".into(), pass.kek.to_string().into()));
+    Pass {
+        binding: Binding {
+            revision: pass.revision.into(),
+            kms: kms.into_iter().collect::<BTreeMap<_, _>>(),
+        },
+        resources: scenario.names.rules.to_vec(),
+        refused: 0,
+    }
+}
+
+fn retained(state: &State, names: &Names) -> Vec<Retained> {
+    let needed = state.backup[0] | state.backup[1];
+    let all = (IDENTITY..=KMS).filter(|number| needed & bit(*number) != 0);
+    let retained = |number: u8| Retained {
+        backup: "backup".into(),
+        needs: names.transformers[usize::from(number)].clone(),
+    };
+    all.map(retained).collect()
+}
