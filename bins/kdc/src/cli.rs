@@ -19,9 +19,10 @@ Examples:
   kdc plugin doctor --config /etc/kms-plugin/kms-plugin.yaml
   kdc value inspect --etcd-endpoints https://127.0.0.1:2379 --etcd-cacert ca.crt \\
       --etcd-cert client.crt --etcd-keyfile client.key --etcd-key /registry/secrets/default/demo
-  kdc value open --file row.json --format etcdctl-json --keyring /etc/kms-plugin/keyring --decode";
+  kdc value open --file row.json --format etcdctl-json --keyring /etc/kms-plugin/keyring --decode
+  kdc backup scan etcd.db";
 
-/// Keys, encrypted values in etcd, and KMS v2 plugins of Kubernetes.
+/// Keys, encrypted values in etcd, KMS v2 plugins of Kubernetes, and snapshots of etcd.
 #[derive(Debug, Parser)]
 #[command(
     name = "kdc",

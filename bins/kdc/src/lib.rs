@@ -1,4 +1,4 @@
-//! The command line of kdc-envelope: keyrings, values in etcd, and KMS v2 plugins.
+//! The command line of kdc-envelope: keyrings, values in etcd, KMS v2 plugins, and snapshots of etcd.
 //!
 //! | module | holds |
 //! |---|---|
@@ -10,7 +10,8 @@
 //! | `quickstart` | `kdc quickstart`: the whole path at once |
 //! | [`object`] | Kubernetes objects in JSON and protobuf, as etcd holds them |
 //! | `etcd` | the one call of etcd that is needed, and its flags |
-//! | `failure`, `output` | one line on stderr, results on stdout |
+//! | `rows` | counted rows, as they are shown |
+//! | `failure`, `output`, `progress` | one line or a bar on stderr, results on stdout |
 //!
 //! The program is a library with a `main` of one line, so that fuzz targets reach its parsers.
 
@@ -27,7 +28,9 @@ mod keyring;
 pub mod object;
 mod output;
 mod plugin;
+mod progress;
 mod quickstart;
+mod rows;
 mod runtime;
 mod value;
 

@@ -12,6 +12,7 @@ use crate::failure::{Exit, Failure, escaped};
 pub(crate) enum Format {
     /// For people.
     #[default]
+    #[value(alias = "table")]
     Text,
     /// For programs.
     Json,

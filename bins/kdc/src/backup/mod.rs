@@ -2,10 +2,12 @@
 
 #[expect(dead_code, reason = "what writes and opens snapshots uses the rest")]
 pub(crate) mod bucket;
+mod file;
 mod inventory;
 mod list;
 mod pass;
 mod prune;
+mod scan;
 mod state;
 
 use clap::Subcommand;
@@ -23,6 +25,8 @@ pub(crate) enum Command {
     Inventory(inventory::Inventory),
     /// Delete the snapshots that retention does not keep.
     Prune(prune::Prune),
+    /// Count the rows in a snapshot by provider, key id and key version; needs no key and no server.
+    Scan(scan::Scan),
 }
 
 pub(crate) fn run(command: Command, out: &mut Output) -> Result<Exit, Failure> {
@@ -30,5 +34,6 @@ pub(crate) fn run(command: Command, out: &mut Output) -> Result<Exit, Failure> {
         Command::List(arguments) => list::run(&arguments, out),
         Command::Inventory(arguments) => inventory::run(&arguments, out),
         Command::Prune(arguments) => prune::run(&arguments, out),
+        Command::Scan(arguments) => scan::run(&arguments, out),
     }
 }

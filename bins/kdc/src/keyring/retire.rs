@@ -114,11 +114,21 @@ fn prove_unused(arguments: &Retire, etcd: &etcd::Connection, key_id: &str) -> Re
         ));
     }
     if let Some(key) = survey.first_damaged() {
+        let key = String::from_utf8_lossy(key);
         return Err(Failure::new(
             Exit::Negative,
             format_args!(
                 "the row at `{key}` is damaged, so that nobody can tell which key it needs; repair or delete it first; \
                  nothing was changed"
+            ),
+        ));
+    }
+    if survey.others() > 0 {
+        return Err(Failure::new(
+            Exit::Negative,
+            format_args!(
+                "{} rows are under so many keys that they cannot be told apart; nothing was changed",
+                survey.others()
             ),
         ));
     }

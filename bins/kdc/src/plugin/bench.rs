@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use clap::ValueEnum;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use kdc_envelope_kms::client::load::{
     self, ColdStartOptions, LoadError, LoadOptions, Measured, Progress, Rpc, Stop, WrappedSeeds,
 };
@@ -11,7 +10,7 @@ use kdc_envelope_kms::server::SocketAddress;
 
 use crate::failure::{Exit, Failure, escaped};
 use crate::output::{Format, Output, Tone};
-use crate::runtime;
+use crate::{progress, runtime};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -110,8 +109,8 @@ fn steady(arguments: &Bench, out: &mut Output) -> Result<Exit, Failure> {
     options.seeds = seeds(arguments);
     options.timeout = arguments.timeout;
     let bar = match stop {
-        Stop::Calls(calls) => bar(calls, "calls"),
-        _ => bar(
+        Stop::Calls(calls) => progress::count(calls, "calls"),
+        _ => progress::count(
             arguments
                 .duration
                 .as_millis()
@@ -150,7 +149,7 @@ fn cold_start(arguments: &Bench, out: &mut Output) -> Result<Exit, Failure> {
     options.connections = arguments.connections.into();
     options.timeout = arguments.timeout;
     let count = seeds(arguments);
-    let bar = bar(
+    let bar = progress::count(
         u64::from(arguments.seeds) * u64::from(arguments.duplicates),
         "calls",
     );
@@ -230,14 +229,4 @@ fn failure(error: &LoadError) -> Failure {
         _ => Exit::Io,
     };
     Failure::at(exit, "--socket", error)
-}
-
-/// Progress on standard error, and only on a terminal.
-fn bar(len: u64, unit: &str) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(len), ProgressDrawTarget::stderr());
-    let template = format!("[{{wide_bar}}] {{pos}}/{{len}} {unit}");
-    match ProgressStyle::with_template(&template) {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
-    }
 }

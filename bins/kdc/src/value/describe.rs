@@ -1,13 +1,13 @@
 //! What a value tells about itself without a key.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use kdc_envelope::kmsv2;
-use kdc_envelope::providers::{
-    LocalValue, PlainFormat, RESERVED_PREFIX, StoredValue, classify, kmsv1,
-};
+use kdc_envelope::providers::{LocalValue, PlainFormat, StoredValue, classify};
+use kdc_envelope::survey::{Provider, Sealed};
 use kdc_envelope_bao::TransitCiphertext;
 use serde::Serialize;
 
@@ -68,134 +68,69 @@ const GCM: usize = 12 + 16;
 const INFO: usize = 32;
 const SECRETBOX: usize = 24 + 16;
 
-/// What is said of a value that [`is_cut_off`].
-pub(super) const CUT_OFF: &str = "the value ends within the prefix `k8s:enc:`";
-
-/// Whether a value is the beginning of `k8s:enc:` and no more. kube-apiserver takes it for a plain object, which it cannot be.
-pub(super) fn is_cut_off(value: &[u8]) -> bool {
-    value.len() < RESERVED_PREFIX.len() && RESERVED_PREFIX.starts_with(value)
-}
-
 impl Description {
     pub(super) fn of(value: &[u8], etcd_key: Option<&[u8]>) -> Self {
-        let mut description = match classify(value) {
-            _ if is_cut_off(value) => damaged("unknown", CUT_OFF),
-            StoredValue::KmsV2(Ok(row)) => kms_v2(&row),
-            StoredValue::KmsV2(Err(error)) => damaged("kms-v2", error.to_string()),
-            StoredValue::KmsV1(Some(row)) => kms_v1(&row),
-            StoredValue::KmsV1(None) => {
-                damaged("kms-v1", "no wrapped DEK and ciphertext follow the prefix")
-            }
-            StoredValue::Aesgcm(value) => local("aesgcm", &value, Some(GCM)),
-            StoredValue::Aescbc(value) => local("aescbc", &value, None),
-            StoredValue::Secretbox(value) => local("secretbox", &value, Some(SECRETBOX)),
-            StoredValue::Identity(format) => plain(value, format),
-            _ => damaged(
-                "unknown",
-                "the prefix `k8s:enc:` is reserved, but no provider writes what follows",
-            ),
+        let sealed = Sealed::of(value);
+        let mut description = Self {
+            provider: sealed.provider.as_str(),
+            encrypted: sealed.provider != Provider::Identity,
+            name: sealed.name.map(Cow::into_owned),
+            key_id: sealed.key_id.map(str::to_owned),
+            problem: sealed.damage.map(|damage| damage.to_string()),
+            ..Self::default()
         };
+        match classify(value) {
+            StoredValue::KmsV2(Ok(row)) => description.add_kms_v2(&row.object),
+            StoredValue::KmsV1(Some(row)) => {
+                description.dek_source = Some(DekSource::new(None, row.wrapped_dek));
+                description.bytes.ciphertext = Some(row.body.len());
+            }
+            StoredValue::Aesgcm(value) => description.add_local(&value, Some(GCM)),
+            StoredValue::Aescbc(value) => description.add_local(&value, None),
+            StoredValue::Secretbox(value) => description.add_local(&value, Some(SECRETBOX)),
+            StoredValue::Identity(format) if description.problem.is_none() => {
+                description.plain_format = Some(name_of(format));
+                description.bytes.plaintext = Some(value.len());
+            }
+            _ => {}
+        }
         description.bytes.value = value.len();
         description.etcd_key = etcd_key.map(|key| String::from_utf8_lossy(key).into_owned());
         description
     }
-}
 
-fn kms_v2(row: &kmsv2::Value<'_>) -> Description {
-    let object = &row.object;
-    let overhead = match object.dek_source_type {
-        kmsv2::DekSourceType::HkdfSha256XnonceAesGcmSeed => INFO + GCM,
-        _ => GCM,
-    };
-    let ciphertext = object.encrypted_data.len();
-    let plaintext = ciphertext.checked_sub(overhead);
-    Description {
-        provider: "kms-v2",
-        encrypted: true,
-        name: Some(String::from_utf8_lossy(row.provider).into_owned()),
-        key_id: Some(object.key_id.to_owned()),
-        dek_source: Some(DekSource::new(
-            Some(object.dek_source_type.as_str()),
-            object.encrypted_dek_source,
-        )),
-        annotations: object
+    fn add_kms_v2(&mut self, object: &kmsv2::EncryptedObject<'_>) {
+        let overhead = match object.dek_source_type {
+            kmsv2::DekSourceType::HkdfSha256XnonceAesGcmSeed => INFO + GCM,
+            _ => GCM,
+        };
+        let kind = object.dek_source_type.as_str();
+        self.dek_source = Some(DekSource::new(Some(kind), object.encrypted_dek_source));
+        self.annotations = object
             .annotations
             .iter()
             .map(|(key, value)| ((*key).to_owned(), STANDARD.encode(value)))
-            .collect(),
-        bytes: Sizes {
-            value: 0,
-            ciphertext: Some(ciphertext),
-            plaintext,
-        },
-        problem: plaintext
-            .is_none()
-            .then(|| kmsv2::OpenError::Truncated(ciphertext).to_string()),
-        ..Description::default()
+            .collect();
+        let ciphertext = object.encrypted_data.len();
+        self.bytes.ciphertext = Some(ciphertext);
+        self.bytes.plaintext = ciphertext.checked_sub(overhead);
+    }
+
+    fn add_local(&mut self, value: &LocalValue<'_>, overhead: Option<usize>) {
+        if value.key_name.is_some() {
+            let ciphertext = value.body.len();
+            self.bytes.ciphertext = Some(ciphertext);
+            self.bytes.plaintext = overhead.and_then(|overhead| ciphertext.checked_sub(overhead));
+        }
     }
 }
 
-fn kms_v1(row: &kmsv1::Value<'_>) -> Description {
-    Description {
-        provider: "kms-v1",
-        encrypted: true,
-        name: Some(row.provider.to_owned()),
-        dek_source: Some(DekSource::new(None, row.wrapped_dek)),
-        bytes: Sizes {
-            value: 0,
-            ciphertext: Some(row.body.len()),
-            plaintext: None,
-        },
-        ..Description::default()
-    }
-}
-
-fn local(provider: &'static str, value: &LocalValue<'_>, overhead: Option<usize>) -> Description {
-    let Some(name) = value.key_name else {
-        return damaged(
-            provider,
-            "no key name and ciphertext of a possible length follow the prefix",
-        );
-    };
-    Description {
-        provider,
-        encrypted: true,
-        name: Some(name.to_owned()),
-        bytes: Sizes {
-            value: 0,
-            ciphertext: Some(value.body.len()),
-            plaintext: overhead.and_then(|overhead| value.body.len().checked_sub(overhead)),
-        },
-        ..Description::default()
-    }
-}
-
-fn plain(value: &[u8], format: PlainFormat) -> Description {
-    let format = match format {
+const fn name_of(format: PlainFormat) -> &'static str {
+    match format {
         PlainFormat::Protobuf => "protobuf",
         PlainFormat::Json => "json",
         PlainFormat::Cbor => "cbor",
         _ => "other",
-    };
-    Description {
-        provider: "identity",
-        encrypted: false,
-        plain_format: Some(format),
-        bytes: Sizes {
-            value: 0,
-            ciphertext: None,
-            plaintext: Some(value.len()),
-        },
-        ..Description::default()
-    }
-}
-
-fn damaged(provider: &'static str, problem: impl Into<String>) -> Description {
-    Description {
-        provider,
-        encrypted: true,
-        problem: Some(problem.into()),
-        ..Description::default()
     }
 }
 

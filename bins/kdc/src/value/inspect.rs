@@ -5,6 +5,7 @@ use super::source::Source;
 use super::survey;
 use crate::failure::{Exit, Failure};
 use crate::output::{Format, Output, Tone};
+use crate::rows::Rows;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -60,18 +61,12 @@ fn count(arguments: &Inspect, prefix: &str, out: &mut Output) -> Result<Exit, Fa
         ));
     };
     let survey = survey::take(&etcd, prefix)?;
+    let rows = Rows::of(&survey);
     match arguments.output {
-        Format::Json => out.json(&survey)?,
-        Format::Text => survey.show(out)?,
+        Format::Json => out.json(&rows)?,
+        Format::Text => rows.show(out)?,
     }
-    match survey.first_damaged() {
-        None => Ok(Exit::Ok),
-        Some(key) => Err(Failure::new(
-            Exit::Data,
-            format_args!("at least one row is damaged, first the one at `{key}`"),
-        )
-        .hint("`kdc value inspect --etcd-key` says how")),
-    }
+    rows.verdict("`kdc value inspect --etcd-key` says how")
 }
 
 fn show(description: &Description, out: &mut Output) -> Result<(), Failure> {

@@ -3,12 +3,12 @@
 use kdc_envelope::SecretBytes;
 use kdc_envelope::kmsv2::{self, DekSource};
 use kdc_envelope::providers::{StoredValue, classify};
+use kdc_envelope::survey::Sealed;
 use kdc_envelope_k8s::EncryptionConfiguration;
 use kdc_envelope_k8s::value_opener::{OpenValueError, Opening, Refusal, ValueOpener};
 use kdc_envelope_kms::client::CallError;
 use zeroize::Zeroizing;
 
-use super::describe::{CUT_OFF, is_cut_off};
 use super::keys::{KeyFlags, Keys, UnwrapError};
 use super::source::{Source, Stored};
 use crate::failure::{Exit, Failure};
@@ -87,13 +87,10 @@ fn open_directly(stored: &Stored, etcd_key: &[u8], keys: &Keys) -> Result<Secret
             let failure = Failure::at(Exit::Data, "the value is damaged", &error);
             return Err(stored.explain(failure));
         }
-        StoredValue::Identity(_) if is_cut_off(&stored.value) => {
-            return Err(Failure::new(
-                Exit::Data,
-                format_args!("the value is damaged: {CUT_OFF}"),
-            ));
-        }
         StoredValue::Identity(_) => {
+            if let Some(damage) = Sealed::of(&stored.value).damage {
+                return Err(Failure::at(Exit::Data, "the value is damaged", &damage));
+            }
             output::note("the value is not encrypted");
             return Ok(SecretBytes::new(stored.value.clone()));
         }

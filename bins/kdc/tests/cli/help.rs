@@ -2,7 +2,7 @@
 
 use crate::support::Scene;
 
-const COMMANDS: [&str; 19] = [
+const COMMANDS: [&str; 20] = [
     "",
     "keyring",
     "keyring init",
@@ -20,6 +20,7 @@ const COMMANDS: [&str; 19] = [
     "backup list",
     "backup inventory",
     "backup prune",
+    "backup scan",
     "quickstart",
     "completions",
 ];

@@ -6,6 +6,7 @@
     reason = "helpers of tests"
 )]
 
+mod backup;
 mod doctor;
 mod etcd;
 mod help;

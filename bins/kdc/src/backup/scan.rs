@@ -1,0 +1,130 @@
+//! `kdc backup scan`.
+
+use std::path::PathBuf;
+
+use kdc_envelope::etcd_file::{EtcdFile, EtcdFileError};
+use serde::Serialize;
+
+use super::file::RandomAccess;
+use crate::etcd::REGISTRY;
+use crate::failure::{Exit, Failure, exit_of_io};
+use crate::output::{Format, Output};
+use crate::progress;
+use crate::rows::Rows;
+
+const EXAMPLES: &str = "\
+Examples:
+  etcdctl snapshot save etcd.db && kdc backup scan etcd.db
+  # which keys a snapshot still needs, for a program
+  kdc backup scan etcd.db --output json | jq '.groups[] | {keyId, version, rows}'
+  # also a data file, of an etcd that does not run
+  kdc backup scan /var/lib/etcd/member/snap/db --prefix /registry/secrets/
+
+Exit code 65 if the file or a row is damaged.";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Scan {
+    /// A snapshot of etcd, or the data file of an etcd that does not run.
+    file: PathBuf,
+    /// Count the rows whose keys begin with this: kube-apiserver's `--etcd-prefix` and a slash, or something below.
+    #[arg(long, value_name = "PREFIX", default_value = REGISTRY)]
+    prefix: String,
+    /// Also check the SHA-256 that a snapshot ends in.
+    #[arg(long)]
+    verify: bool,
+    /// How to show it.
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    output: Format,
+}
+
+/// What is in the file. Rows and changes here are those of the whole file, whatever the prefix.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    /// Whether the file ends in a SHA-256, as snapshots do and data files do not.
+    is_snapshot: bool,
+    /// Whether that was checked, and right.
+    is_verified: bool,
+    revision: i64,
+    total_rows: u64,
+    total_changes: u64,
+    #[serde(flatten)]
+    rows: Rows,
+}
+
+pub(super) fn run(arguments: &Scan, out: &mut Output) -> Result<Exit, Failure> {
+    let Scan { file, prefix, .. } = arguments;
+    let failure = |error: &EtcdFileError| failure(arguments, error);
+    let source = RandomAccess::open(file).map_err(|error| {
+        let place = format_args!("cannot read `{}`", file.display());
+        Failure::at(exit_of_io(&error), place, &error)
+    })?;
+    let etcd_file = EtcdFile::open(&source).map_err(|error| failure(&error))?;
+    let bar = progress::bytes(etcd_file.pages_len());
+    if arguments.verify {
+        let is_verified = etcd_file
+            .check_trailer(|read| bar.set_position(read))
+            .map_err(|error| failure(&error))?;
+        if !is_verified {
+            let line = format_args!(
+                "--verify: `{}` ends in no SHA-256; only snapshots do",
+                file.display()
+            );
+            return Err(Failure::new(Exit::Data, line));
+        }
+    }
+    let survey = etcd_file.survey(prefix.as_bytes(), |read| bar.set_position(read));
+    bar.finish_and_clear();
+    let survey = survey.map_err(|error| failure(&error))?;
+    if survey.rows.rows() == 0 {
+        let line = format_args!(
+            "--prefix: `{}` has {} rows, but none under `{prefix}`; is it the prefix that kube-apiserver uses?",
+            file.display(),
+            survey.totals.rows
+        );
+        return Err(Failure::new(Exit::NoInput, line));
+    }
+    let report = Report {
+        is_snapshot: etcd_file.is_snapshot(),
+        is_verified: arguments.verify,
+        revision: survey.totals.revision,
+        total_rows: survey.totals.rows,
+        total_changes: survey.totals.changes,
+        rows: Rows::of(&survey.rows),
+    };
+    match arguments.output {
+        Format::Json => out.json(&report)?,
+        Format::Text => report.show(out)?,
+    }
+    report
+        .rows
+        .verdict("kube-apiserver would refuse it whatever keys it has")
+}
+
+impl Report {
+    fn show(&self, out: &mut Output) -> Result<(), Failure> {
+        let what = match (self.is_snapshot, self.is_verified) {
+            (true, true) => "snapshot, SHA-256 verified",
+            (true, false) => "snapshot",
+            (false, _) => "data file",
+        };
+        out.line(format_args!(
+            "{what}: revision {}, {} rows, {} changes",
+            self.revision, self.total_rows, self.total_changes
+        ))?;
+        self.rows.show(out)
+    }
+}
+
+fn failure(arguments: &Scan, error: &EtcdFileError) -> Failure {
+    let exit = match error {
+        EtcdFileError::Read { .. } => Exit::Io,
+        _ => Exit::Data,
+    };
+    let failure = Failure::at(exit, format_args!("`{}`", arguments.file.display()), error);
+    match error {
+        EtcdFileError::NoMeta => failure.hint("a sealed snapshot must be opened first"),
+        _ => failure,
+    }
+}

@@ -1,0 +1,126 @@
+//! How counted rows are shown, wherever they come from.
+
+use kdc_envelope::survey::{RowGroup, RowSurvey};
+use serde::Serialize;
+
+use crate::failure::{Exit, Failure};
+use crate::output::{Output, Tone};
+
+/// All rows under a prefix, counted.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Rows {
+    prefix: String,
+    rows: u64,
+    groups: Vec<Group>,
+    /// Rows that are in no group because there were too many.
+    #[serde(skip_serializing_if = "is_zero")]
+    others: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_damaged: Option<String>,
+}
+
+/// Rows that are encrypted alike.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Group {
+    provider: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_id: Option<String>,
+    /// Of the KEK, where the rows tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<u32>,
+    /// Of plain rows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resource: Option<String>,
+    damaged: bool,
+    rows: u64,
+    /// Sum of the lengths of the values.
+    bytes: u64,
+}
+
+impl Rows {
+    pub(crate) fn of(survey: &RowSurvey) -> Self {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Self {
+            prefix: text(survey.prefix()),
+            rows: survey.rows(),
+            groups: survey.groups().iter().map(Group::of).collect(),
+            others: survey.others(),
+            first_damaged: survey.first_damaged().map(text),
+        }
+    }
+
+    pub(crate) fn show(&self, out: &mut Output) -> Result<(), Failure> {
+        let headings = ["PROVIDER", "NAME", "KEY ID", "VERSION", "ROWS", "BYTES"];
+        let mut table = vec![headings.map(str::to_owned).to_vec()];
+        table.extend(self.groups.iter().map(Group::cells));
+        out.table(&table, |row| {
+            let group = self.groups.get(row)?;
+            match group.provider {
+                _ if group.damaged => Some(Tone::Bad),
+                "identity" => Some(Tone::Warning),
+                _ => None,
+            }
+        })?;
+        if self.others > 0 {
+            out.line(format_args!("{} rows of further keys", self.others))?;
+        }
+        let prefix = crate::failure::escaped(&self.prefix);
+        out.line(format_args!("{} rows under {prefix}", self.rows))
+    }
+
+    /// Fails if there is a row that kube-apiserver would refuse whatever keys it has.
+    pub(crate) fn verdict(&self, hint: &str) -> Result<Exit, Failure> {
+        match &self.first_damaged {
+            None => Ok(Exit::Ok),
+            Some(key) => Err(Failure::new(
+                Exit::Data,
+                format_args!("at least one row is damaged, first the one at `{key}`"),
+            )
+            .hint(hint)),
+        }
+    }
+}
+
+impl Group {
+    fn of(group: &RowGroup) -> Self {
+        Self {
+            provider: group.provider.as_str(),
+            name: group.name.clone(),
+            key_id: group.key_id.clone(),
+            version: group.version,
+            resource: group.resource.clone(),
+            damaged: group.damaged,
+            rows: group.rows,
+            bytes: group.bytes,
+        }
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+        let provider = match (&self.resource, self.damaged) {
+            (_, true) => format!("{} (damaged)", self.provider),
+            (Some(resource), false) => format!("{} ({resource})", self.provider),
+            (None, false) => self.provider.to_owned(),
+        };
+        vec![
+            provider,
+            or_dash(&self.name),
+            or_dash(&self.key_id),
+            or_dash(&self.version.map(|version| version.to_string())),
+            self.rows.to_string(),
+            self.bytes.to_string(),
+        ]
+    }
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands out references"
+)]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
+}

@@ -1,0 +1,147 @@
+//! `kdc backup` on files that a real etcd wrote.
+
+use std::path::Path;
+
+use kdc_testbed::Etcd;
+use serde_json::Value;
+use tokio::runtime::Runtime;
+
+use crate::support::Scene;
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
+/// Saves a snapshot as administrators do.
+fn save(etcd: &Etcd, path: &Path) {
+    let mut etcdctl = etcd.etcdctl();
+    let output = etcdctl
+        .args(["snapshot", "save"])
+        .arg(path)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+/// Rows under two keys, a local provider and plain ones; some were changed, one was deleted.
+fn fill(runtime: &Runtime, etcd: &Etcd, scene: &Scene) {
+    let put = |key: &str, value: &[u8]| runtime.block_on(etcd.put(key, value)).unwrap();
+    let old = scene.row(b"old");
+    for number in 0..20 {
+        put(&format!("/registry/secrets/default/s{number:03}"), &old);
+    }
+    scene.kdc(&["keyring", "add", "keyring"]).succeeds();
+    scene.kdc(&["keyring", "promote", "keyring"]).succeeds();
+    for number in 0..5 {
+        put(
+            &format!("/registry/secrets/default/s{number:03}"),
+            &scene.row(b"new"),
+        );
+    }
+    put("/registry/configmaps/default/plain", b"k8s\0plain");
+    let local = [b"k8s:enc:aesgcm:v1:key1:".as_slice(), &[0; 40]].concat();
+    put("/registry/configmaps/default/gcm", &local);
+    put("/registry2/secrets/outside", &old);
+    runtime
+        .block_on(etcd.delete("/registry/secrets/default/s019"))
+        .unwrap();
+}
+
+fn scan(scene: &Scene, file: &str, more: &[&str]) -> Value {
+    let scan = ["backup", "scan", file, "--output", "json"];
+    scene.kdc(&[&scan[..], more].concat()).succeeds().json()
+}
+
+#[test]
+fn a_scan_counts_what_etcd_answered() {
+    let runtime = runtime();
+    let scene = Scene::with_keyring();
+    let mut etcd = runtime.block_on(Etcd::start()).unwrap();
+    fill(&runtime, &etcd, &scene);
+    save(&etcd, &scene.path("etcd.db"));
+    let seen = scan(&scene, "etcd.db", &["--verify"]);
+    let inspect = [
+        "value",
+        "inspect",
+        "--output",
+        "json",
+        "--etcd-prefix",
+        "/registry/",
+    ];
+    let live = [&inspect[..], &["--etcd-endpoints", etcd.endpoint()]].concat();
+    let live = scene.kdc(&live).succeeds().json();
+    assert_eq!(
+        (&seen["groups"], &seen["rows"]),
+        (&live["groups"], &live["rows"])
+    );
+    assert_eq!(
+        (&seen["isSnapshot"], &seen["isVerified"]),
+        (&true.into(), &true.into())
+    );
+    assert_eq!(
+        (&seen["totalRows"], &seen["totalChanges"]),
+        (&22.into(), &29.into())
+    );
+    let versions: Vec<_> = seen["groups"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|group| group["provider"] == "kms-v2")
+        .map(|group| (group["version"].as_u64(), group["rows"].as_u64()))
+        .collect();
+    assert_eq!(versions, [(Some(1), Some(14)), (Some(2), Some(5))]);
+
+    let text = scene.kdc(&["backup", "scan", "etcd.db"]).succeeds().text();
+    assert!(text.starts_with("snapshot: revision "), "{text}");
+    assert!(text.contains("identity (configmaps)"), "{text}");
+    assert!(text.ends_with("21 rows under /registry/\n"), "{text}");
+    let all = scan(&scene, "etcd.db", &["--prefix", ""]);
+    assert_eq!(all["rows"], all["totalRows"]);
+
+    runtime.block_on(etcd.process().kill()).unwrap();
+    let data = etcd.folder().join("data/member/snap/db");
+    let data = scan(&scene, data.to_str().unwrap(), &[]);
+    assert_eq!(
+        (&data["groups"], &data["isSnapshot"]),
+        (&seen["groups"], &false.into())
+    );
+}
+
+#[test]
+fn what_cannot_be_counted_is_refused_in_one_line() {
+    let runtime = runtime();
+    let scene = Scene::new();
+    let etcd = runtime.block_on(Etcd::start()).unwrap();
+    runtime
+        .block_on(etcd.put("/registry/secrets/a/b", b"k8s:enc:new:v1:"))
+        .unwrap();
+    save(&etcd, &scene.path("etcd.db"));
+    let scan =
+        |file: &str, more: &[&str]| scene.kdc(&[&["backup", "scan", file][..], more].concat());
+    scan("etcd.db", &[]).fails(65, "first the one at `/registry/secrets/a/b`");
+    scan("etcd.db", &["--prefix", "/other/"]).fails(66, "has 1 rows, but none under `/other/`");
+    let whole = scene.read("etcd.db");
+    scene.write("cut.db", &whole[..whole.len() - 4096]);
+    scan("cut.db", &[]).fails(65, "`cut.db`: the file is cut off");
+    scene.write("no-trailer.db", &whole[..whole.len() - 32]);
+    scan("no-trailer.db", &["--verify"]).fails(65, "--verify: `no-trailer.db` ends in no SHA-256");
+    let mut changed = whole.clone();
+    *changed.last_mut().unwrap() ^= 1;
+    scene.write("changed.db", changed);
+    scan("changed.db", &["--verify"]).fails(65, "`changed.db`: the SHA-256 at the end");
+    scene.write("text.db", "no database");
+    scan("text.db", &[]).fails(65, "no valid bbolt meta page");
+    scene.write("empty.db", "");
+    scan("empty.db", &[]).fails(65, "no valid bbolt meta page");
+    scan("none.db", &[]).fails(66, "cannot read `none.db`");
+    scan(".", &[]).fails(66, "cannot read `.`");
+    scan("/dev/null", &[]).fails(74, "no regular file");
+    scene.kdc(&["backup", "scan"]).fails(64, "<FILE>");
+}
