@@ -1,6 +1,7 @@
 //! OpenBao (and Vault) from the side of somebody who keeps a key encryption key there.
 //!
 //! * [`TransitKek`]: a Transit key as a [`KeyEncryptionKey`](kdc_envelope::KeyEncryptionKey). Start here.
+//! * [`TransitSnapshotDeks`]: the data keys of snapshots under such a key, with one right for each operation.
 //! * [`Session`] and [`LoginMethod`]: logging in, renewing, following credentials that change.
 //! * [`Client`]: addresses, TLS, retries, circuit breaker; [`Stats`] of all that.
 //! * [`BaoError`]: what went wrong, sorted by what to do about it.
@@ -51,4 +52,5 @@ pub use login::{LoginMethod, RoleId, Session, SessionStatus};
 pub use transit::{
     AAD_ANNOTATION, InvalidKeyName, PlainRow, TransitKek, TransitKey, TransitKeyName,
     TransitOptions,
+    TransitSnapshotDeks,
 };

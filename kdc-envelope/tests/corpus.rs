@@ -13,7 +13,9 @@ use std::time::Duration;
 use kdc_envelope::envelope::EnvelopeCipher;
 use kdc_envelope::kmsv2::{DekSource, Value};
 use kdc_envelope::local::{Keyring, LocalKek};
-use kdc_envelope::{Aad, KeyEncryptionKey, KeyId, SecretBytes, WrappedKey};
+use kdc_envelope::snapshot::{self, Expected, OpenOptions, Trailer};
+use kdc_envelope::{Aad, Key256, KeyEncryptionKey, KeyId, SecretBytes, WrappedKey};
+use sha2::{Digest as _, Sha256};
 
 struct Case {
     name: String,
@@ -128,5 +130,34 @@ fn kmsv2_rows() {
         let secret = SecretBytes::new(case.bytes("dek-source"));
         let source = DekSource::new(value.object.dek_source_type, secret).unwrap();
         case.check(source.open(&value.object, case.text("etcd-key").as_bytes()));
+    }
+}
+
+#[test]
+fn snapshots() {
+    for case in cases("snapshot") {
+        let dek = Key256::from_slice(&case.bytes("dek")).unwrap();
+        let mut content = Vec::new();
+        let input = case.input.as_slice();
+        let opened = if case.text("format") == "1" {
+            snapshot::v1::open(input, &mut content, &dek, Trailer::Unchecked).map(|_| ())
+        } else {
+            let mut expected = Expected::default();
+            expected.cluster = Some(case.text("cluster").to_owned());
+            let mut options = OpenOptions::default();
+            options.trailer = Trailer::Unchecked;
+            snapshot::open(input, &mut content, &dek, &expected, &options).map(|_| ())
+        };
+        match opened {
+            Ok(()) => {
+                assert_eq!(case.text("expect"), "Ok", "{}", case.name);
+                let digest = hex::encode(Sha256::digest(&content));
+                assert_eq!(digest, case.text("plaintext-sha256"), "{}", case.name);
+            }
+            Err(error) => {
+                let error = format!("{error:?}");
+                assert!(error.starts_with(case.text("expect")), "{}: {error}", case.name);
+            }
+        }
     }
 }

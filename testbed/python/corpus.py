@@ -7,6 +7,7 @@ Needs the `cryptography` package.
 
 import base64
 import hashlib
+import hmac
 import pathlib
 import sys
 
@@ -258,10 +259,123 @@ def kmsv2_rows() -> None:
     add("group-end-alone", 'Malformed { field: "group"', message() + varint(9 << 3 | 4))
 
 
+# --- Sealed snapshots -------------------------------------------------------------------------------------------
+
+SNAPSHOT_DEK, SNAPSHOT_SALT = bytes(range(0x20, 0x40)), bytes(range(0x60, 0x80))
+CHUNK = 4096
+
+
+def snapshot_header(**changes) -> bytes:
+    """All of the header but the commitment."""
+    names = {"cluster": b"prod", "snapshot": b"prod-1", "source": b"etcd-0", **changes}
+    rest = bytes([changes.get("codec", 0), changes.get("log2", 12)]) + changes.get("salt", SNAPSHOT_SALT)
+    rest += b"".join(len(n).to_bytes(2, "big") + n for n in (names["cluster"], names["snapshot"], names["source"]))
+    length = changes.get("length", 8 + len(rest) + 32)
+    start = changes.get("magic", b"kdcs") + bytes([changes.get("version", 2), changes.get("suite", 1)])
+    return start + length.to_bytes(2, "big") + rest
+
+
+def snapshot_key(label: str, header: bytes, dek: bytes = SNAPSHOT_DEK, salt: bytes = SNAPSHOT_SALT) -> bytes:
+    prk = hmac.new(salt, dek, hashlib.sha256).digest()
+    info = f"kdc-envelope snapshot v2 {label}\0".encode() + hashlib.sha256(header).digest()
+    return expand(prk, info, 32)
+
+
+def snapshot_chunks(header: bytes, content: bytes, lasts: set[int] | None = None, total: int | None = None) -> list[bytes]:
+    key = AESGCM(snapshot_key("payload", header))
+    pieces = [content[i : i + CHUNK] for i in range(0, len(content), CHUNK)] or [b""]
+    lasts = {len(pieces) - 1} if lasts is None else lasts
+    total = len(content) if total is None else total
+    sealed = []
+    for index, piece in enumerate(pieces):
+        last = index in lasts
+        aad = (total.to_bytes(8, "big") * 2) if last else b""
+        sealed.append(key.encrypt(index.to_bytes(11, "big") + bytes([last]), piece, aad))
+    return sealed
+
+
+def snapshot(content: bytes, header: bytes | None = None, **chunks) -> bytes:
+    header = header or snapshot_header()
+    return header + snapshot_key("commitment", header) + b"".join(snapshot_chunks(header, content, **chunks))
+
+
+def flipped(data: bytes, position: int) -> bytes:
+    return data[:position] + bytes([data[position] ^ 1]) + data[position + 1 :]
+
+
+def snapshots() -> None:
+    content = bytes(i * 7 % 251 for i in range(CHUNK + 40))
+    header = snapshot_header()
+    body = len(header) + 32
+
+    def add(name: str, expect: str, data: bytes, plain: bytes | None = None, **headers: str) -> None:
+        fields = {"expect": expect, "dek": SNAPSHOT_DEK.hex(), "cluster": "prod", "format": "2", **headers}
+        if plain is not None:
+            fields["plaintext-sha256"] = hashlib.sha256(plain).hexdigest()
+        case(f"snapshot/{name}", fields, data)
+
+    good = snapshot(content)
+    add("two-chunks", "Ok", good, content)
+    add("one-byte", "Ok", snapshot(b"x"), b"x")
+    add("a-chunk-exactly", "Ok", snapshot(content[:CHUNK]), content[:CHUNK])
+    add("empty-source-name", "Ok", snapshot(b"x", snapshot_header(source=b"")), b"x")
+    headers = {
+        "magic": ('Malformed { field: "magic', {"magic": b"kdcS"}),
+        "version": ("UnknownVersion(3)", {"version": 3}),
+        "suite": ('Unsupported { what: "suite", number: 2', {"suite": 2}),
+        "length-short": ("Malformed", {"length": len(header) + 31}),
+        "length-long": ("Malformed", {"length": len(header) + 33}),
+        "length-huge": ('Malformed { field: "header length"', {"length": 0xFFFF}),
+        "length-zero": ('Malformed { field: "header length"', {"length": 0}),
+        "codec": ('Unsupported { what: "codec", number: 7', {"codec": 7}),
+        "chunk-too-small": ('Malformed { field: "chunk size"', {"log2": 11}),
+        "chunk-too-large": ('Malformed { field: "chunk size"', {"log2": 21}),
+        "cluster-empty": ('Malformed { field: "the cluster name"', {"cluster": b""}),
+        "cluster-with-slash": ('Malformed { field: "the cluster name"', {"cluster": b"a/b"}),
+        "cluster-not-utf8": ('Malformed { field: "cluster"', {"cluster": b"\xff"}),
+        "snapshot-long": ('Malformed { field: "the snapshot id"', {"snapshot": b"a" * 254}),
+        "source-with-line-feed": ('Malformed { field: "the source"', {"source": b"a\nb"}),
+    }
+    for name, (expect, changes) in headers.items():
+        add(f"header-{name}", expect, snapshot(b"x", snapshot_header(**changes)))
+    for name, position in {"codec": 8, "chunk-size": 9, "salt": 10, "cluster": 44, "source": body - 33, "commitment": body - 1}.items():
+        add(f"flipped-{name}", "Commitment", flipped(snapshot(b"x"), position))
+    add("other-dek", "Commitment", snapshot(b"x"), dek=bytes(32).hex())
+    add("other-cluster", 'OtherIdentity { field: "the cluster"', snapshot(b"x", snapshot_header(cluster=b"staging")))
+    for name, length in {"in-prefix": 5, "in-header": 60, "in-commitment": body - 1}.items():
+        add(f"cut-{name}", "Malformed", good[:length])
+    for name, length in {"after-header": body, "in-tag": body + 10, "in-chunk": body + 100, "at-chunk": body + CHUNK + 16, "last-byte": len(good) - 1}.items():
+        add(f"cut-{name}", "Authentication", good[:length])
+    one, two = snapshot_chunks(header, content)
+    start = good[:body]
+    add("chunks-swapped", "Authentication", start + two + one)
+    add("chunk-doubled", "Authentication", start + one + one + two)
+    add("last-chunk-doubled", "Authentication", start + one + two + two)
+    add("trailing-byte", "Authentication", good + b"\0")
+    add("flipped-payload", "Authentication", flipped(good, body + 7))
+    add("flipped-tag", "Authentication", flipped(good, len(good) - 1))
+    other = snapshot_chunks(snapshot_header(snapshot=b"prod-2"), content)
+    add("spliced", "Authentication", start + one + other[1])
+    add("no-last-chunk", "Authentication", snapshot(content, lasts=set()))
+    add("two-last-chunks", "Authentication", snapshot(content, lasts={0, 1}))
+    add("other-total", "Authentication", snapshot(content, total=len(content) + 1))
+    add("empty-last-chunk", "Authentication", start + b"".join(snapshot_chunks(header, content[:CHUNK], lasts=set())) + snapshot_chunks(header, b"", total=CHUNK)[0])
+    add("empty", "Malformed", b"")
+    nonce = bytes(range(12))
+    first = nonce + AESGCM(SNAPSHOT_DEK).encrypt(nonce, content, b"")
+    add("version-1", "Ok", first, content, format="1")
+    add("version-1-flipped", "Authentication", flipped(first, 500), format="1")
+    add("version-1-cut", "Authentication", first[:-1], format="1")
+    add("version-1-longer", "Authentication", first + b"\0", format="1")
+    add("version-1-other-dek", "Authentication", first, format="1", dek=bytes(32).hex())
+    add("version-1-too-short", "Malformed", first[:27], format="1")
+    add("version-1-opened-as-2", 'Malformed { field: "magic', first)
+
+
 def main() -> int:
     check = sys.argv[1:2] == ["--check"]
     folder = pathlib.Path(sys.argv[2 if check else 1])
-    keyrings(), wrapped_keys(), envelopes(), kmsv2_rows()
+    keyrings(), wrapped_keys(), envelopes(), kmsv2_rows(), snapshots()
     if check:
         found = {str(p.relative_to(folder)): p.read_text() for p in folder.rglob("*.txt")}
         wrong = sorted(n for n in found.keys() | CASES.keys() if found.get(n) != CASES.get(n))

@@ -70,11 +70,11 @@ pub(super) struct ToDecrypt {
     pub(super) associated_data: Option<Box<[u8]>>,
 }
 
-/// A ciphertext to move to another version.
+/// A ciphertext to move to another version; to the newest if none is named.
 #[derive(Debug)]
 pub(super) struct ToRewrap {
     pub(super) ciphertext: Box<str>,
-    pub(super) version: u32,
+    pub(super) version: Option<u32>,
 }
 
 /// A ciphertext and the version that the server says it has.
@@ -130,7 +130,9 @@ impl BatchCall for Rewrap {
         for item in &items {
             body.item();
             body.text("ciphertext", &item.ciphertext);
-            body.number("key_version", item.version);
+            if let Some(version) = item.version {
+                body.number("key_version", version);
+            }
         }
         let answer = self
             .0
@@ -174,7 +176,7 @@ impl BatchCall for Decrypt {
     }
 }
 
-fn decode(plaintext: Option<&str>, answer: &Answer) -> Result<SecretBytes, BaoError> {
+pub(super) fn decode(plaintext: Option<&str>, answer: &Answer) -> Result<SecretBytes, BaoError> {
     let text = plaintext.ok_or_else(|| answer.unintelligible())?;
     // Room for all at once: a buffer that grows leaves its former self unwiped.
     let mut bytes = Vec::with_capacity(text.len());

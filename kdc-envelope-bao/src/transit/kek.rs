@@ -322,7 +322,7 @@ impl KeyEncryptionKey for TransitKek {
         let moved = self
             .ask(&self.0.rewrap, || ToRewrap {
                 ciphertext: ciphertext.into(),
-                version,
+                version: Some(version),
             })
             .await?;
         let moved = self.checked(moved, version)?;
@@ -375,7 +375,7 @@ fn parse(ciphertext: &[u8]) -> Result<(u32, &str), KekError> {
     Ok((parsed.version().get(), text))
 }
 
-fn too_old(key: &TransitKeyName) -> KekError {
+pub(super) fn too_old(key: &TransitKeyName) -> KekError {
     KekError::Denied {
         source: format!(
             "min_decryption_version of Transit key `{}` is above the version that wrapped this; lower it to read again",

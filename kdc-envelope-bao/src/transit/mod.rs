@@ -5,6 +5,7 @@ mod calls;
 mod kek;
 mod key;
 mod plain_row;
+mod snapshot_deks;
 mod versions;
 mod watch;
 
@@ -12,3 +13,4 @@ pub use kek::{AAD_ANNOTATION, TransitKek, TransitOptions};
 pub(crate) use key::check_mount;
 pub use key::{InvalidKeyName, TransitKey, TransitKeyName};
 pub use plain_row::PlainRow;
+pub use snapshot_deks::TransitSnapshotDeks;

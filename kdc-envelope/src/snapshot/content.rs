@@ -18,7 +18,9 @@ pub enum Trailer {
     /// The SHA-256 of all that comes before, as etcd appends it.
     #[default]
     Etcd,
-    /// Nothing is known about the content, and no digest is made of it.
+    /// Anything; a digest is made of the content, to be compared with one that is known.
+    Digest,
+    /// Anything, and no digest is made.
     Unchecked,
 }
 
@@ -44,17 +46,16 @@ pub(super) struct ContentCheck {
 struct Digest {
     sha256: BulkSha256,
     held: Vec<u8>,
+    is_trailer: bool,
 }
 
 impl ContentCheck {
     pub(super) fn new(trailer: Trailer) -> Self {
-        let digest = match trailer {
-            Trailer::Etcd => Some(Digest {
-                sha256: BulkSha256::new(),
-                held: Vec::with_capacity(2 * TRAILER_LEN),
-            }),
-            Trailer::Unchecked => None,
-        };
+        let digest = (trailer != Trailer::Unchecked).then(|| Digest {
+            sha256: BulkSha256::new(),
+            held: Vec::with_capacity(2 * TRAILER_LEN),
+            is_trailer: trailer == Trailer::Etcd,
+        });
         Self { digest, len: 0 }
     }
 
@@ -94,11 +95,13 @@ impl Digest {
     }
 
     fn finish(mut self, len: u64) -> Result<[u8; 32], TrailerError> {
-        if len % SECTOR_LEN != TRAILER_LEN as u64 || len < SECTOR_LEN {
-            return Err(TrailerError::Length { len });
-        }
-        if self.sha256.clone().finish().as_slice() != self.held {
-            return Err(TrailerError::Checksum);
+        if self.is_trailer {
+            if len % SECTOR_LEN != TRAILER_LEN as u64 || len < SECTOR_LEN {
+                return Err(TrailerError::Length { len });
+            }
+            if self.sha256.clone().finish().as_slice() != self.held {
+                return Err(TrailerError::Checksum);
+            }
         }
         self.sha256.update(&self.held);
         Ok(self.sha256.finish())
@@ -143,6 +146,10 @@ mod tests {
         for len in 0..bytes.len() {
             assert!(check(&bytes[..len], 100).is_err(), "{len}");
         }
+        let mut digest = ContentCheck::new(Trailer::Digest);
+        digest.update(&bytes[..700]);
+        let digest = digest.finish().unwrap().sha256.unwrap();
+        assert_eq!(digest.as_slice(), Sha256::digest(&bytes[..700]).as_slice());
         let mut changed = bytes.clone();
         changed[700] ^= 1;
         assert_eq!(check(&changed, 100), Err(TrailerError::Checksum));
