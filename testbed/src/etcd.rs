@@ -104,6 +104,47 @@ impl Etcd {
         self.call("put", &request).await.map(|_| ())
     }
 
+    /// Writes many rows, 128 in a transaction, which is what etcd takes. No two of a transaction may have the same key.
+    ///
+    /// # Errors
+    /// As [`Self::row`].
+    pub async fn put_all(&self, rows: &[(String, Vec<u8>)]) -> Result<(), Error> {
+        for rows in rows.chunks(128) {
+            let put = |(key, value): &(String, Vec<u8>)| json!({"requestPut": {"key": BASE64.encode(key), "value": BASE64.encode(value)}});
+            let puts: Vec<Value> = rows.iter().map(put).collect();
+            self.call("txn", &json!({"success": puts})).await?;
+        }
+        Ok(())
+    }
+
+    /// Drops all changes before `revision` that no row needs, and waits until they are gone from the data file.
+    ///
+    /// # Errors
+    /// As [`Self::row`].
+    pub async fn compact(&self, revision: i64) -> Result<(), Error> {
+        let request = json!({"revision": revision.to_string(), "physical": true});
+        self.call("compaction", &request).await.map(|_| ())
+    }
+
+    /// Saves a snapshot to `path`, as administrators do. Blocks.
+    ///
+    /// # Errors
+    /// When etcdctl fails.
+    pub fn save_snapshot(&self, path: &Path) -> Result<(), Error> {
+        let mut etcdctl = self.etcdctl();
+        etcdctl.args(["snapshot", "save"]).arg(path);
+        let output = etcdctl.output().map_err(|source| Error::Process {
+            action: "run",
+            name: "etcdctl".to_owned(),
+            source,
+        })?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        Err(unexpected(format!("snapshot save: {error}")))
+    }
+
     /// Deletes a row behind the API server's back.
     ///
     /// # Errors

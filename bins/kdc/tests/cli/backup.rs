@@ -1,7 +1,5 @@
 //! `kdc backup` on files that a real etcd wrote.
 
-use std::path::Path;
-
 use kdc_testbed::Etcd;
 use serde_json::Value;
 use tokio::runtime::Runtime;
@@ -13,21 +11,6 @@ fn runtime() -> Runtime {
         .enable_all()
         .build()
         .unwrap()
-}
-
-/// Saves a snapshot as administrators do.
-fn save(etcd: &Etcd, path: &Path) {
-    let mut etcdctl = etcd.etcdctl();
-    let output = etcdctl
-        .args(["snapshot", "save"])
-        .arg(path)
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
 }
 
 /// Rows under two keys, a local provider and plain ones; some were changed, one was deleted.
@@ -65,7 +48,7 @@ fn a_scan_counts_what_etcd_answered() {
     let scene = Scene::with_keyring();
     let mut etcd = runtime.block_on(Etcd::start()).unwrap();
     fill(&runtime, &etcd, &scene);
-    save(&etcd, &scene.path("etcd.db"));
+    etcd.save_snapshot(&scene.path("etcd.db")).unwrap();
     let seen = scan(&scene, "etcd.db", &["--verify"]);
     let inspect = [
         "value",
@@ -122,7 +105,7 @@ fn what_cannot_be_counted_is_refused_in_one_line() {
     runtime
         .block_on(etcd.put("/registry/secrets/a/b", b"k8s:enc:new:v1:"))
         .unwrap();
-    save(&etcd, &scene.path("etcd.db"));
+    etcd.save_snapshot(&scene.path("etcd.db")).unwrap();
     let scan =
         |file: &str, more: &[&str]| scene.kdc(&[&["backup", "scan", file][..], more].concat());
     scan("etcd.db", &[]).fails(65, "first the one at `/registry/secrets/a/b`");
