@@ -51,6 +51,5 @@ pub use error::{BaoError, BaoErrorClass, CredentialError};
 pub use login::{LoginMethod, RoleId, Session, SessionStatus};
 pub use transit::{
     AAD_ANNOTATION, InvalidKeyName, PlainRow, TransitKek, TransitKey, TransitKeyName,
-    TransitOptions,
-    TransitSnapshotDeks,
+    TransitOptions, TransitSnapshotDeks,
 };

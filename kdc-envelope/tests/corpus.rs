@@ -156,7 +156,11 @@ fn snapshots() {
             }
             Err(error) => {
                 let error = format!("{error:?}");
-                assert!(error.starts_with(case.text("expect")), "{}: {error}", case.name);
+                assert!(
+                    error.starts_with(case.text("expect")),
+                    "{}: {error}",
+                    case.name
+                );
             }
         }
     }

@@ -47,7 +47,15 @@ impl Etcd {
     /// # Errors
     /// When it cannot be built or does not become healthy.
     pub async fn start() -> Result<Self, Error> {
-        Self::start_as(false).await
+        Self::start_as(false, None).await
+    }
+
+    /// Starts an etcd on a data directory that is there, such as a restored one.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_on(data_dir: &Path) -> Result<Self, Error> {
+        Self::start_as(false, Some(data_dir)).await
     }
 
     /// Starts an etcd that speaks TLS and demands client certificates.
@@ -55,7 +63,7 @@ impl Etcd {
     /// # Errors
     /// As [`Self::start`].
     pub async fn start_with_tls() -> Result<Self, Error> {
-        Self::start_as(true).await
+        Self::start_as(true, None).await
     }
 
     /// Where clients connect: `http://127.0.0.1:PORT`, with TLS `https`.
@@ -172,12 +180,12 @@ impl Etcd {
         etcdctl
     }
 
-    async fn start_as(tls: bool) -> Result<Self, Error> {
+    async fn start_as(tls: bool, data_dir: Option<&Path>) -> Result<Self, Error> {
         let program = prepare_in_background(Server::Etcd).await?;
         let etcdctl = prepare_in_background(Server::Etcdctl).await?;
         let mut attempt = 1;
         loop {
-            let mut etcd = Self::spawn(&program, etcdctl.clone(), tls)?;
+            let mut etcd = Self::spawn(&program, etcdctl.clone(), tls, data_dir)?;
             match etcd.wait_until_healthy().await {
                 Err(Error::Ended { .. })
                     if attempt < ports::ATTEMPTS && ports::was_taken(&etcd.process) =>
@@ -190,7 +198,12 @@ impl Etcd {
         }
     }
 
-    fn spawn(program: &Path, etcdctl: PathBuf, tls: bool) -> Result<Self, Error> {
+    fn spawn(
+        program: &Path,
+        etcdctl: PathBuf,
+        tls: bool,
+        data_dir: Option<&Path>,
+    ) -> Result<Self, Error> {
         let folder = tempfile::tempdir()
             .map_err(Error::file("create a folder in", &std::env::temp_dir()))?;
         let scheme = if tls { "https" } else { "http" };
@@ -200,7 +213,7 @@ impl Etcd {
         command
             .args(["--name", "testbed", "--initial-cluster-state", "new"])
             .arg("--data-dir")
-            .arg(folder.path().join("data"))
+            .arg(data_dir.map_or_else(|| folder.path().join("data"), Path::to_path_buf))
             .args([
                 "--listen-client-urls",
                 &endpoint,

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use kdc_envelope::snapshot::metadata::WrappedDek;
-use kdc_envelope::{Key256, KekError};
+use kdc_envelope::{KekError, Key256};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 

@@ -3,6 +3,7 @@
 //! | module or type | holds |
 //! |---|---|
 //! | [`seal`], [`open`] | version 2: a stream in chunks, on several cores, in bounded memory |
+//! | [`SealedRange`] | any range of a sealed object without the rest |
 //! | [`v1`] | version 1: one AES-GCM message, as older buckets hold it |
 //! | [`metadata`] | `metadata.json` of both |
 //! | [`Identity`], [`Expected`] | which snapshot of which cluster it is, and was asked for |
@@ -20,6 +21,7 @@ pub mod metadata;
 mod open;
 mod output;
 mod pipeline;
+mod range;
 mod seal;
 pub mod v1;
 
@@ -28,4 +30,5 @@ pub use error::{InvalidIdentity, OpenError, SealError, TrailerError};
 pub use header::{Codec, Header, MAGIC};
 pub use identity::{Identity, MAX_NAME_LEN, MAX_SOURCE_LEN, check_name};
 pub use open::{Expected, OpenOptions, Unlocked, open};
+pub use range::SealedRange;
 pub use seal::{SealOptions, Sealed, seal};

@@ -5,6 +5,7 @@ mod machine;
 mod plugin;
 mod process;
 mod rows;
+mod snapshot;
 
 use std::path::PathBuf;
 
@@ -21,7 +22,7 @@ struct Arguments {
     what: What,
 }
 
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 enum What {
     /// KMS v2 rows against upstream's Go transformer, on one core.
     Rows,
@@ -31,13 +32,25 @@ enum What {
     Process,
     /// kms-plugin on OpenBao against a bare HTTP client, and against itself with a local key.
     Bao,
+    /// Sealing and opening snapshots, against the processor's limit and age.
+    Snapshot,
     /// All of them.
     All,
+    /// One measurement of snapshots in a process of its own.
+    #[command(hide = true)]
+    SnapshotChild {
+        job: snapshot::Job,
+        len: u64,
+        folder: PathBuf,
+    },
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let Arguments { kms_plugin, what } = Arguments::parse();
+    if let What::SnapshotChild { job, len, folder } = what {
+        return job.run(len, &folder);
+    }
     machine::describe();
     if matches!(what, What::Rows | What::All) {
         rows::compare()?;
@@ -50,6 +63,9 @@ async fn main() -> Result<()> {
     }
     if matches!(what, What::Bao | What::All) {
         bao::compare(&kms_plugin).await?;
+    }
+    if matches!(what, What::Snapshot | What::All) {
+        snapshot::compare()?;
     }
     Ok(())
 }

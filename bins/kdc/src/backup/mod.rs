@@ -1,14 +1,37 @@
 //! `kdc backup`: encrypted snapshots of etcd, and the bucket that holds them.
+//!
+//! | module | holds |
+//! |---|---|
+//! | `bucket` | a folder or S3, seen alike |
+//! | `kek` | who wraps data keys: a keyring, or OpenBao |
+//! | `deposit` | a snapshot into the bucket: `run`, `seal` |
+//! | `fetch` | a snapshot out of it: `open`, `restore`, `verify` |
+//! | `rewrap` | data keys to the newest version |
+//! | `state`, `pass` | what lies in the bucket, in one pass: `list`, `inventory`, `prune` |
+//! | `rows`, `scan`, `file` | which keys the rows inside need |
+//! | `private_file`, `progress`, `refusal` | plaintext on disk, bars, errors of the library |
 
-#[expect(dead_code, reason = "what writes and opens snapshots uses the rest")]
 pub(crate) mod bucket;
+mod deposit;
+mod fetch;
 mod file;
 mod inventory;
+mod kek;
 mod list;
+mod open;
 mod pass;
+mod private_file;
+mod progress;
 mod prune;
+mod refusal;
+mod restore;
+mod rewrap;
+mod rows;
+mod run;
 mod scan;
+mod seal;
 mod state;
+mod verify;
 
 use clap::Subcommand;
 
@@ -19,10 +42,16 @@ use crate::output::Output;
 #[derive(Debug, Subcommand)]
 #[command(arg_required_else_help = true)]
 pub(crate) enum Command {
+    Run(Box<run::Run>),
+    Seal(Box<seal::Seal>),
+    Open(Box<open::Open>),
+    Restore(Box<restore::Restore>),
     /// List the snapshots in a bucket, and the keys that they need.
     List(list::List),
     /// Tell which versions of which keys the snapshots in a bucket need, and what is wrong in it.
     Inventory(inventory::Inventory),
+    Verify(Box<verify::Verify>),
+    Rewrap(Box<rewrap::RewrapCommand>),
     /// Delete the snapshots that retention does not keep.
     Prune(prune::Prune),
     /// Count the rows in a snapshot by provider, key id and key version; needs no key and no server.
@@ -31,8 +60,14 @@ pub(crate) enum Command {
 
 pub(crate) fn run(command: Command, out: &mut Output) -> Result<Exit, Failure> {
     match command {
+        Command::Run(arguments) => run::run(&arguments, out).map(|()| Exit::Ok),
+        Command::Seal(arguments) => seal::run(&arguments, out).map(|()| Exit::Ok),
+        Command::Open(arguments) => open::run(&arguments, out).map(|()| Exit::Ok),
+        Command::Restore(arguments) => restore::run(&arguments, out).map(|()| Exit::Ok),
         Command::List(arguments) => list::run(&arguments, out),
         Command::Inventory(arguments) => inventory::run(&arguments, out),
+        Command::Verify(arguments) => verify::run(&arguments, out),
+        Command::Rewrap(arguments) => rewrap::run(&arguments, out),
         Command::Prune(arguments) => prune::run(&arguments, out),
         Command::Scan(arguments) => scan::run(&arguments, out),
     }

@@ -1,4 +1,4 @@
-//! The fields of etcd's `Range` call that are used; others are skipped on reading and have their defaults on writing.
+//! The fields of etcd's `Range` and `Snapshot` calls that are used; others are skipped on reading and have their defaults on writing.
 //!
 //! Source: `etcdserverpb/rpc.proto` and `mvccpb/kv.proto` of `go.etcd.io/etcd/api/v3`.
 
@@ -44,4 +44,16 @@ pub(super) struct KeyValue {
     pub(super) key: Vec<u8>,
     #[prost(bytes = "vec", tag = "5")]
     pub(super) value: Vec<u8>,
+}
+
+/// `etcdserverpb.SnapshotRequest`
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub(super) struct SnapshotRequest {}
+
+/// `etcdserverpb.SnapshotResponse`
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(super) struct SnapshotResponse {
+    /// The next piece of the database file, and at last its SHA-256.
+    #[prost(bytes = "vec", tag = "3")]
+    pub(super) blob: Vec<u8>,
 }

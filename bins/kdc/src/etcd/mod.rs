@@ -1,9 +1,10 @@
-//! Reading rows from etcd: the flags, the connection, and the two questions that are asked.
+//! Reading from etcd: the flags, the connection, and the questions that are asked.
 //!
-//! One method of one service is all that is needed, so its messages are written down here (`messages`) instead of
+//! Two methods are all that is needed, so their messages are written down here (`messages`) instead of
 //! generated, and building `kdc` takes no protobuf compiler.
 
 mod messages;
+mod snapshot;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -7,6 +7,9 @@
 )]
 
 mod backup;
+mod backup_bao;
+mod backup_refused;
+mod backup_round_trip;
 mod doctor;
 mod etcd;
 mod help;

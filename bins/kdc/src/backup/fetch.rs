@@ -1,0 +1,226 @@
+//! A snapshot out of a bucket: what `open`, `restore` and `verify` share.
+
+use std::io::Write;
+use std::num::NonZeroUsize;
+
+use clap::Args;
+use jiff::Timestamp;
+use kdc_envelope::Key256;
+use kdc_envelope::snapshot::metadata::{Metadata, MetadataV1, MetadataV2};
+use kdc_envelope::snapshot::{
+    self, ContentSummary, Expected, OpenError, OpenOptions, Trailer, Unlocked, check_name,
+};
+
+use super::bucket::{Bucket, BucketArguments, SnapshotFiles};
+use super::deposit::threads;
+use super::kek::{Kek, KekArguments};
+use super::progress::Progress;
+use super::refusal::{of_metadata, of_open};
+use crate::failure::{Exit, Failure};
+
+/// The word for the newest snapshot of a cluster.
+const LATEST: &str = "latest";
+
+/// Which snapshot, and the key that opens it.
+#[derive(Debug, Args)]
+pub(super) struct Origin {
+    #[command(flatten)]
+    bucket: BucketArguments,
+    /// Name of the cluster; a snapshot of another one is refused, whatever its file is called.
+    #[arg(long, value_name = "NAME")]
+    cluster: String,
+    /// Id of the snapshot, or `latest`.
+    #[arg(long, value_name = "ID", default_value = LATEST)]
+    snapshot: String,
+    #[command(flatten)]
+    kek: KekArguments,
+    /// Threads that decrypt [default: one a core]
+    #[arg(long, value_name = "NUMBER")]
+    threads: Option<NonZeroUsize>,
+}
+
+/// A snapshot in a bucket, its metadata, and its data key.
+pub(super) struct Fetched {
+    pub(super) cluster: String,
+    pub(super) id: String,
+    pub(super) metadata: Metadata,
+    files: SnapshotFiles,
+    dek: Key256,
+    workers: NonZeroUsize,
+}
+
+impl Origin {
+    /// Opens key and bucket.
+    pub(super) fn open(&self) -> Result<(Bucket, Kek), Failure> {
+        let usage = |error: &snapshot::InvalidIdentity| Failure::of(Exit::Usage, error);
+        check_name("--cluster", &self.cluster).map_err(|error| usage(&error))?;
+        check_name("--snapshot", &self.snapshot).map_err(|error| usage(&error))?;
+        Ok((Bucket::open(&self.bucket)?, self.kek.open()?))
+    }
+
+    /// Finds the snapshot, and unwraps its data key.
+    pub(super) fn fetch(&self) -> Result<Fetched, Failure> {
+        let (bucket, kek) = self.open()?;
+        let id = self.id(&bucket)?;
+        self.fetch_one(&bucket, &kek, &id)
+    }
+
+    /// The id that was given, or that of the newest snapshot.
+    pub(super) fn id(&self, bucket: &Bucket) -> Result<String, Failure> {
+        match self.snapshot.as_str() {
+            LATEST => latest(bucket, &self.cluster),
+            id => Ok(id.to_owned()),
+        }
+    }
+
+    /// The same of one of which the id is known.
+    pub(super) fn fetch_one(
+        &self,
+        bucket: &Bucket,
+        kek: &Kek,
+        id: &str,
+    ) -> Result<Fetched, Failure> {
+        let files = bucket.snapshot(&self.cluster, id);
+        let Some(stored) = files.read_metadata()? else {
+            let line = format!(
+                "there is no snapshot `{id}` of cluster `{}` in the bucket",
+                self.cluster
+            );
+            let advice = "`kdc backup list` shows what there is";
+            return Err(Failure::new(Exit::NoInput, line).hint(advice));
+        };
+        let metadata = Metadata::parse(&stored.json).map_err(|error| of_metadata(id, &error))?;
+        let dek = kek.unwrap(metadata.wrapped_dek())?;
+        Ok(Fetched {
+            cluster: self.cluster.clone(),
+            id: id.to_owned(),
+            metadata,
+            files,
+            dek,
+            workers: threads(self.threads),
+        })
+    }
+
+    /// Ids of all snapshots of the cluster that look complete, oldest first.
+    pub(super) fn all(&self, bucket: &Bucket) -> Result<Vec<String>, Failure> {
+        let mut found = dated(bucket, &self.cluster)?;
+        found.sort();
+        Ok(found.into_iter().map(|(_, id)| id).collect())
+    }
+}
+
+/// The newest snapshot by what its metadata says, which a copied bucket keeps and a rewrap does not change.
+fn latest(bucket: &Bucket, cluster: &str) -> Result<String, Failure> {
+    let newest = dated(bucket, cluster)?.into_iter().max();
+    newest.map(|(_, id)| id).ok_or_else(|| {
+        let line = format!("there is no complete snapshot of cluster `{cluster}` in the bucket");
+        Failure::new(Exit::NoInput, line).hint("`kdc backup inventory` shows what there is")
+    })
+}
+
+fn dated(bucket: &Bucket, cluster: &str) -> Result<Vec<(Timestamp, String)>, Failure> {
+    let mut found = Vec::new();
+    for entry in bucket.entries(Some(cluster)) {
+        let entry = entry?;
+        if entry.data.is_none() || entry.metadata.is_none() {
+            continue;
+        }
+        let stored = bucket.snapshot(cluster, &entry.id).read_metadata()?;
+        let metadata = stored.and_then(|stored| Metadata::parse(&stored.json).ok());
+        let created = metadata.and_then(|metadata| metadata.created_at().parse().ok());
+        found.extend(created.map(|created| (created, entry.id)));
+    }
+    Ok(found)
+}
+
+impl Fetched {
+    /// Writes the content to `sink`. It may be used only if this succeeds.
+    pub(super) fn open_content(&self, sink: impl Write) -> Result<ContentSummary, Failure> {
+        self.check_header()?;
+        let place = format!("cannot open snapshot `{}`", self.id);
+        let len = self.files.data_len()?;
+        let source = Progress::new(self.files.data(None)?, "opening", len);
+        let content = match &self.metadata {
+            Metadata::V1(metadata) => open_v1(metadata, source, sink, &self.dek),
+            Metadata::V2(metadata) => self.open_v2(metadata, source, sink),
+            _ => Err(OpenError::Content { what: "version" }),
+        };
+        content.map_err(|error| of_open(&place, error))
+    }
+
+    fn open_v2(
+        &self,
+        metadata: &MetadataV2,
+        source: impl std::io::Read + Send,
+        sink: impl Write,
+    ) -> Result<ContentSummary, OpenError> {
+        let mut options = OpenOptions::default();
+        options.workers = self.workers;
+        options.trailer = match metadata.sha256() {
+            Some(_) => Trailer::Digest,
+            None => Trailer::Unchecked,
+        };
+        let expected = self.expected().with_content_len(metadata.content_len());
+        let (unlocked, content) = snapshot::open(source, sink, &self.dek, &expected, &options)?;
+        metadata.check(&unlocked)?;
+        match content.sha256 == metadata.sha256() {
+            true => Ok(content),
+            false => Err(OpenError::Content { what: "SHA-256" }),
+        }
+    }
+
+    /// Checks what can be checked without reading the payload: for version 2 the header, the commitment to the data key, the
+    /// metadata and the length; for version 1 the nonce and nothing more.
+    pub(super) fn check_header(&self) -> Result<(), Failure> {
+        /// Longer than any header.
+        const START: u64 = 4096;
+        let place = format!("snapshot `{}`", self.id);
+        let Some(len) = self.files.data_len()? else {
+            let line = format!("{place}: its sealed object is missing");
+            return Err(Failure::new(Exit::Data, line));
+        };
+        let mut start = self.files.data(Some(0..len.min(START)))?;
+        let checked = match &self.metadata {
+            Metadata::V1(metadata) => check_nonce(metadata, &mut start),
+            Metadata::V2(metadata) => Unlocked::read_from(&mut start, &self.dek, &self.expected())
+                .and_then(|unlocked| {
+                    metadata.check(&unlocked)?;
+                    match metadata.sealed_len() == len {
+                        true => Ok(()),
+                        false => Err(OpenError::Authentication { offset: len }),
+                    }
+                }),
+            _ => Err(OpenError::Content { what: "version" }),
+        };
+        checked.map_err(|error| of_open(&place, error))
+    }
+
+    fn expected(&self) -> Expected {
+        Expected::new(&self.cluster, &self.id)
+    }
+}
+
+fn open_v1(
+    metadata: &MetadataV1,
+    source: impl std::io::Read,
+    sink: impl Write,
+    dek: &Key256,
+) -> Result<ContentSummary, OpenError> {
+    let (nonce, content) = snapshot::v1::open(source, sink, dek, Trailer::Digest)?;
+    if nonce != metadata.nonce() {
+        return Err(OpenError::Content { what: "nonce" });
+    }
+    match content.sha256 == Some(metadata.sha256()) {
+        true => Ok(content),
+        false => Err(OpenError::Content { what: "SHA-256" }),
+    }
+}
+
+fn check_nonce(metadata: &MetadataV1, start: &mut impl std::io::Read) -> Result<(), OpenError> {
+    let mut nonce = [0; 12];
+    start.read_exact(&mut nonce).map_err(OpenError::Source)?;
+    match nonce == metadata.nonce() {
+        true => Ok(()),
+        false => Err(OpenError::Content { what: "nonce" }),
+    }
+}

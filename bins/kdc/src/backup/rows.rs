@@ -1,0 +1,85 @@
+//! Which keys the rows inside a snapshot need.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+use kdc_envelope::Key256;
+use kdc_envelope::etcd_file::{EtcdFile, EtcdFileError, ReadAt};
+use kdc_envelope::snapshot::metadata::RowsInside;
+use kdc_envelope::snapshot::{Expected, SealedRange};
+
+use super::bucket::SnapshotFiles;
+use super::refusal::{carried, carry, of_open};
+use crate::etcd::REGISTRY;
+use crate::failure::{Exit, Failure};
+
+/// Counts the rows of a snapshot file.
+pub(super) fn of_file(file: &File, path: &Path) -> Result<Option<RowsInside>, Failure> {
+    let len = file.metadata().map(|metadata| metadata.len());
+    let len = len.map_err(|error| Failure::unreadable("FILE", path, &error))?;
+    count(Whole { file, len }).map(Some)
+}
+
+/// Counts the rows of a snapshot that was sealed into a bucket, by reading what is needed of it again. `None` if it is compressed.
+pub(super) fn of_stored(
+    files: &SnapshotFiles,
+    dek: &Key256,
+) -> Result<Option<RowsInside>, Failure> {
+    const PLACE: &str = "cannot read what was sealed";
+    let Some(len) = files.data_len()? else {
+        return Err(Failure::new(Exit::Io, PLACE).hint("it went away"));
+    };
+    match SealedRange::new(Stored { files, len }, dek, &Expected::default()) {
+        Ok(content) => count(content).map(Some),
+        Err(kdc_envelope::snapshot::OpenError::Unsupported { .. }) => Ok(None),
+        Err(error) => Err(of_open(PLACE, error)),
+    }
+}
+
+fn count(content: impl ReadAt) -> Result<RowsInside, Failure> {
+    const PLACE: &str = "cannot count the rows of the snapshot";
+    let survey = EtcdFile::open(content).and_then(|file| file.survey(REGISTRY.as_bytes(), |_| ()));
+    let survey = survey.map_err(|error| match &error {
+        EtcdFileError::Read { source, .. } => {
+            carried(source).unwrap_or_else(|| Failure::at(Exit::Io, PLACE, &error))
+        }
+        _ => Failure::at(Exit::Data, PLACE, &error)
+            .hint("--without-checksum does not help: this is no database of etcd"),
+    })?;
+    Ok(RowsInside::from(&survey.rows))
+}
+
+struct Whole<'f> {
+    file: &'f File,
+    len: u64,
+}
+
+impl ReadAt for Whole<'_> {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.file.read_exact_at(buffer, offset)
+    }
+}
+
+/// The sealed object, where it is.
+struct Stored<'s> {
+    files: &'s SnapshotFiles,
+    len: u64,
+}
+
+impl ReadAt for Stored<'_> {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let end = offset.saturating_add(buffer.len() as u64);
+        let mut data = self.files.data(Some(offset..end)).map_err(carry)?;
+        data.read_exact(buffer)
+    }
+}

@@ -1,0 +1,69 @@
+//! `kdc backup run`: from a running etcd into a bucket, without a file in between.
+
+use clap::Args;
+use kdc_envelope::Key256;
+use kdc_envelope::snapshot::Trailer;
+
+use super::bucket::SnapshotFiles;
+use super::deposit::Destination;
+use super::progress::Progress;
+use super::rows;
+use crate::etcd::EtcdFlags;
+use crate::failure::{Exit, Failure};
+use crate::output::{Output, note};
+
+const EXAMPLES: &str = "\
+Examples:
+  kdc backup run --etcd-endpoints https://127.0.0.1:2379 --etcd-cacert ca.crt --etcd-cert client.crt \\
+      --etcd-keyfile client.key --bucket s3://backups --cluster prod --bao-address https://openbao.example.com:8200 \\
+      --bao-key etcd-prod";
+
+/// Take a snapshot of a running etcd, seal it on the way, and put it into a bucket.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    etcd: EtcdFlags,
+    #[command(flatten)]
+    destination: Destination,
+    /// How often to try in all when etcd fails in the middle; each try makes a new data key.
+    #[arg(long, value_name = "NUMBER", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    tries: u32,
+    /// Do not read the sealed snapshot again to count the rows inside by key.
+    #[arg(long)]
+    without_rows: bool,
+}
+
+pub(super) fn run(arguments: &Run, out: &mut Output) -> Result<(), Failure> {
+    let mut tries = 1;
+    loop {
+        let failure = match once(arguments, out) {
+            Ok(()) => return Ok(()),
+            Err(failure) => failure,
+        };
+        let may_heal = matches!(failure.exit(), Exit::Unavailable | Exit::Io | Exit::Data);
+        if !may_heal || tries >= arguments.tries {
+            return Err(failure);
+        }
+        note(&format!(
+            "try {tries} of {} failed: {}",
+            arguments.tries,
+            failure.line().unwrap_or_default()
+        ));
+        tries += 1;
+    }
+}
+
+fn once(arguments: &Run, out: &mut Output) -> Result<(), Failure> {
+    let Some(connection) = arguments.etcd.connection()? else {
+        let line = "--etcd-endpoints is missing: where does etcd answer?";
+        return Err(Failure::new(Exit::Usage, line));
+    };
+    let deposit = arguments.destination.open(connection.endpoint())?;
+    let source = Progress::new(connection.snapshot(), "taking and sealing", None);
+    let count = |files: &SnapshotFiles, dek: &Key256| match arguments.without_rows {
+        true => Ok(None),
+        false => rows::of_stored(files, dek),
+    };
+    deposit.store(source, Trailer::Etcd, Box::new(count), out)
+}
