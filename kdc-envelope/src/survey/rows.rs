@@ -303,7 +303,7 @@ mod tests {
         let v2 = |data: &str| {
             let message = format!(
                 "\n{}{data}\x12\x0alocal-v7-a\x1a\x01w",
-                char::from(data.len() as u8)
+                char::from(u8::try_from(data.len()).unwrap())
             );
             [b"k8s:enc:kms:v2:p:", message.as_bytes()].concat()
         };

@@ -1,4 +1,11 @@
 //! Sealed snapshots through the public interface: what goes in comes out, and nothing else ever does.
+#![expect(
+    clippy::unwrap_used,
+    clippy::unwrap_in_result,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests"
+)]
 
 mod metadata;
 mod refused;

@@ -48,7 +48,7 @@ fn version_1_comes_back_with_what_it_did_not_know() {
     assert_eq!(before, after);
     let rewrapped = WrappedDek::transit(None, "etcd-prod", "vault:v8:bW92ZWQ=").unwrap();
     let moved: serde_json::Value =
-        serde_json::from_slice(&metadata.with_wrapped_dek(rewrapped).to_json()).unwrap();
+        serde_json::from_slice(&metadata.with_wrapped_dek(rewrapped).unwrap().to_json()).unwrap();
     assert_eq!(moved["transitKeyVersion"], 8);
     assert_eq!(moved["operator"]["build"], "1.2");
 }
@@ -57,7 +57,9 @@ fn version_1_comes_back_with_what_it_did_not_know() {
 fn version_1_has_no_key_but_of_transit() {
     let local = WrappedDek::KeyId(WrappedKey::new(KeyId::new("local-v1-aa").unwrap(), vec![1]));
     assert!(MetadataV1::new(local, [0; 12], CREATED, "", [0; 32]).is_err());
-    assert!(MetadataV1::new(transit(), [0; 12], CREATED, "", [0; 32]).is_ok());
+    let metadata = MetadataV1::new(transit(), [0; 12], CREATED, "", [0; 32]).unwrap();
+    let local = WrappedDek::KeyId(WrappedKey::new(KeyId::new("local-v1-aa").unwrap(), vec![1]));
+    assert!(Metadata::V1(metadata).with_wrapped_dek(local).is_err());
 }
 
 #[test]
@@ -71,7 +73,7 @@ fn version_2_is_authentic_but_for_its_wrapped_key() {
         let json = metadata.to_json();
         assert_eq!(Metadata::parse(&json).unwrap(), metadata);
         check(&object, &json).unwrap();
-        let rewrapped = metadata.with_wrapped_dek(local.clone());
+        let rewrapped = metadata.with_wrapped_dek(local.clone()).unwrap();
         assert_eq!(rewrapped.wrapped_dek().version(), Some(3));
         check(&object, &rewrapped.to_json()).unwrap();
     }

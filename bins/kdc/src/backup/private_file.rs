@@ -58,7 +58,7 @@ impl PrivateFile {
             .path
             .parent()
             .filter(|folder| !folder.as_os_str().is_empty());
-        let folder = File::open(folder.unwrap_or(Path::new(".")));
+        let folder = File::open(folder.unwrap_or_else(|| Path::new(".")));
         folder
             .and_then(|folder| folder.sync_all())
             .map_err(|error| of_io(&error))

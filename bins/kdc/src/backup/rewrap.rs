@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use super::bucket::{Bucket, BucketArguments, Replaced, SnapshotFiles, Version};
 use super::kek::{Kek, KekArguments};
+use super::refusal::of_metadata;
 use crate::failure::{Exit, Failure};
 use crate::output::{Format, Output, note};
 
@@ -226,15 +227,14 @@ fn replace(
     (candidate, wrapped): (Candidate, WrappedDek),
 ) -> (Candidate, Result<Replaced, Failure>) {
     let text = wrapped.text();
-    let json = candidate
-        .metadata
-        .clone()
-        .with_wrapped_dek(wrapped)
-        .to_json();
-    let outcome = candidate
-        .files
-        .write_wrapped_dek(&text)
-        .and_then(|()| candidate.files.replace_metadata(&json, &candidate.version));
+    let metadata = candidate.metadata.clone().with_wrapped_dek(wrapped);
+    let files = &candidate.files;
+    let outcome = metadata
+        .map_err(|error| of_metadata(&candidate.name, &error))
+        .and_then(|metadata| {
+            files.write_wrapped_dek(&text)?;
+            files.replace_metadata(&metadata.to_json(), &candidate.version)
+        });
     (candidate, outcome)
 }
 

@@ -90,6 +90,10 @@ impl Metadata {
 
     /// As it is written: indented JSON, known fields first.
     #[must_use]
+    #[expect(
+        clippy::missing_panics_doc,
+        reason = "version 1 holds no key but of Transit, and the rest is always JSON"
+    )]
     pub fn to_json(&self) -> Vec<u8> {
         let json = match self {
             Self::V1(metadata) => serde_json::to_vec_pretty(metadata),
@@ -110,12 +114,14 @@ impl Metadata {
     }
 
     /// The same snapshot with its DEK wrapped anew.
-    #[must_use]
-    pub fn with_wrapped_dek(self, wrapped: WrappedDek) -> Self {
-        match self {
-            Self::V1(metadata) => Self::V1(metadata.with_wrapped_dek(wrapped)),
+    ///
+    /// # Errors
+    /// [`MetadataError::Field`] for a kind of key that the version does not know.
+    pub fn with_wrapped_dek(self, wrapped: WrappedDek) -> Result<Self, MetadataError> {
+        Ok(match self {
+            Self::V1(metadata) => Self::V1(metadata.with_wrapped_dek(wrapped)?),
             Self::V2(metadata) => Self::V2(metadata.with_wrapped_dek(wrapped)),
-        }
+        })
     }
 
     /// When the snapshot was taken, in RFC 3339 as it was written.

@@ -50,10 +50,7 @@ impl MetadataV1 {
         source: &str,
         sha256: [u8; 32],
     ) -> Result<Self, MetadataError> {
-        if !matches!(wrapped_dek, WrappedDek::Transit { .. }) {
-            let reason = "is required by version 1, which has no other kind of key";
-            return Err(MetadataError::field("transitKey", reason));
-        }
+        check_kind(&wrapped_dek)?;
         Ok(Self {
             wrapped_dek,
             nonce,
@@ -105,9 +102,10 @@ impl MetadataV1 {
         &self.wrapped_dek
     }
 
-    pub(super) fn with_wrapped_dek(mut self, wrapped: WrappedDek) -> Self {
+    pub(super) fn with_wrapped_dek(mut self, wrapped: WrappedDek) -> Result<Self, MetadataError> {
+        check_kind(&wrapped)?;
         self.wrapped_dek = wrapped;
-        self
+        Ok(self)
     }
 
     pub(super) fn created_at(&self) -> &str {
@@ -116,6 +114,16 @@ impl MetadataV1 {
 
     pub(super) fn source(&self) -> &str {
         &self.source
+    }
+}
+
+fn check_kind(wrapped: &WrappedDek) -> Result<(), MetadataError> {
+    match wrapped {
+        WrappedDek::Transit { .. } => Ok(()),
+        WrappedDek::KeyId(_) => {
+            let reason = "is required by version 1, which has no other kind of key";
+            Err(MetadataError::field("transitKey", reason))
+        }
     }
 }
 
