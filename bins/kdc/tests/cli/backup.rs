@@ -115,7 +115,7 @@ fn what_cannot_be_counted_is_refused_in_one_line() {
     scan("cut.db", &[]).fails(65, "`cut.db`: the file is cut off");
     scene.write("no-trailer.db", &whole[..whole.len() - 32]);
     scan("no-trailer.db", &["--verify"]).fails(65, "--verify: `no-trailer.db` ends in no SHA-256");
-    let mut changed = whole.clone();
+    let mut changed = whole;
     *changed.last_mut().unwrap() ^= 1;
     scene.write("changed.db", changed);
     scan("changed.db", &["--verify"]).fails(65, "`changed.db`: the SHA-256 at the end");

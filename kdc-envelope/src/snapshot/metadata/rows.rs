@@ -12,7 +12,7 @@ pub const MAX_ROW_GROUPS: usize = 1024;
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct RowGroup {
-    /// The kind of provider, such as `kms v2`, `aesgcm` or `identity`.
+    /// The kind of provider, such as `kms-v2`, `aesgcm` or `identity`.
     pub provider: String,
     /// Its name in the EncryptionConfiguration, or the key's name of local providers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
