@@ -5,6 +5,7 @@ mod machine;
 mod plugin;
 mod process;
 mod rows;
+mod scan;
 mod snapshot;
 
 use std::path::PathBuf;
@@ -34,6 +35,14 @@ enum What {
     Bao,
     /// Sealing and opening snapshots, against the processor's limit and age.
     Snapshot,
+    /// Counting the rows of a snapshot, against `etcdutl snapshot status`.
+    Scan,
+    /// One count of a file, which `scan` runs as a process of its own.
+    #[command(hide = true)]
+    ScanFile {
+        /// The snapshot.
+        file: PathBuf,
+    },
     /// All of them.
     All,
     /// One measurement of snapshots in a process of its own.
@@ -48,8 +57,10 @@ enum What {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let Arguments { kms_plugin, what } = Arguments::parse();
-    if let What::SnapshotChild { job, len, folder } = what {
-        return job.run(len, &folder);
+    match &what {
+        What::SnapshotChild { job, len, folder } => return job.run(*len, folder),
+        What::ScanFile { file } => return scan::scan_file(file),
+        _ => {}
     }
     machine::describe();
     if matches!(what, What::Rows | What::All) {
@@ -66,6 +77,9 @@ async fn main() -> Result<()> {
     }
     if matches!(what, What::Snapshot | What::All) {
         snapshot::compare()?;
+    }
+    if matches!(what, What::Scan | What::All) {
+        scan::compare().await?;
     }
     Ok(())
 }

@@ -1,0 +1,148 @@
+//! Counting the rows of a snapshot: ours beside `etcdutl snapshot status`, each as a process of its own on the same file.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use kdc_benches::row_keys;
+use kdc_envelope::etcd_file::{EtcdFile, ReadAt};
+use kdc_testbed::Etcd;
+use kdc_testbed::servers::{Server, prepare};
+
+use crate::{median, print};
+
+const ROWS: u32 = 1_000_000;
+/// Rows that were changed once more, so that their older changes are in the file, too.
+const CHANGED: u32 = 100_000;
+/// Bytes in the plaintext of a row: a small Secret.
+const PLAINTEXT_LEN: usize = 256;
+/// Written to etcd at once.
+const BATCH: u32 = 12_800;
+const ROUNDS: usize = 5;
+
+/// What a process took.
+struct Taken {
+    seconds: f64,
+    resident_mib: f64,
+}
+
+pub(crate) async fn compare() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let snapshot = folder.path().join("etcd.db");
+    write(&snapshot).await?;
+    let etcdutl = prepare(Server::Etcdutl, &mut |_| ())?;
+    let mut scan = Command::new(std::env::current_exe()?);
+    scan.arg("scan-file").arg(&snapshot);
+    let mut status = Command::new(etcdutl);
+    status.args(["snapshot", "status"]).arg(&snapshot);
+    let mut ours = Vec::new();
+    let mut theirs = Vec::new();
+    for _ in 0..ROUNDS {
+        ours.push(run(&mut scan)?);
+        theirs.push(run(&mut status)?);
+    }
+    let mib = fs::metadata(&snapshot)?.len() >> 20;
+    print(format_args!(
+        "{ROWS} rows and {CHANGED} older changes in {mib} MiB, in the page cache; median of {ROUNDS} runs\n"
+    ));
+    print(format_args!(
+        "| program | s | rows/s | resident at most, MiB |"
+    ));
+    print(format_args!("|---|---|---|---|"));
+    show("kdc-envelope, rows by provider, key id and version", &ours);
+    show("etcdutl snapshot status", &theirs);
+    print(format_args!(""));
+    Ok(())
+}
+
+fn show(name: &str, rounds: &[Taken]) {
+    let seconds = median(rounds.iter().map(|taken| taken.seconds).collect());
+    let resident = median(rounds.iter().map(|taken| taken.resident_mib).collect());
+    let rate = f64::from(ROWS) / seconds;
+    print(format_args!(
+        "| {name} | {seconds:.2} | {rate:.0} | {resident:.0} |"
+    ));
+}
+
+/// Counts the rows of a file on one core; what [`compare`] runs as a process of its own.
+pub(crate) fn scan_file(path: &Path) -> Result<()> {
+    let file = File::open(path)?;
+    let len = file.metadata()?.len();
+    let survey = EtcdFile::open(OfFile { file, len })?.survey(b"/registry/", |_| ())?;
+    ensure!(survey.totals.rows == u64::from(ROWS), "{:?}", survey.totals);
+    ensure!(
+        survey.totals.changes == u64::from(ROWS + CHANGED),
+        "{:?}",
+        survey.totals
+    );
+    ensure!(survey.rows.groups().len() == 2, "{:?}", survey.rows);
+    Ok(())
+}
+
+struct OfFile {
+    file: File,
+    len: u64,
+}
+
+impl ReadAt for OfFile {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.file.read_exact_at(buffer, offset)
+    }
+}
+
+/// A snapshot that a real etcd wrote: nine of ten rows encrypted, the others plain.
+async fn write(path: &Path) -> Result<()> {
+    let etcd = Etcd::start().await?;
+    let (sealer, _) = row_keys();
+    let row = |number: u32| {
+        let key = format!(
+            "/registry/secrets/namespace-{}/secret-{number:08}",
+            number % 997
+        );
+        let plaintext = [b's'; PLAINTEXT_LEN];
+        let value = match number % 10 {
+            0 => [b"k8s\0", plaintext.as_slice()].concat(),
+            _ => sealer.seal(&plaintext, key.as_bytes())?,
+        };
+        anyhow::Ok((key, value))
+    };
+    for first in (0..ROWS).step_by(BATCH as usize) {
+        let rows: Result<Vec<_>> = (first..ROWS.min(first + BATCH)).map(row).collect();
+        etcd.put_all(&rows?).await?;
+    }
+    let again: Result<Vec<_>> = (0..CHANGED).map(|number| row(number * 7)).collect();
+    etcd.put_all(&again?).await?;
+    etcd.save_snapshot(path)?;
+    Ok(())
+}
+
+/// Runs a program to its end, and watches its memory: pages of the file that it maps count, too.
+fn run(command: &mut Command) -> Result<Taken> {
+    let begin = Instant::now();
+    let mut child = command.stdout(Stdio::null()).spawn()?;
+    let status = PathBuf::from(format!("/proc/{}/status", child.id()));
+    let mut resident_kib = 0u32;
+    let exit = loop {
+        let text = fs::read_to_string(&status).unwrap_or_default();
+        let most = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = most.and_then(|most| most.trim().trim_end_matches(" kB").parse().ok());
+        resident_kib = resident_kib.max(kib.unwrap_or_default());
+        if let Some(exit) = child.try_wait().context("cannot wait")? {
+            break exit;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    ensure!(exit.success(), "{command:?}: {exit}");
+    Ok(Taken {
+        seconds: begin.elapsed().as_secs_f64(),
+        resident_mib: f64::from(resident_kib) / 1024.0,
+    })
+}
