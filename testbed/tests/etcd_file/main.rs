@@ -1,5 +1,10 @@
 //! The reader of etcd files against the real etcd: what it writes is read as it answers, and counted as etcdutl counts.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::unwrap_in_result,
+    clippy::indexing_slicing,
+    reason = "helpers of tests"
+)]
 
 use std::collections::BTreeMap;
 use std::fs;
