@@ -121,7 +121,7 @@ impl Cluster {
                 server.file = Ok(file(&layout, NOW));
                 server.loaded = Ok(LoadedConfig {
                     hash: hash(&layout),
-                    since: Some(NOW),
+                    since: Some(NOW.after(Duration::from_secs(1))),
                 });
             }
             Action::Rewrite { resources, binding } => {

@@ -21,6 +21,7 @@ mod action;
 mod blocker;
 mod desired;
 pub mod history;
+pub mod metrics;
 mod observed;
 mod planner;
 mod survey;

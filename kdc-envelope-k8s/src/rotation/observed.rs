@@ -108,7 +108,8 @@ pub struct NodeFile {
     pub hash: ConfigHash,
     /// What it means; the plain one if there is none.
     pub layout: Arc<Layout>,
-    /// When it was last written or removed, by the node's clock.
+    /// When it was last written or removed, by the node's clock. A server has loaded it since then only if it says a later
+    /// second.
     pub written: Timestamp,
 }
 

@@ -122,7 +122,7 @@ fn view<'o>(
         },
     };
     let is_loaded_since = server.loaded.as_ref().is_ok_and(|loaded| {
-        loaded.hash == file.hash && loaded.since.is_some_and(|since| since >= file.written)
+        loaded.hash == file.hash && loaded.since.is_some_and(|since| since > file.written)
     });
     let until = file.written.after(SETTLE);
     View {
