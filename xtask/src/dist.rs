@@ -6,6 +6,10 @@ use std::{env, fs};
 
 use anyhow::{Context, Result, ensure};
 
+/// Without the second a static program finds no `getrandom` in the C library and reads `/dev/urandom`, which an empty image may lack.
+const STATIC: &str =
+    "-C target-feature=+crt-static --cfg getrandom_backend=\"linux_getrandom\"";
+
 /// Builds into `target/dist`: `kms-plugin` static, for an empty container image; `kdc` dynamic, because it looks up host names
 /// through the C library, which does not do that when linked statically.
 pub(crate) fn run(root: &Path) -> Result<()> {
@@ -18,7 +22,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     let mut plugin = release(root, "kms-plugin");
     plugin
         .args(["--target", &target])
-        .env("RUSTFLAGS", "-C target-feature=+crt-static");
+        .env("RUSTFLAGS", STATIC);
     let built = target_dir.join(target).join("release/kms-plugin");
     build_and_copy(plugin, &built, &dist.join("kms-plugin"))?;
 

@@ -28,7 +28,8 @@ fn test(root: &Path, filter: &str) -> Command {
     let mut cargo = Command::new(env!("CARGO"));
     cargo
         .current_dir(root)
-        .args(["test", "--locked", "--package", "kdc-testbed"])
+        // The features of `cargo xtask test`, so that nothing is built twice.
+        .args(["test", "--locked", "--workspace", "--all-features"])
         .args(["--test", "reliability", filter, "--", "--nocapture"]);
     cargo
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use kdc_envelope_kms::client::{EncryptAnswer, KmsClient};
 use tokio::task::JoinHandle;
 
+use crate::prober::SEED_FILL;
 use crate::random::Random;
 
 const WORKERS: u64 = 8;
@@ -65,7 +66,8 @@ async fn work(kms: KmsClient, shared: Rc<Shared>, mut random: Random) {
 }
 
 async fn encrypt(kms: &KmsClient, shared: &Shared, random: &mut Random) {
-    let seed: [u8; 32] = random.bytes(32).try_into().unwrap();
+    let mut seed = [SEED_FILL; 32];
+    seed[..8].copy_from_slice(&random.next().to_be_bytes());
     let Ok(answer) = kms.encrypt(&seed).await else {
         return;
     };

@@ -53,6 +53,9 @@ pub(crate) struct Tallies {
     pub(crate) writes: Tally,
 }
 
+/// Fills each seed but for its first bytes, which make it another one.
+pub(crate) const SEED_FILL: u8 = 0x5e;
+
 /// A wrapped seed and what it holds.
 pub(crate) type Known = (EncryptAnswer, [u8; 32]);
 
@@ -179,7 +182,7 @@ fn every(
 pub(crate) async fn wrap_seeds(kms: &KmsClient, count: u32) -> VecDeque<Known> {
     let mut seeds = VecDeque::new();
     for number in 0..count {
-        let mut seed = [0x5e; 32];
+        let mut seed = [SEED_FILL; 32];
         seed[..4].copy_from_slice(&number.to_be_bytes());
         seeds.push_back((kms.encrypt(&seed).await.unwrap(), seed));
     }

@@ -11,7 +11,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::plugin::{Plugin, put};
-use crate::prober::{Prober, Tallies, wrap_seeds};
+use crate::prober::{Prober, SEED_FILL, Tallies, wrap_seeds};
 use crate::table::{Row, Table};
 
 /// Once the fault has ended, all must be well within this time.
@@ -134,10 +134,13 @@ impl<B> Stand<B> {
         let api = control_plane
             .as_ref()
             .map(|(server, _)| server.client().clone());
+        // The part that all seeds share, as a log would show it: a search for each would take longer than the tests.
+        let seeds = [
+            STANDARD.encode([SEED_FILL; 18]),
+            hex::encode([SEED_FILL; 18]),
+        ];
         let mut secrets = vec![role.secret_id.clone(), root_token];
-        for (_, seed) in &known {
-            secrets.extend([STANDARD.encode(seed), hex::encode(seed)]);
-        }
+        secrets.extend(seeds);
         Self {
             prober: Prober::start(&plugin.client, known, api),
             plugin,
