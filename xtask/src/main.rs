@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 
 mod codegen;
 mod dist;
+mod model;
 mod reliability;
 mod servers;
 mod soak;
@@ -70,6 +71,17 @@ enum Task {
         #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(2..=86_400))]
         ttl: u64,
     },
+    /// Let the planner of key rotations run through every state of a small cluster, and print how many there are.
+    ///
+    /// `cargo test` does it with two servers and two rows.
+    Model {
+        /// API servers, at most 3.
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=3))]
+        servers: u8,
+        /// Rows, at most 3.
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=3))]
+        rows: u8,
+    },
     /// Regenerate the Rust code of the KMS v2 API from its .proto file.
     Codegen {
         /// Change nothing; fail if the committed code differs.
@@ -107,6 +119,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Reliability => reliability::run(&root)?,
         Task::Soak { minutes, seed } => soak::soak(&root, minutes, seed)?,
         Task::Outage { ttl } => soak::outage(&root, ttl)?,
+        Task::Model { servers, rows } => return model::run(&root, servers, rows),
         Task::Codegen { check } => codegen::run(&root, check)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -1,7 +1,7 @@
 //! A model of API servers, nodes, rows, time and faults, in which the real planner runs: every interleaving up to a bound
 //! is looked at, and in each state the promises of `docs/rotation.md` are checked.
 //!
-//! `KDC_MODEL_SERVERS` and `KDC_MODEL_ROWS` widen the bound.
+//! `KDC_MODEL_SERVERS` and `KDC_MODEL_ROWS` widen the bound (`cargo xtask model`).
 
 #![expect(
     clippy::panic,
