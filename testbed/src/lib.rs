@@ -9,6 +9,7 @@
 //! | [`apiserver`] | kube-apiserver on that etcd |
 //! | [`client`] | the API calls that tests make |
 //! | [`bao`] | OpenBao: [`Bao`] for one server, [`BaoCluster`] for three, and the calls that set up Transit and logins |
+//! | [`s3`] | two S3 servers: one in this process, and moto |
 //! | [`proxy`] | an HTTP proxy that counts and does what no real server does on demand |
 //! | [`encryption_config`] | the configuration file that puts a KMS plugin to use |
 //! | [`oracle`] | upstream's own Go transformers, to compare with and to race |
@@ -32,6 +33,7 @@ pub mod process;
 pub mod programs;
 pub mod proxy;
 pub mod python;
+pub mod s3;
 pub mod servers;
 
 pub use apiserver::ApiServer;
@@ -42,4 +44,5 @@ pub use etcd::Etcd;
 pub use oracle::Oracle;
 pub use process::Process;
 pub use proxy::Proxy;
+pub use s3::{Moto, S3};
 pub use servers::{KubeMinor, Server};

@@ -20,14 +20,24 @@ const TAIL_LINES: usize = 20;
 /// [`Error::MissingTool`] without Python, [`Error::Build`] when the packages
 /// cannot be installed.
 pub fn interpreter(progress: &mut dyn FnMut(Progress)) -> Result<PathBuf, Error> {
-    let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("python/requirements.txt");
+    environment("python", "python/requirements.txt", progress)
+}
+
+/// [`interpreter`] for the packages that `requirements` of the testbed pins,
+/// cached under `name`.
+pub(crate) fn environment(
+    name: &str,
+    requirements: &str,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<PathBuf, Error> {
+    let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join(requirements);
     let version = run(
         Command::new("python3").args(["-c", "import sys; print(sys.version, sys.base_prefix)"])
     )?;
     let mut inputs = Inputs::default();
     inputs.add_file(&requirements)?;
     inputs.add("python version", &version.stdout);
-    let environment = cache::ensure("python", inputs, progress, |folder, _| {
+    let environment = cache::ensure(name, inputs, progress, |folder, _| {
         make_environment(folder, &requirements)
     })?;
     Ok(environment.join("bin/python"))

@@ -13,11 +13,10 @@ const MAX_HEADERS: usize = 64;
 const CHUNK: usize = 64 * 1024;
 
 /// Headers of one connection alone (RFC 9110, 7.6.1), and those that are
-/// written anew.
-const NOT_FORWARDED: [&str; 5] = [
+/// written anew. `Host` is kept: requests to S3 are signed with it.
+const NOT_FORWARDED: [&str; 4] = [
     "connection",
     "content-length",
-    "host",
     "keep-alive",
     "transfer-encoding",
 ];
@@ -38,11 +37,13 @@ impl Request {
         format!("{} {}", self.method, self.target)
     }
 
-    /// The next request, or `None` when the client closed instead. `buffer`
+    /// The next request, or `None` when the client closed instead or `is_cut`
+    /// says of `METHOD /PATH` to reset the connection before the body. `buffer`
     /// keeps what was read beyond it.
     pub(super) async fn read(
         stream: &mut TcpStream,
         buffer: &mut Vec<u8>,
+        is_cut: impl FnOnce(&str) -> bool,
     ) -> io::Result<Option<Self>> {
         let (mut request, head, length) = loop {
             if let Some(parsed) = Self::parse_head(buffer)? {
@@ -52,6 +53,10 @@ impl Request {
                 return Ok(None);
             }
         };
+        if is_cut(&request.line()) {
+            stream.set_zero_linger()?;
+            return Ok(None);
+        }
         while buffer.len() < head + length {
             if stream.read_buf(buffer).await? == 0 {
                 return Ok(None);
@@ -106,6 +111,8 @@ pub(super) struct Answer {
     /// Without those of [`NOT_FORWARDED`].
     pub(super) headers: Vec<(String, String)>,
     pub(super) body: Vec<u8>,
+    /// What an answer to HEAD says of the body that it does not have.
+    pub(super) told_length: Option<String>,
 }
 
 impl Answer {
@@ -114,6 +121,7 @@ impl Answer {
             status,
             headers: vec![("content-type".to_owned(), "application/json".to_owned())],
             body: body.as_bytes().to_vec(),
+            told_length: None,
         }
     }
 
@@ -139,7 +147,10 @@ pub(super) async fn forward(
         forwarded = forwarded.header(name, value.as_slice());
     }
     let answer = forwarded.body(request.body.clone()).send().await?;
+    let length = answer.headers().get("content-length");
+    let length = length.filter(|_| request.method == "HEAD");
     Ok(Answer {
+        told_length: length.map(|length| String::from_utf8_lossy(length.as_bytes()).into_owned()),
         status: answer.status().as_u16(),
         headers: answer
             .headers()
@@ -168,7 +179,10 @@ pub(super) async fn write(
     // A 204 has no body, so must not tell its length (RFC 9110, 8.6).
     let framing = match answer.status {
         204 => String::new(),
-        _ => format!("content-length: {}\r\n", answer.body.len()),
+        _ => match &answer.told_length {
+            Some(length) => format!("content-length: {length}\r\n"),
+            None => format!("content-length: {}\r\n", answer.body.len()),
+        },
     };
     let head = answer.head(&framing).into_bytes();
     match fault {

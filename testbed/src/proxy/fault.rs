@@ -25,6 +25,9 @@ pub enum Fault {
     /// Passes the request on, and of its answer so many bytes, head included;
     /// then resets the connection.
     Reset(usize),
+    /// Resets the connection while the body of the request is on its way; the
+    /// server sees nothing of it.
+    CutRequest,
     /// Passes the request on, and the body of its answer in single bytes with
     /// so long a pause before each.
     SlowBytes(Duration),
@@ -114,14 +117,27 @@ impl Rule {
         self
     }
 
+    /// Whether a request of which only the head has come is to be cut off; one
+    /// that is counts.
+    pub(super) fn cuts(&mut self, line: &str) -> bool {
+        self.fault == Fault::CutRequest && self.befalls(line)
+    }
+
     /// The fault that befalls a request, which is counted.
     pub(super) fn applied_to(&mut self, line: &str) -> Option<Fault> {
+        let is_due = self.fault != Fault::CutRequest && self.befalls(line);
+        is_due.then(|| self.fault.clone())
+    }
+
+    fn befalls(&mut self, line: &str) -> bool {
         if !line.contains(&self.part) {
-            return None;
+            return false;
         }
-        if let Some(left) = &mut self.left {
-            *left = left.checked_sub(1)?;
-        }
-        Some(self.fault.clone())
+        let Some(left) = &mut self.left else {
+            return true;
+        };
+        let is_due = *left > 0;
+        *left = left.saturating_sub(1);
+        is_due
     }
 }

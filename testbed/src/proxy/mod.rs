@@ -157,7 +157,12 @@ async fn serve(mut stream: TcpStream, shared: Arc<Shared>) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut buffer = Vec::new();
     loop {
-        let request = match Request::read(&mut stream, &mut buffer).await {
+        let is_cut = |line: &str| {
+            lock(&shared.rule)
+                .as_mut()
+                .is_some_and(|rule| rule.cuts(line))
+        };
+        let request = match Request::read(&mut stream, &mut buffer, is_cut).await {
             Ok(Some(request)) => request,
             Ok(None) => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
@@ -194,6 +199,7 @@ async fn answer(shared: &Shared, request: &Request, fault: Option<&Fault>) -> An
             status: *status,
             headers: headers.clone(),
             body: body.clone(),
+            told_length: None,
         },
         Some(Fault::Oversized(_)) => Answer::json(200, ""),
         Some(Fault::Delay(delay)) => {

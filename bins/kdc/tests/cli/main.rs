@@ -10,6 +10,7 @@ mod backup;
 mod backup_bao;
 mod backup_refused;
 mod backup_round_trip;
+mod bucket;
 mod doctor;
 mod etcd;
 mod help;

@@ -6,7 +6,7 @@
 //! | [`Bucket`], [`SnapshotFiles`] | what all verbs of `kdc backup` call |
 //! | `entries` | one pass over everything, grouped by snapshot |
 //! | `directory`, `s3` | the two places |
-//! | `profile` | the files with credentials of AWS |
+//! | `environment`, `profile` | the variables and the files with credentials of AWS |
 //!
 //! A snapshot is `<cluster>/<id>/` with three objects. It exists once `metadata.json` does: that is written last, and only if it
 //! is absent; and deleted first. The data of a snapshot is never replaced. S3 runs on a runtime of its own: none of this may be
@@ -15,6 +15,7 @@
 mod arguments;
 mod directory;
 mod entries;
+mod environment;
 mod profile;
 mod s3;
 #[cfg(test)]
@@ -36,6 +37,7 @@ use crate::failure::{Exit, Failure};
 use arguments::Location;
 use directory::{Directory, StagedData};
 use entries::{Entries, Object};
+use environment::Environment;
 use s3::{S3, Upload};
 
 /// The sealed snapshot.
@@ -60,11 +62,18 @@ enum Place {
 impl Bucket {
     /// Understands the flags, and reads credentials. Asks no server yet.
     pub(crate) fn open(arguments: &BucketArguments) -> Result<Self, Failure> {
+        Self::open_in(arguments, &Environment::of_this_process())
+    }
+
+    fn open_in(arguments: &BucketArguments, environment: &Environment) -> Result<Self, Failure> {
         let place = match arguments.location()? {
             Location::Directory(root) => Place::Directory(Arc::new(Directory::new(root))),
-            Location::S3 { name, prefix } => {
-                Place::S3(Arc::new(S3::connect(arguments, &name, &prefix)?))
-            }
+            Location::S3 { name, prefix } => Place::S3(Arc::new(S3::connect(
+                arguments,
+                environment,
+                &name,
+                &prefix,
+            )?)),
         };
         Ok(Self { place })
     }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
+use super::environment::Environment;
 use crate::failure::{Exit, Failure};
 
 /// The longest file that is read, in bytes.
@@ -31,20 +32,16 @@ pub(super) struct Profile {
     pub(super) endpoint: Option<String>,
 }
 
-/// An environment variable that is set to something.
-pub(super) fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
-}
-
 /// The profile that `AWS_PROFILE` names, or `default`, out of the files that the environment names.
-pub(super) fn load() -> Result<Profile, Failure> {
-    let home = std::env::var_os("HOME").map(PathBuf::from);
+pub(super) fn load(environment: &Environment) -> Result<Profile, Failure> {
+    let home = environment.get("HOME").map(PathBuf::from);
     let path = |name: &str, below: &str| {
-        variable(name)
+        environment
+            .get(name)
             .map(PathBuf::from)
             .or_else(|| home.as_ref().map(|home| home.join(below)))
     };
-    let asked = variable("AWS_PROFILE");
+    let asked = environment.get("AWS_PROFILE");
     let name = asked.as_deref().unwrap_or("default");
     let credentials = path("AWS_SHARED_CREDENTIALS_FILE", ".aws/credentials");
     let config = path("AWS_CONFIG_FILE", ".aws/config");

@@ -16,6 +16,68 @@ fn bucket(folder: &TempDir) -> Bucket {
     .unwrap()
 }
 
+/// What every bucket does. `data` is longer than a part.
+pub(super) fn contract(bucket: &Bucket, data: &[u8]) {
+    let files = bucket.snapshot("cluster", "id");
+    let write = |files: &SnapshotFiles, data: &[u8]| {
+        let mut writer = files.create_data()?;
+        writer.write_all(data).unwrap();
+        writer.finish()
+    };
+    assert_eq!(files.data_len().unwrap(), None);
+    assert!(files.read_metadata().unwrap().is_none());
+    assert_eq!(write(&files, data).unwrap(), data.len() as u64);
+    assert_eq!(files.data_len().unwrap(), Some(data.len() as u64));
+    assert_eq!(write(&files, b"").unwrap_err().exit(), Exit::CannotCreate);
+    let small = bucket.snapshot("cluster", "id-small");
+    let two = [small.create_data().unwrap(), small.create_data().unwrap()];
+    let [first, second] = two.map(|mut writer| {
+        writer.write_all(b"small").unwrap();
+        writer
+    });
+    assert_eq!(first.finish().unwrap(), 5);
+    drop(second);
+    files.write_wrapped_dek("old").unwrap();
+    files.write_wrapped_dek("new").unwrap();
+    files.commit(b"{\"a\":1}").unwrap();
+    files.commit(b"{\"a\":1}").unwrap();
+    assert_eq!(files.commit(b"{}").unwrap_err().exit(), Exit::CannotCreate);
+    let stored = files.read_metadata().unwrap().unwrap();
+    assert_eq!(stored.json, b"{\"a\":1}");
+    let replaced = files.replace_metadata(b"{}", &stored.version).unwrap();
+    assert_eq!(replaced, Replaced::Yes);
+    let replaced = files.replace_metadata(b"x", &stored.version).unwrap();
+    assert_eq!(replaced, Replaced::Conflict);
+    let read = |range: Option<Range<u64>>| {
+        let mut bytes = Vec::new();
+        files.data(range).unwrap().read_to_end(&mut bytes).unwrap();
+        bytes
+    };
+    assert!(read(None) == data);
+    assert!(read(Some(3..1000)) == data[3..1000]);
+    assert!(read(Some(0..0)).is_empty());
+    let names: Vec<(String, bool)> = bucket
+        .entries(Some("cluster"))
+        .map(Result::unwrap)
+        .map(|entry| (entry.id, entry.metadata.is_some()))
+        .collect();
+    let expected = [("id".to_owned(), true), ("id-small".to_owned(), false)];
+    assert!(names.iter().all(|name| expected.contains(name)) && names.len() == 2);
+    assert_eq!(bucket.entries(None).count(), 2);
+    assert_eq!(bucket.entries(Some("clust")).count(), 0);
+    files.delete().unwrap();
+    files.delete().unwrap();
+    small.delete().unwrap();
+    assert_eq!(bucket.entries(None).count(), 0);
+    assert!(files.data(None).is_err());
+}
+
+#[test]
+fn a_folder_keeps_the_contract_of_a_bucket() {
+    let folder = TempDir::new().unwrap();
+    contract(&bucket(&folder), &vec![7; 100_000]);
+}
+
 fn files_of(folder: &TempDir) -> Vec<String> {
     bucket(folder)
         .entries(None)
@@ -94,14 +156,13 @@ fn of_two_who_replace_one_wins() {
     files.commit(b"0").unwrap();
     let count: usize = std::thread::scope(|scope| {
         let tasks: Vec<_> = (0..8)
-            .map(|number| {
+            .map(|_| {
                 let files = files.clone();
                 scope.spawn(move || {
                     let mut won = 0;
-                    for round in 0..20 {
+                    for _ in 0..20 {
                         let stored = files.read_metadata().unwrap().unwrap();
                         let old: u64 = std::str::from_utf8(&stored.json).unwrap().parse().unwrap();
-                        let _ = (number, round);
                         let json = (old + 1).to_string();
                         let replaced = files.replace_metadata(json.as_bytes(), &stored.version);
                         won += usize::from(replaced.unwrap() == Replaced::Yes);

@@ -9,7 +9,8 @@ use object_store::{
 };
 
 use crate::backup::bucket::BucketArguments;
-use crate::backup::bucket::profile::{self, Profile, variable};
+use crate::backup::bucket::environment::Environment;
+use crate::backup::bucket::profile::{self, Profile};
 use crate::failure::{Exit, Failure};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -28,27 +29,31 @@ pub(super) struct Clients {
     pub(super) endpoint: String,
 }
 
-pub(super) fn connect(arguments: &BucketArguments, name: &str) -> Result<Clients, Failure> {
-    let profile = match has_credentials_in_environment() {
-        true if variable("AWS_PROFILE").is_none() => Profile::default(),
-        _ => profile::load()?,
+pub(super) fn connect(
+    arguments: &BucketArguments,
+    environment: &Environment,
+    name: &str,
+) -> Result<Clients, Failure> {
+    let profile = match has_credentials(environment) {
+        true if environment.get("AWS_PROFILE").is_none() => Profile::default(),
+        _ => profile::load(environment)?,
     };
     let region = arguments
         .s3_region
         .clone()
-        .or_else(|| variable("AWS_REGION"))
-        .or_else(|| variable("AWS_DEFAULT_REGION"))
+        .or_else(|| environment.get("AWS_REGION"))
+        .or_else(|| environment.get("AWS_DEFAULT_REGION"))
         .or_else(|| profile.region.clone())
         .unwrap_or_else(|| DEFAULT_REGION.to_owned());
-    let endpoint = endpoint(arguments, &profile)?;
-    let mut builder = AmazonS3Builder::from_env()
+    let endpoint = endpoint(arguments, environment, &profile)?;
+    let mut builder = from_environment(environment)
         .with_bucket_name(name)
         .with_region(&region)
         .with_allow_http(arguments.s3_allow_http)
         // One object at a time: not every server can delete several at once.
         .with_disable_bulk_delete(true)
         .with_retry(retry());
-    builder = credentials(builder, profile, endpoint.is_some())?;
+    builder = credentials(builder, environment, profile, endpoint.is_some())?;
     if let Some(endpoint) = &endpoint {
         builder = builder.with_endpoint(endpoint);
     }
@@ -72,8 +77,19 @@ pub(super) fn connect(arguments: &BucketArguments, name: &str) -> Result<Clients
     })
 }
 
+/// As `AmazonS3Builder::from_env`.
+fn from_environment(environment: &Environment) -> AmazonS3Builder {
+    let mut builder = AmazonS3Builder::new();
+    for (name, value) in environment.iter() {
+        if let Ok(key) = name.to_ascii_lowercase().parse() {
+            builder = builder.with_config(key, value);
+        }
+    }
+    builder
+}
+
 /// A static key, or what a pod or a container gets from its platform.
-fn has_credentials_in_environment() -> bool {
+fn has_credentials(environment: &Environment) -> bool {
     [
         "AWS_ACCESS_KEY_ID",
         "AWS_WEB_IDENTITY_TOKEN_FILE",
@@ -81,15 +97,16 @@ fn has_credentials_in_environment() -> bool {
         "AWS_CONTAINER_CREDENTIALS_FULL_URI",
     ]
     .iter()
-    .any(|name| variable(name).is_some())
+    .any(|name| environment.get(name).is_some())
 }
 
 fn credentials(
     mut builder: AmazonS3Builder,
+    environment: &Environment,
     profile: Profile,
     has_endpoint: bool,
 ) -> Result<AmazonS3Builder, Failure> {
-    if has_credentials_in_environment() {
+    if has_credentials(environment) {
         return Ok(builder);
     }
     match (profile.access_key_id, profile.secret_access_key) {
@@ -117,12 +134,16 @@ fn credentials(
     }
 }
 
-fn endpoint(arguments: &BucketArguments, profile: &Profile) -> Result<Option<String>, Failure> {
+fn endpoint(
+    arguments: &BucketArguments,
+    environment: &Environment,
+    profile: &Profile,
+) -> Result<Option<String>, Failure> {
     let endpoint = arguments
         .s3_endpoint
         .clone()
-        .or_else(|| variable("AWS_ENDPOINT_URL_S3"))
-        .or_else(|| variable("AWS_ENDPOINT_URL"))
+        .or_else(|| environment.get("AWS_ENDPOINT_URL_S3"))
+        .or_else(|| environment.get("AWS_ENDPOINT_URL"))
         .or_else(|| profile.endpoint.clone());
     let Some(endpoint) = endpoint else {
         return Ok(None);

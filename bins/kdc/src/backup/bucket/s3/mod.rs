@@ -6,6 +6,8 @@
 mod connect;
 mod failure;
 mod read;
+#[cfg(test)]
+mod tests;
 mod upload;
 
 use std::ops::Range;
@@ -22,6 +24,7 @@ use tokio::sync::mpsc;
 use tokio_stream::StreamExt as _;
 
 use super::entries::{Object, ObjectInfo};
+use super::environment::Environment;
 use super::{BucketArguments, Replaced, StoredMetadata, Version};
 use crate::failure::{Exit, Failure};
 use crate::runtime;
@@ -63,6 +66,7 @@ impl Drop for S3 {
 impl S3 {
     pub(super) fn connect(
         arguments: &BucketArguments,
+        environment: &Environment,
         bucket: &str,
         prefix: &str,
     ) -> Result<Self, Failure> {
@@ -71,7 +75,7 @@ impl S3 {
             false => format!("{prefix}/"),
         };
         Ok(Self {
-            clients: connect::connect(arguments, bucket)?,
+            clients: connect::connect(arguments, environment, bucket)?,
             runtime: Some(runtime::start_few()?),
             bucket: bucket.to_owned(),
             prefix,

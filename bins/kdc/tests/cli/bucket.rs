@@ -1,0 +1,267 @@
+//! `kdc backup list`, `inventory` and `prune` on a folder.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Value, json};
+
+use crate::support::Scene;
+
+const DAY: u64 = 86_400;
+
+/// A complete snapshot of `days` ago.
+fn add(scene: &Scene, cluster: &str, id: &str, days: u64, version: u32) {
+    add_with(scene, cluster, id, days, version, |_| {});
+}
+
+fn add_with(
+    scene: &Scene,
+    cluster: &str,
+    id: &str,
+    days: u64,
+    version: u32,
+    edit: impl FnOnce(&mut Value),
+) {
+    let created = SystemTime::now() - Duration::from_secs(days * DAY);
+    let since = created.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let created = kdc_time(since.as_secs());
+    let mut metadata = json!({
+        "schemaVersion": 2,
+        "algorithm": "AES-256-GCM",
+        "compression": "none",
+        "cluster": cluster,
+        "snapshot": id,
+        "source": "test",
+        "createdAt": created,
+        "contentLength": 3,
+        "sealedLength": 4,
+        "transitMount": "transit",
+        "transitKey": "snapshots",
+        "transitKeyVersion": version,
+        "wrappedDek": format!("vault:v{version}:AAAA"),
+        "rows": {"total": 2, "groups": [{"provider": "kms v2", "name": "bao", "keyId": "bao-v3-x", "version": 3, "rows": 2}]},
+        "mac": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+    });
+    edit(&mut metadata);
+    let folder = scene.path("bucket").join(cluster).join(id);
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("snapshot.db.enc"), "data").unwrap();
+    fs::write(folder.join("dek.wrapped"), format!("vault:v{version}:AAAA")).unwrap();
+    fs::write(folder.join("metadata.json"), metadata.to_string()).unwrap();
+}
+
+/// Seconds since 1970-01-01 in RFC 3339 (days to civil dates after Howard Hinnant).
+fn kdc_time(seconds: u64) -> String {
+    let (days, rest) = (seconds / DAY + 719_468, seconds % DAY);
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 {
+        shifted + 3
+    } else {
+        shifted - 9
+    };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+/// Snapshots of two clusters, and one of each trouble.
+fn bucket() -> Scene {
+    let scene = Scene::new();
+    for (id, days, version) in [("p-1", 40, 1), ("p-2", 20, 1), ("p-3", 1, 2)] {
+        add(&scene, "prod", id, days, version);
+    }
+    add(&scene, "test", "t-1", 300, 1);
+    add_with(&scene, "test", "t-2", 1, 1, |json| {
+        json["schemaVersion"] = 9.into()
+    });
+    add_with(&scene, "test", "t-3", 1, 1, |json| {
+        json["transitKeyVersion"] = 7.into()
+    });
+    let orphan = scene.path("bucket").join("prod/p-orphan");
+    fs::create_dir_all(&orphan).unwrap();
+    fs::write(orphan.join("snapshot.db.enc"), "half").unwrap();
+    fs::write(scene.path("bucket").join("prod/old.db"), "plain").unwrap();
+    fs::write(scene.path("bucket").join("readme"), "x").unwrap();
+    scene
+}
+
+fn age(path: &Path) {
+    let long_ago = SystemTime::now() - Duration::from_secs(3 * DAY);
+    let file = fs::File::options().write(true).open(path).unwrap();
+    file.set_modified(long_ago).unwrap();
+}
+
+#[test]
+fn list_tells_the_state_of_each_snapshot() {
+    let scene = bucket();
+    let run = scene.kdc(&["backup", "list", "--bucket", "bucket", "--output", "json"]);
+    let json = run.succeeds().json();
+    let states: Vec<(&str, &str)> = json
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|line| {
+            let name = line.get("object").unwrap_or(&line["snapshot"]);
+            (name.as_str().unwrap(), line["state"].as_str().unwrap())
+        })
+        .collect();
+    for expected in [
+        ("p-1", "completeV2"),
+        ("p-orphan", "orphan"),
+        ("prod/old.db", "plaintext"),
+        ("t-2", "unknownSchema"),
+        ("t-3", "versionMismatch"),
+    ] {
+        assert!(states.contains(&expected), "{states:?}");
+    }
+    assert_eq!(states.len(), 8);
+    let text = scene.kdc(&["backup", "list", "--bucket", "bucket", "--cluster", "prod"]);
+    let text = text.succeeds().text();
+    assert!(
+        text.contains("transit/snapshots v2") && text.contains("NOT ENCRYPTED"),
+        "{text}"
+    );
+    assert!(!text.contains("t-1"));
+}
+
+#[test]
+fn inventory_tells_which_versions_are_needed() {
+    let scene = bucket();
+    let arguments = [
+        "backup",
+        "inventory",
+        "--bucket",
+        "bucket",
+        "--html",
+        "page.html",
+        "--output",
+        "json",
+    ];
+    let run = scene.kdc(&arguments);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let json = run.json();
+    let outer = json["outerKeys"].as_array().unwrap();
+    let counts: Vec<_> = outer
+        .iter()
+        .map(|key| {
+            (
+                key["version"].as_u64().unwrap(),
+                key["snapshots"].as_u64().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(counts, [(1, 3), (2, 1)]);
+    assert_eq!(outer[0]["oldest"]["snapshot"], "test/t-1");
+    assert_eq!(json["innerKeys"][0]["rows"], 8);
+    assert_eq!(json["outerKeyUnknown"]["snapshots"], 3);
+    // One for each snapshot that has metadata.
+    assert_eq!(json["reads"], 6);
+    let page = String::from_utf8(scene.read("page.html")).unwrap();
+    assert!(page.contains("<svg") && page.contains("transit/snapshots v2"));
+    let text = scene.kdc(&["backup", "inventory", "--bucket", "bucket"]);
+    let text = text.succeeds().text();
+    assert!(text.contains("kms v2 bao bao-v3-x v3"), "{text}");
+}
+
+#[test]
+fn prune_deletes_only_what_no_rule_keeps_and_only_when_told() {
+    let scene = bucket();
+    let prune = |more: &[&str]| {
+        let mut arguments = vec!["backup", "prune", "--bucket", "bucket", "--output", "json"];
+        arguments.extend(more);
+        let json = scene.kdc(&arguments).succeeds().json();
+        let lines = json["delete"].as_array().unwrap();
+        let names = lines
+            .iter()
+            .map(|line| line["snapshot"].as_str().unwrap().to_owned());
+        names.collect::<Vec<String>>()
+    };
+    let rules = ["--keep-last", "1", "--keep-within", "30d"];
+    assert_eq!(prune(&rules), ["p-1"]);
+    assert!(scene.path("bucket/prod/p-1/metadata.json").exists());
+    assert_eq!(prune(&[&rules[..], &["--yes"]].concat()), ["p-1"]);
+    assert!(!scene.path("bucket/prod/p-1").exists());
+    assert_eq!(prune(&[&rules[..], &["--yes"]].concat()), [""; 0]);
+    assert_eq!(prune(&["--orphans", "--yes"]), [""; 0]);
+    age(&scene.path("bucket/prod/p-orphan/snapshot.db.enc"));
+    assert_eq!(prune(&["--orphans", "--yes"]), ["p-orphan"]);
+    for kept in [
+        "prod/p-2",
+        "prod/p-3",
+        "test/t-1",
+        "test/t-2",
+        "test/t-3",
+        "prod/old.db",
+        "readme",
+    ] {
+        assert!(scene.path("bucket").join(kept).exists(), "{kept}");
+    }
+}
+
+#[test]
+fn bad_input_is_one_line() {
+    let scene = bucket();
+    let fails = |arguments: &[&str], code: i32, words: &str| {
+        let mut all = vec!["backup"];
+        all.extend(arguments);
+        scene.kdc(&all).fails(code, words);
+    };
+    fails(
+        &["list", "--bucket", "missing"],
+        66,
+        "cannot read `missing`",
+    );
+    fails(&["list", "--bucket", "s3://"], 64, "--bucket");
+    fails(
+        &["list", "--bucket", "bucket", "--cluster", "../x"],
+        64,
+        "--cluster",
+    );
+    fails(
+        &["list", "--bucket", "bucket", "--s3-region", "x"],
+        64,
+        "--s3-region",
+    );
+    fails(&["prune", "--bucket", "bucket"], 64, "--keep-last");
+    fails(
+        &["prune", "--bucket", "bucket", "--keep-last", "0"],
+        64,
+        "--keep-last",
+    );
+    let http = [
+        "list",
+        "--bucket",
+        "s3://b",
+        "--s3-endpoint",
+        "http://127.0.0.1:1",
+    ];
+    fails(&http, 64, "--s3-allow-http");
+    let no_file = ["inventory", "--bucket", "bucket", "--html", "no/page.html"];
+    fails(&no_file, 73, "--html");
+}
+
+#[test]
+fn the_unit_in_deploy_is_understood() {
+    let scene = bucket();
+    let unit =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/backup/kdc-backup-prune.service");
+    let unit = fs::read_to_string(unit).unwrap();
+    let line = unit
+        .lines()
+        .find_map(|line| line.strip_prefix("ExecStart="))
+        .unwrap();
+    let bucket = "/var/backups/etcd";
+    assert!(unit.contains(&format!("ReadWritePaths={bucket}")));
+    let line = line.replace(bucket, "bucket");
+    let arguments: Vec<&str> = line.split(' ').skip(1).collect();
+    age(&scene.path("bucket/prod/p-orphan/snapshot.db.enc"));
+    scene.kdc(&arguments).succeeds();
+    assert!(!scene.path("bucket/prod/p-orphan").exists());
+    assert!(scene.path("bucket/prod/p-1").exists());
+}
