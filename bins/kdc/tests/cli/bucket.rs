@@ -23,7 +23,7 @@ fn add_with(
     version: u32,
     edit: impl FnOnce(&mut Value),
 ) {
-    let created = SystemTime::now() - Duration::from_secs(days * DAY);
+    let created = now() - Duration::from_secs(days * DAY);
     let since = created.duration_since(SystemTime::UNIX_EPOCH).unwrap();
     let created = kdc_time(since.as_secs());
     let mut metadata = json!({
@@ -49,6 +49,14 @@ fn add_with(
     fs::write(folder.join("snapshot.db.enc"), "data").unwrap();
     fs::write(folder.join("dek.wrapped"), format!("vault:v{version}:AAAA")).unwrap();
     fs::write(folder.join("metadata.json"), metadata.to_string()).unwrap();
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "files have ages by the real clock"
+)]
+fn now() -> SystemTime {
+    SystemTime::now()
 }
 
 /// Seconds since 1970-01-01 in RFC 3339 (days to civil dates after Howard Hinnant).
@@ -92,7 +100,7 @@ fn bucket() -> Scene {
 }
 
 fn age(path: &Path) {
-    let long_ago = SystemTime::now() - Duration::from_secs(3 * DAY);
+    let long_ago = now() - Duration::from_secs(3 * DAY);
     let file = fs::File::options().write(true).open(path).unwrap();
     file.set_modified(long_ago).unwrap();
 }
@@ -107,7 +115,7 @@ fn list_tells_the_state_of_each_snapshot() {
         .unwrap()
         .iter()
         .map(|line| {
-            let name = line.get("object").unwrap_or(&line["snapshot"]);
+            let name = line.get("object").unwrap_or_else(|| &line["snapshot"]);
             (name.as_str().unwrap(), line["state"].as_str().unwrap())
         })
         .collect();
