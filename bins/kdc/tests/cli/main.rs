@@ -8,6 +8,7 @@
 
 mod backup;
 mod backup_bao;
+mod backup_crash;
 mod backup_refused;
 mod backup_round_trip;
 mod bucket;
