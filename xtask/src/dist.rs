@@ -7,8 +7,7 @@ use std::{env, fs};
 use anyhow::{Context, Result, ensure};
 
 /// Without the second a static program finds no `getrandom` in the C library and reads `/dev/urandom`, which an empty image may lack.
-const STATIC: &str =
-    "-C target-feature=+crt-static --cfg getrandom_backend=\"linux_getrandom\"";
+const STATIC: &str = "-C target-feature=+crt-static --cfg getrandom_backend=\"linux_getrandom\"";
 
 /// Builds into `target/dist`: `kms-plugin` static, for an empty container image; `kdc` dynamic, because it looks up host names
 /// through the C library, which does not do that when linked statically.
@@ -20,9 +19,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
 
     let target = format!("{}-unknown-linux-gnu", env::consts::ARCH);
     let mut plugin = release(root, "kms-plugin");
-    plugin
-        .args(["--target", &target])
-        .env("RUSTFLAGS", STATIC);
+    plugin.args(["--target", &target]).env("RUSTFLAGS", STATIC);
     let built = target_dir.join(target).join("release/kms-plugin");
     build_and_copy(plugin, &built, &dist.join("kms-plugin"))?;
 
