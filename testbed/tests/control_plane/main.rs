@@ -28,6 +28,7 @@
 //! | two providers, the health of each | `providers::the_health_of_each_of_two_providers_is_reported` |
 //! | reload: add, migrate, drop, restart; three ways to replace a file | `reload::encryption_is_switched_on_by_reload_and_plaintext_off_after_migration` |
 //! | a wildcard covers all but the known exceptions | `rows::a_wildcard_encrypts_every_row_but_the_documented_exceptions` |
+//! | a sealed snapshot, restored | `restored::secrets_of_a_sealed_snapshot_are_read_through_another_api_server` |
 //! | metrics by method and status code | `providers::every_call_is_counted_by_method_and_status_on_both_sides`, `damage::a_row_of_another_keyring_is_refused_by_key_id_and_opens_again_with_the_right_one` |
 
 #![expect(
@@ -45,6 +46,7 @@ mod high_availability;
 mod outages;
 mod providers;
 mod reload;
+mod restored;
 mod rotation;
 mod rows;
 mod secrecy;
