@@ -9,6 +9,7 @@
 mod backup;
 mod backup_bao;
 mod backup_crash;
+mod backup_deploy;
 mod backup_refused;
 mod backup_round_trip;
 mod bucket;
