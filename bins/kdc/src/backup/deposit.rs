@@ -15,7 +15,7 @@ use super::kek::{Kek, KekArguments};
 use super::refusal::{of_metadata, of_seal};
 use crate::clock::{now, rfc3339};
 use crate::failure::{Exit, Failure};
-use crate::output::{Format, Output};
+use crate::output::{Format, Output, note};
 
 /// Where a snapshot goes and how it is sealed.
 #[derive(Debug, Args)]
@@ -145,21 +145,27 @@ impl Deposit<'_> {
             return Err(Failure::new(Exit::CannotCreate, line).hint("choose another id"));
         }
         let (dek, wrapped) = self.kek.new_dek()?;
-        let committed = self
-            .write(&files, source, trailer, (&dek, wrapped), count_rows)
-            .and_then(|stored| {
-                files.write_wrapped_dek(&stored.metadata.wrapped_dek().text())?;
-                files.commit(&stored.metadata.to_json())?;
-                Ok(stored)
-            });
-        match committed {
-            Ok(stored) => self.report(&stored, out),
-            Err(failure) => {
-                // The first failure is the one to tell; what stays behind is found by the inventory.
-                let _ = files.delete();
-                Err(failure)
-            }
+        self.check_format(&wrapped)?;
+        // Nothing appears before this is done, and then the data is ours and nobody else's.
+        let stored = self.write(&files, source, trailer, (&dek, wrapped), count_rows)?;
+        let committed = files
+            .write_wrapped_dek(&stored.metadata.wrapped_dek().text())
+            .and_then(|()| files.commit(&stored.metadata.to_json()));
+        if let Err(failure) = committed {
+            // This failure is the one to tell; what stays behind is found by the inventory.
+            let _ = files.delete();
+            return Err(failure);
         }
+        self.report(&stored, out)
+    }
+
+    fn check_format(&self, wrapped: &WrappedDek) -> Result<(), Failure> {
+        let is_transit = matches!(wrapped, WrappedDek::Transit { .. });
+        if self.destination.format == FormatVersion::Two || is_transit {
+            return Ok(());
+        }
+        let line = "--format 1 needs a key in OpenBao; it has no place for the key id of a keyring";
+        Err(Failure::new(Exit::Usage, line))
     }
 
     fn write(
@@ -202,7 +208,12 @@ impl Deposit<'_> {
             failure.unwrap_or_else(|| of_seal(PLACE, error))
         })?;
         let sealed_len = writer.finish()?;
-        let rows = count_rows(files, dek)?;
+        // A snapshot that is there is worth more than a count of its rows.
+        let rows = count_rows(files, dek).unwrap_or_else(|failure| {
+            let why = failure.line().unwrap_or_default();
+            note(&format!("the rows inside are not counted: {why}"));
+            None
+        });
         let metadata = MetadataV2::new(&sealed, wrapped, &self.created_at, rows);
         Ok(Stored {
             content: sealed.content,

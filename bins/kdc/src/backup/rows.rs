@@ -45,8 +45,7 @@ fn count(content: impl ReadAt) -> Result<RowsInside, Failure> {
         EtcdFileError::Read { source, .. } => {
             carried(source).unwrap_or_else(|| Failure::at(Exit::Io, PLACE, &error))
         }
-        _ => Failure::at(Exit::Data, PLACE, &error)
-            .hint("--without-checksum does not help: this is no database of etcd"),
+        _ => Failure::at(Exit::Data, PLACE, &error),
     })?;
     Ok(RowsInside::from(&survey.rows))
 }

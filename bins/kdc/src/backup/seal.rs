@@ -1,7 +1,7 @@
 //! `kdc backup seal`: a snapshot file into a bucket.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -52,7 +52,7 @@ pub(super) fn run(arguments: &Seal, out: &mut Output) -> Result<(), Failure> {
     let len = file.metadata().map(|metadata| metadata.len());
     let len = len.map_err(|error| Failure::unreadable("FILE", path, &error))?;
     let deposit = arguments.destination.open(&source)?;
-    let source = Progress::new((&file).take(u64::MAX), "sealing", Some(len));
+    let source = Progress::new(&file, "sealing", Some(len));
     let count = Box::new(|_: &_, _: &_| rows::of_file(&file, path));
     deposit.store(source, trailer, count, out)
 }

@@ -100,7 +100,7 @@ fn flags_that_contradict_or_are_missing() {
         .fails(64, "--compress zstd needs --format 2");
     scene
         .kdc(&seal("saved.db", "v1", &["--format", "1"]))
-        .fails(65, "is required by version 1");
+        .fails(64, "--format 1 needs a key in OpenBao");
     assert!(is_clean(&scene, "v1"));
     let bao = ["--bao-address", "https://127.0.0.1:1", "--bao-key", "etcd"];
     scene
