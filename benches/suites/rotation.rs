@@ -50,7 +50,7 @@ fn observed(writer: u8, readers: std::ops::Range<u8>, is_loading: bool) -> Obser
             .collect(),
         loaded: Ok(LoadedConfig {
             hash: ConfigHash::new(
-                [if is_loading && index % 2 == 0 {
+                [if is_loading && index.is_multiple_of(2) {
                     200
                 } else {
                     writer + 1

@@ -45,7 +45,7 @@ impl Directory {
         }
         let staged = self.stage(&path)?;
         Ok(StagedData {
-            staged,
+            staged: Some(staged),
             path,
             len: 0,
         })
@@ -211,34 +211,45 @@ impl Directory {
     }
 }
 
-/// Data that is being written.
+/// Data that is being written. Dropped before it is finished, it takes its folder with it if nothing else is there.
 #[derive(Debug)]
 pub(super) struct StagedData {
-    staged: NamedTempFile,
+    staged: Option<NamedTempFile>,
     path: PathBuf,
     len: u64,
 }
 
 impl StagedData {
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<usize, Failure> {
-        let written = self
-            .staged
-            .write(bytes)
-            .map_err(|error| cannot("write", &self.path, &error))?;
+        let staged = self.staged.as_mut().map_or(Ok(0), |file| file.write(bytes));
+        let written = staged.map_err(|error| cannot("write", &self.path, &error))?;
         self.len += u64::try_from(written).unwrap_or_default();
         Ok(written)
     }
 
-    pub(super) fn finish(self) -> Result<u64, Failure> {
-        let Self { staged, path, len } = self;
+    pub(super) fn finish(mut self) -> Result<u64, Failure> {
+        let (path, len) = (self.path.as_path(), self.len);
+        let Some(staged) = self.staged.take() else {
+            return Ok(len);
+        };
         staged
             .as_file()
             .sync_all()
-            .map_err(|error| cannot("write", &path, &error))?;
-        match staged.persist_noclobber(&path) {
-            Ok(_) => sync_folder(&path).map(|()| len),
-            Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Err(exists(&path)),
-            Err(error) => Err(cannot("create", &path, &error.error)),
+            .map_err(|error| cannot("write", path, &error))?;
+        match staged.persist_noclobber(path) {
+            Ok(_) => sync_folder(path).map(|()| len),
+            Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Err(exists(path)),
+            Err(error) => Err(cannot("create", path, &error.error)),
+        }
+    }
+}
+
+impl Drop for StagedData {
+    fn drop(&mut self) {
+        if let (Some(staged), Some(folder)) = (self.staged.take(), self.path.parent()) {
+            drop(staged);
+            // A folder in which anything is stays.
+            let _ = fs::remove_dir(folder);
         }
     }
 }
