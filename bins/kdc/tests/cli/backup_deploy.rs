@@ -1,5 +1,8 @@
 //! What takes snapshots in `deploy/backup`: the command lines are ones that the program understands.
 
+use std::fs;
+use std::path::Path;
+
 use crate::support::Scene;
 
 const UNIT: &str = include_str!("../../../../deploy/backup/kdc-backup-run.service");
@@ -31,4 +34,19 @@ fn the_cron_job() {
     let arguments = container["args"].as_array().unwrap();
     let words = arguments.iter().map(|word| word.as_str().unwrap());
     is_understood(&words.collect::<Vec<_>>());
+}
+
+#[test]
+fn every_timer_starts_the_service_of_its_name() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/backup");
+    for verb in ["run", "prune"] {
+        let timer = folder.join(format!("kdc-backup-{verb}.timer"));
+        let text = fs::read_to_string(timer).unwrap();
+        assert!(text.contains("OnCalendar=") && text.contains("WantedBy=timers.target"));
+        assert!(
+            !text.contains("Unit="),
+            "systemd takes the service of the same name"
+        );
+        assert!(folder.join(format!("kdc-backup-{verb}.service")).exists());
+    }
 }
