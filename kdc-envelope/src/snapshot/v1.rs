@@ -10,6 +10,8 @@ use ctr::Ctr32BE;
 use ghash::GHash;
 use ghash::universal_hash::UniversalHash as _;
 use std::io::{self, Read, Write};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread;
 use zeroize::Zeroizing;
 
 use super::content::{ContentCheck, ContentSummary, Trailer};
@@ -21,6 +23,8 @@ use crate::{Key256, random};
 pub const OVERHEAD: u64 = (NONCE_LEN + TAG_LEN) as u64;
 /// A multiple of the block of AES, and small enough for a core's cache.
 const PIECE_LEN: usize = 128 * 1024;
+/// Pieces on their way from the one thread to the other.
+const PIECES: usize = 4;
 const BLOCK_LEN: usize = 16;
 
 /// Reads `source` to its end and writes it sealed under `dek`, which must be fresh.
@@ -62,7 +66,7 @@ pub fn seal(
     Ok((nonce, content))
 }
 
-/// Opens a sealed object from its first to its last byte.
+/// Opens a sealed object from its first to its last byte. What is decrypted is hashed and written on a second thread.
 ///
 /// **Nothing that was written is authentic before this returns.** Keep it private until then, and throw it away after an error.
 ///
@@ -70,7 +74,7 @@ pub fn seal(
 /// [`OpenError`]. [`OpenError::Authentication`] for another DEK, and for any change.
 pub fn open(
     mut source: impl Read,
-    mut sink: impl Write,
+    sink: impl Write + Send,
     dek: &Key256,
     trailer: Trailer,
 ) -> Result<(Nonce, ContentSummary), OpenError> {
@@ -84,37 +88,83 @@ pub fn open(
             offset: begins as u64,
         });
     }
-    let mut gcm = RunningGcm::new(dek, &nonce);
-    let mut check = ContentCheck::new(trailer);
-    let mut piece = Zeroizing::new(vec![0; TAG_LEN + PIECE_LEN]);
+    let gcm = RunningGcm::new(dek, &nonce);
+    let check = thread::scope(|scope| {
+        let (free_in, free) = mpsc::channel();
+        let (opened, to_write) = mpsc::channel();
+        for _ in 0..PIECES {
+            // The receiver is alive: it is in this very function.
+            let _ = free_in.send(Zeroizing::new(Vec::new()));
+        }
+        let writer = scope.spawn(move || write_all(&to_write, &free_in, sink, trailer));
+        let decrypted = decrypt_all(source, gcm, held, &free, &opened);
+        drop(opened);
+        let written = match writer.join() {
+            Ok(written) => written,
+            Err(panic) => std::panic::resume_unwind(panic),
+        };
+        // If the writer failed, it is the reason why the rest stopped.
+        written.and_then(|check| decrypted.map(|()| check))
+    })?;
+    Ok((nonce, check.finish()?))
+}
+
+type Piece = Zeroizing<Vec<u8>>;
+
+/// Decrypts piece after piece, and compares the tag at the end.
+fn decrypt_all(
+    mut source: impl Read,
+    mut gcm: RunningGcm,
+    mut held: [u8; TAG_LEN],
+    free: &Receiver<Piece>,
+    opened: &Sender<Piece>,
+) -> Result<(), OpenError> {
+    let stopped = || OpenError::Sink(io::ErrorKind::BrokenPipe.into());
     loop {
         // The last 16 bytes that were read may be the tag; they wait in front of the next piece.
+        let mut piece = free.recv().map_err(|_| stopped())?;
+        piece.resize(TAG_LEN + PIECE_LEN, 0);
         let (front, room) = piece.split_at_mut(TAG_LEN);
         front.copy_from_slice(&held);
         let count = fill(&mut source, room).map_err(OpenError::Source)?;
-        let filled = piece.get_mut(..TAG_LEN + count).unwrap_or_default();
-        let Some((ciphertext, tail)) = filled.split_last_chunk_mut::<TAG_LEN>() else {
-            break;
-        };
-        held = *tail;
-        if check.len() + ciphertext.len() as u64 > MAX_MESSAGE_LEN {
+        piece.truncate(TAG_LEN + count);
+        if let Some((ciphertext, tail)) = piece.split_last_chunk_mut::<TAG_LEN>() {
+            held = *tail;
+            gcm.decrypt(ciphertext);
+        }
+        piece.truncate(count);
+        if gcm.len > MAX_MESSAGE_LEN {
             return Err(OpenError::Malformed {
                 field: "the object is longer than one message of AES-GCM may be",
                 offset: MAX_MESSAGE_LEN,
             });
         }
-        gcm.decrypt(ciphertext);
-        check.update(ciphertext);
-        sink.write_all(ciphertext).map_err(OpenError::Sink)?;
+        opened.send(piece).map_err(|_| stopped())?;
         if count < PIECE_LEN {
             break;
         }
     }
-    if !ctutils::CtEq::ct_eq(&gcm.tag(), &held).to_bool() {
-        return Err(OpenError::Authentication { offset: 0 });
+    match ctutils::CtEq::ct_eq(&gcm.tag(), &held).to_bool() {
+        true => Ok(()),
+        false => Err(OpenError::Authentication { offset: 0 }),
+    }
+}
+
+fn write_all(
+    pieces: &Receiver<Piece>,
+    free: &Sender<Piece>,
+    mut sink: impl Write,
+    trailer: Trailer,
+) -> Result<ContentCheck, OpenError> {
+    let mut check = ContentCheck::new(trailer);
+    while let Ok(piece) = pieces.recv() {
+        check.update(&piece);
+        sink.write_all(&piece).map_err(OpenError::Sink)?;
+        // At the end nobody needs it.
+        let _ = free.send(piece);
     }
     sink.flush().map_err(OpenError::Sink)?;
-    Ok((nonce, check.finish()?))
+    Ok(check)
 }
 
 /// Reads until `buffer` is full or the source ends.

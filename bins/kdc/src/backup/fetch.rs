@@ -135,7 +135,7 @@ fn dated(bucket: &Bucket, cluster: &str) -> Result<Vec<(Timestamp, String)>, Fai
 
 impl Fetched {
     /// Writes the content to `sink`. It may be used only if this succeeds.
-    pub(super) fn open_content(&self, sink: impl Write) -> Result<ContentSummary, Failure> {
+    pub(super) fn open_content(&self, sink: impl Write + Send) -> Result<ContentSummary, Failure> {
         self.check_header()?;
         let place = format!("cannot open snapshot `{}`", self.id);
         let len = self.files.data_len()?;
@@ -203,7 +203,7 @@ impl Fetched {
 fn open_v1(
     metadata: &MetadataV1,
     source: impl std::io::Read,
-    sink: impl Write,
+    sink: impl Write + Send,
     dek: &Key256,
 ) -> Result<ContentSummary, OpenError> {
     let (nonce, content) = snapshot::v1::open(source, sink, dek, Trailer::Digest)?;
