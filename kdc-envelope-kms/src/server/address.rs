@@ -62,7 +62,10 @@ impl FromStr for SocketAddress {
                 Some(path) if path.starts_with('/') => path,
                 _ => return Err(InvalidAddress::Host(shown())),
             },
-            None if given.contains("://") => return Err(InvalidAddress::Scheme(shown())),
+            // An absolute path, or the name of an abstract socket, may hold anything.
+            None if !given.starts_with(['/', '@']) && given.contains("://") => {
+                return Err(InvalidAddress::Scheme(shown()));
+            }
             None => given,
         };
         if address.contains('\0') {
@@ -119,6 +122,10 @@ mod tests {
             ("@kms", named("kms")),
             ("unix:///@kms", named("kms")),
             ("/@kms", path("/@kms")),
+            ("unix:///x:///y", path("/x:///y")),
+            ("/x:///y", path("/x:///y")),
+            ("unix:///@a://b", named("a://b")),
+            ("@a://b", named("a://b")),
         ] {
             assert_eq!(given.parse(), expected, "{given}");
         }
