@@ -74,7 +74,7 @@ impl Codec {
     }
 }
 
-/// A header of version 2. Nothing in it is to be believed before [`Header::keys`] was right.
+/// A header of version 2. Nothing in it is to be believed before a DEK [unlocked](super::Unlocked::read_from) it.
 #[derive(Debug, Clone)]
 pub struct Header {
     identity: Identity,
