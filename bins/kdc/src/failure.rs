@@ -5,6 +5,7 @@ use std::fmt::{self, Write as _};
 use std::io;
 use std::path::Path;
 
+use kdc_envelope::kek::KekErrorKind;
 use kdc_envelope::local::keyring_file::KeyringFileError;
 
 /// How the program ends: 0, 1, and the numbers of sysexits.h.
@@ -107,6 +108,17 @@ pub(crate) fn exit_of_io(error: &io::Error) -> Exit {
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::IsADirectory => Exit::NoInput,
         io::ErrorKind::PermissionDenied => Exit::Denied,
+        _ => Exit::Io,
+    }
+}
+
+/// The exit code of a key encryption key that does not do what it was asked.
+pub(crate) const fn exit_of_kek(kind: KekErrorKind) -> Exit {
+    match kind {
+        KekErrorKind::UnknownKey => Exit::Negative,
+        KekErrorKind::Denied => Exit::Denied,
+        KekErrorKind::Unavailable | KekErrorKind::Exhausted => Exit::Unavailable,
+        KekErrorKind::Malformed | KekErrorKind::Authentication => Exit::Data,
         _ => Exit::Io,
     }
 }

@@ -8,3 +8,4 @@ mod sealed;
 
 pub use rows::{RowGroup, RowSurvey};
 pub use sealed::{Damage, Provider, Sealed};
+pub(crate) use sealed::{transit_version, version_in_key_id};

@@ -172,12 +172,12 @@ fn is_cut_off(value: &[u8]) -> bool {
 }
 
 /// N of `vault:vN:`, as OpenBao and Vault write it.
-fn transit_version(wrapped: &[u8]) -> Option<u32> {
+pub(crate) fn transit_version(wrapped: &[u8]) -> Option<u32> {
     version_before(wrapped.strip_prefix(b"vault:v")?, b':')
 }
 
 /// N of `local-vN-` or `bao-vN-`.
-fn version_in_key_id(key_id: &str) -> Option<u32> {
+pub(crate) fn version_in_key_id(key_id: &str) -> Option<u32> {
     let rest = key_id
         .strip_prefix("local-v")
         .or_else(|| key_id.strip_prefix("bao-v"))?;

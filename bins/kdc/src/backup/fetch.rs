@@ -14,6 +14,7 @@ use kdc_envelope::snapshot::{
 use super::bucket::{Bucket, BucketArguments, SnapshotFiles};
 use super::deposit::threads;
 use super::kek::{Kek, KekArguments};
+use super::pass;
 use super::progress::Progress;
 use super::refusal::{of_metadata, of_open};
 use crate::failure::{Exit, Failure};
@@ -120,16 +121,14 @@ fn latest(bucket: &Bucket, cluster: &str) -> Result<String, Failure> {
 
 fn dated(bucket: &Bucket, cluster: &str) -> Result<Vec<(Timestamp, String)>, Failure> {
     let mut found = Vec::new();
-    for entry in bucket.entries(Some(cluster)) {
-        let entry = entry?;
-        if entry.data.is_none() || entry.metadata.is_none() {
-            continue;
+    pass::examine(bucket, Some(cluster), |known| {
+        if known.entry.data.is_none() {
+            return;
         }
-        let stored = bucket.snapshot(cluster, &entry.id).read_metadata()?;
-        let metadata = stored.and_then(|stored| Metadata::parse(&stored.json).ok());
+        let metadata = known.metadata.as_ref();
         let created = metadata.and_then(|metadata| metadata.created_at().parse().ok());
-        found.extend(created.map(|created| (created, entry.id)));
-    }
+        found.extend(created.map(|created| (created, known.entry.id)));
+    })?;
     Ok(found)
 }
 

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use kdc_envelope::kek::KekErrorKind;
 use kdc_envelope::local::{LocalKek, keyring_file};
 use kdc_envelope::snapshot::metadata::WrappedDek;
 use kdc_envelope::{Aad, KekError, Key256, KeyEncryptionKey as _};
@@ -11,7 +10,7 @@ use kdc_envelope_bao::TransitSnapshotDeks;
 use kms_plugin::bao::{BaoGiven, BaoSettings};
 use tokio::runtime::Runtime;
 
-use crate::failure::{Exit, Failure, chain};
+use crate::failure::{Exit, Failure, chain, exit_of_kek};
 use crate::runtime;
 
 /// Where the key encryption key is: `--keyring`, or the `--bao-` flags as kms-plugin has them.
@@ -206,14 +205,7 @@ async fn rewrap_locally(
 }
 
 fn of_kek(place: &str, error: &KekError) -> Failure {
-    let exit = match error.kind() {
-        KekErrorKind::UnknownKey => Exit::Negative,
-        KekErrorKind::Denied => Exit::Denied,
-        KekErrorKind::Unavailable | KekErrorKind::Exhausted => Exit::Unavailable,
-        KekErrorKind::Malformed | KekErrorKind::Authentication => Exit::Data,
-        _ => Exit::Io,
-    };
-    Failure::at(exit, place, error)
+    Failure::at(exit_of_kek(error.kind()), place, error)
 }
 
 fn usage(line: &str) -> Failure {

@@ -110,7 +110,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// Seen by people alone.
-fn progress() -> ProgressBar {
+pub(super) fn progress() -> ProgressBar {
     let progress = ProgressBar::new_spinner();
     let style = ProgressStyle::with_template("{spinner} {human_pos} looked at, {per_sec}");
     progress.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));

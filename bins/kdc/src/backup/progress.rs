@@ -1,6 +1,6 @@
 //! How far a stream is, on a terminal; silent otherwise.
 
-use std::io::{self, IsTerminal as _, Read};
+use std::io::{self, Read};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -13,16 +13,12 @@ pub(super) struct Progress<R> {
 impl<R> Progress<R> {
     /// `len` is the length in bytes, if it is known.
     pub(super) fn new(source: R, what: &'static str, len: Option<u64>) -> Self {
-        let target = match io::stderr().is_terminal() {
-            true => ProgressDrawTarget::stderr(),
-            false => ProgressDrawTarget::hidden(),
-        };
         let template = match len {
             Some(_) => "{prefix} {bar:30} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left",
             None => "{prefix} {spinner} {bytes}, {bytes_per_sec}",
         };
         let style = ProgressStyle::with_template(template);
-        let bar = ProgressBar::with_draw_target(len, target)
+        let bar = ProgressBar::with_draw_target(len, ProgressDrawTarget::stderr())
             .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
             .with_prefix(what);
         Self { source, bar }

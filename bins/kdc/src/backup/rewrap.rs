@@ -3,12 +3,11 @@
 //! A snapshot is touched in its metadata alone. With OpenBao the data key never leaves it. Each replacement is a compare-and-swap, so another
 //! rewrap at the same time, or a crash at any point, leaves every snapshot with a wrapped key that works; running it again goes on.
 
-use std::io::IsTerminal as _;
 use std::num::NonZeroUsize;
 use std::thread;
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressDrawTarget};
+use indicatif::ProgressBar;
 use kdc_envelope::snapshot::check_name;
 use kdc_envelope::snapshot::metadata::{Metadata, WrappedDek};
 use kdc_envelope_bao::TransitSnapshotDeks;
@@ -16,6 +15,7 @@ use serde::Serialize;
 
 use super::bucket::{Bucket, BucketArguments, Replaced, SnapshotFiles, Version};
 use super::kek::{Kek, KekArguments};
+use super::pass;
 use super::refusal::of_metadata;
 use crate::failure::{Exit, Failure};
 use crate::output::{Format, Output, note};
@@ -86,10 +86,6 @@ pub(super) fn run(arguments: &RewrapCommand, out: &mut Output) -> Result<Exit, F
     }
     let kek = arguments.kek.open()?;
     let bucket = Bucket::open(&arguments.bucket)?;
-    let target = match std::io::stderr().is_terminal() {
-        true => ProgressDrawTarget::stderr(),
-        false => ProgressDrawTarget::hidden(),
-    };
     let mut rewrap = Rewrap {
         kek: &kek,
         is_dry_run: arguments.dry_run,
@@ -99,7 +95,7 @@ pub(super) fn run(arguments: &RewrapCommand, out: &mut Output) -> Result<Exit, F
             is_dry_run: arguments.dry_run,
             ..Report::default()
         },
-        bar: ProgressBar::with_draw_target(None, target).with_message("snapshots looked at"),
+        bar: pass::progress(),
     };
     rewrap.all(&bucket, arguments.cluster.as_deref())?;
     rewrap.bar.finish_and_clear();

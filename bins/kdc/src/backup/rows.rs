@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use kdc_envelope::Key256;
@@ -11,15 +10,16 @@ use kdc_envelope::snapshot::metadata::RowsInside;
 use kdc_envelope::snapshot::{Expected, SealedRange};
 
 use super::bucket::SnapshotFiles;
+use super::file::RandomAccess;
 use super::refusal::{carried, carry, of_open};
 use crate::etcd::REGISTRY;
 use crate::failure::{Exit, Failure};
 
 /// Counts the rows of a snapshot file.
 pub(super) fn of_file(file: &File, path: &Path) -> Result<Option<RowsInside>, Failure> {
-    let len = file.metadata().map(|metadata| metadata.len());
-    let len = len.map_err(|error| Failure::unreadable("FILE", path, &error))?;
-    count(Whole { file, len }).map(Some)
+    let file = file.try_clone().and_then(RandomAccess::of);
+    let file = file.map_err(|error| Failure::unreadable("FILE", path, &error))?;
+    count(&file).map(Some)
 }
 
 /// Counts the rows of a snapshot that was sealed into a bucket, by reading what is needed of it again. `None` if it is compressed.
@@ -48,21 +48,6 @@ fn count(content: impl ReadAt) -> Result<RowsInside, Failure> {
         _ => Failure::at(Exit::Data, PLACE, &error),
     })?;
     Ok(RowsInside::from(&survey.rows))
-}
-
-struct Whole<'f> {
-    file: &'f File,
-    len: u64,
-}
-
-impl ReadAt for Whole<'_> {
-    fn len(&self) -> u64 {
-        self.len
-    }
-
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        self.file.read_exact_at(buffer, offset)
-    }
 }
 
 /// The sealed object, where it is.

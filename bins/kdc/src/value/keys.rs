@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{ArgGroup, Args};
-use kdc_envelope::kek::KekErrorKind;
 use kdc_envelope::kmsv2::{EncryptedObject, InvalidObject, seed_aad};
 use kdc_envelope::local::{Keyring, LocalKek, keyring_file, root_secret};
 use kdc_envelope::{Aad, KekError, KeyEncryptionKey as _, SecretBytes};
@@ -17,7 +16,7 @@ use tokio::runtime::Runtime;
 use tonic::Code;
 use zeroize::Zeroizing;
 
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Failure, exit_of_kek};
 use crate::runtime;
 
 /// Where the keys are. One of `--keyring`, `--root-secret` and `--socket` may stand beside `--encryption-config`, and then
@@ -90,13 +89,7 @@ pub(super) enum UnwrapError {
 impl UnwrapError {
     pub(super) fn exit(&self) -> Exit {
         match self {
-            Self::Kek(error) => match error.kind() {
-                KekErrorKind::UnknownKey => Exit::Negative,
-                KekErrorKind::Denied => Exit::Denied,
-                KekErrorKind::Unavailable | KekErrorKind::Exhausted => Exit::Unavailable,
-                KekErrorKind::Malformed | KekErrorKind::Authentication => Exit::Data,
-                _ => Exit::Io,
-            },
+            Self::Kek(error) => exit_of_kek(error.kind()),
             Self::Call(error) => match error.code() {
                 Code::NotFound | Code::FailedPrecondition => Exit::Negative,
                 Code::InvalidArgument | Code::DataLoss => Exit::Data,

@@ -4,14 +4,7 @@ use kdc_testbed::Etcd;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
-use crate::support::Scene;
-
-fn runtime() -> Runtime {
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .unwrap()
-}
+use crate::support::{Scene, runtime};
 
 /// Rows under two keys, a local provider and plain ones; some were changed, one was deleted.
 fn fill(runtime: &Runtime, etcd: &Etcd, scene: &Scene) {

@@ -3,8 +3,8 @@
 use kdc_testbed::bao::{Bao, Grant};
 use tokio::runtime::Runtime;
 
-use crate::backup_round_trip::{etcd_with_rows, runtime, save};
-use crate::support::{Run, Scene};
+use crate::backup_round_trip::{etcd_with_rows, save};
+use crate::support::{Run, Scene, runtime};
 
 /// The policies of `deploy/openbao`, with their names.
 const POLICIES: [(&str, &str); 3] = [

@@ -7,8 +7,8 @@ use std::fs;
 use std::process::Stdio;
 use std::time::Duration;
 
-use crate::backup_round_trip::{etcd_with_rows, runtime, save};
-use crate::support::Scene;
+use crate::backup_round_trip::{etcd_with_rows, save};
+use crate::support::{Scene, runtime};
 
 const BUCKET: [&str; 4] = ["--bucket", "bucket", "--cluster", "prod"];
 const KEY: [&str; 2] = ["--keyring", "keyring"];

@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use crate::backup_round_trip::{etcd_with_rows, runtime, save};
-use crate::support::Scene;
+use crate::backup_round_trip::{etcd_with_rows, save};
+use crate::support::{Scene, runtime};
 
 /// A scene with `saved.db`, sealed as snapshot `one` of cluster `prod`.
 fn sealed() -> Scene {

@@ -7,17 +7,10 @@ use std::path::PathBuf;
 use kdc_testbed::{Etcd, Server};
 use tokio::runtime::Runtime;
 
-use crate::support::{ETCD_KEY, Scene};
+use crate::support::{ETCD_KEY, Scene, runtime};
 
 const KEY: [&str; 2] = ["--keyring", "keyring"];
 const PROD: [&str; 4] = ["--bucket", "bucket", "--cluster", "prod"];
-
-pub(crate) fn runtime() -> Runtime {
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .unwrap()
-}
 
 /// Arguments of a verb of `kdc backup` on the bucket and the cluster of these tests.
 fn on_prod<'a>(verb: &'a str, more: &[&'a str]) -> Vec<&'a str> {

@@ -3,14 +3,7 @@
 use kdc_testbed::Etcd;
 use tokio::runtime::Runtime;
 
-use crate::support::{ETCD_KEY, Scene};
-
-fn runtime() -> Runtime {
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .unwrap()
-}
+use crate::support::{ETCD_KEY, Scene, runtime};
 
 #[test]
 fn a_row_is_read_from_etcd_and_opened() {

@@ -185,6 +185,14 @@ pub(crate) fn seal(kek: &LocalKek, plaintext: &[u8], cluster: &str) -> Vec<u8> {
     sealer.seal(plaintext, ETCD_KEY.as_bytes()).unwrap()
 }
 
+/// A runtime for servers that outlive a call.
+pub(crate) fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::MetadataError;
 use crate::kek::MAX_WRAPPED_LEN;
+use crate::survey::{transit_version, version_in_key_id};
 use crate::{KeyId, WrappedKey};
 
 /// The wrapped DEK of a snapshot.
@@ -39,7 +40,12 @@ impl WrappedDek {
         key: &str,
         ciphertext: &str,
     ) -> Result<Self, MetadataError> {
-        let version = transit_version(ciphertext).ok_or_else(|| {
+        let version = transit_version(ciphertext.as_bytes());
+        let payload = ciphertext.splitn(3, ':').nth(2).unwrap_or_default();
+        let is_base64 = STANDARD
+            .decode(payload)
+            .is_ok_and(|bytes| !bytes.is_empty());
+        let version = version.filter(|_| is_base64).ok_or_else(|| {
             MetadataError::field("wrappedDek", "is not `vault:v`, a version, `:` and base64")
         })?;
         if ciphertext.len() > MAX_WRAPPED_LEN {
@@ -70,7 +76,7 @@ impl WrappedDek {
     pub fn version(&self) -> Option<u32> {
         match self {
             Self::Transit { version, .. } => Some(*version),
-            Self::KeyId(wrapped) => key_id_version(wrapped.key_id.as_str()),
+            Self::KeyId(wrapped) => version_in_key_id(wrapped.key_id.as_str()),
         }
     }
 }
@@ -90,25 +96,6 @@ impl fmt::Display for WrappedDek {
             Self::KeyId(wrapped) => wrapped.key_id.fmt(f),
         }
     }
-}
-
-/// The version in a Transit ciphertext: counted from 1, without leading zeros.
-fn transit_version(ciphertext: &str) -> Option<u32> {
-    let (version, payload) = ciphertext.strip_prefix("vault:v")?.split_once(':')?;
-    let is_number = version.bytes().all(|byte| byte.is_ascii_digit()) && !version.starts_with('0');
-    let is_base64 = STANDARD
-        .decode(payload)
-        .is_ok_and(|bytes| !bytes.is_empty());
-    (is_number && is_base64)
-        .then(|| version.parse().ok())
-        .flatten()
-}
-
-/// The version in a key id of this project: `<backend>-v<version>-<fingerprint>`.
-fn key_id_version(key_id: &str) -> Option<u32> {
-    let (_, rest) = key_id.split_once("-v")?;
-    let (version, _) = rest.split_once('-')?;
-    version.parse().ok()
 }
 
 fn too_long() -> MetadataError {
