@@ -3,6 +3,9 @@
 #![forbid(unsafe_code)]
 
 pub mod encryption_config;
+pub mod object;
+#[cfg(feature = "client")]
+pub mod rewrite;
 pub mod rotation;
 pub mod value_opener;
 

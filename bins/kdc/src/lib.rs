@@ -8,12 +8,11 @@
 //! | `backup` | `kdc backup`: encrypted snapshots of etcd in a folder or in S3 |
 //! | `plugin` | `kdc plugin`: check and measure a KMS v2 plugin, and find out what ours lacks |
 //! | `quickstart` | `kdc quickstart`: the whole path at once |
-//! | [`object`] | Kubernetes objects in JSON and protobuf, as etcd holds them |
 //! | `etcd` | the one call of etcd that is needed, and its flags |
 //! | `rows` | counted rows, as they are shown |
 //! | `failure`, `output`, `progress` | one line or a bar on stderr, results on stdout |
 //!
-//! The program is a library with a `main` of one line, so that fuzz targets reach its parsers.
+//! The program is a library with a `main` of one line.
 
 #![forbid(unsafe_code)]
 
@@ -25,7 +24,6 @@ mod failure;
 mod generate;
 mod hexdump;
 mod keyring;
-pub mod object;
 mod output;
 mod plugin;
 mod progress;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use kdc_envelope::kmsv2::ProviderName;
+use kdc_envelope_k8s::object;
 use kdc_envelope_kms::client::KmsClient;
 use kdc_envelope_kms::client::apiserver::{ApiServer, monotonic_clock};
 use tokio::runtime::Handle;
@@ -15,7 +16,7 @@ use super::samples::{NAMESPACE, Sample};
 use super::story::PROVIDER;
 use super::{ControlPlane, Row};
 use crate::failure::{Exit, Failure, chain};
-use crate::{clock, object};
+use crate::clock;
 
 /// Longer than kube-apiserver waits between two looks at a healthy plugin.
 const POLL: Duration = Duration::from_secs(61);

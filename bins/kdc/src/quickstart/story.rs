@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 
 use kdc_envelope::kmsv2;
+use kdc_envelope_k8s::object;
 
 use super::plugin::Plugin;
 use super::samples::Sample;
@@ -12,7 +13,7 @@ use super::{ControlPlane, Folder, Row, epilogue};
 use crate::failure::{Exit, Failure};
 use crate::hexdump::hexdump;
 use crate::output::{Output, Tone};
-use crate::{clock, object};
+use crate::clock;
 
 /// The name of the provider in the EncryptionConfiguration.
 pub(super) const PROVIDER: &str = "kdc-local";

@@ -4,15 +4,14 @@ use kdc_envelope::SecretBytes;
 use kdc_envelope::kmsv2::{self, DekSource};
 use kdc_envelope::providers::{StoredValue, classify};
 use kdc_envelope::survey::Sealed;
-use kdc_envelope_k8s::EncryptionConfiguration;
 use kdc_envelope_k8s::value_opener::{OpenValueError, Opening, Refusal, ValueOpener};
+use kdc_envelope_k8s::{EncryptionConfiguration, object};
 use kdc_envelope_kms::client::CallError;
 use zeroize::Zeroizing;
 
 use super::keys::{KeyFlags, Keys, UnwrapError};
 use super::source::{Source, Stored};
 use crate::failure::{Exit, Failure};
-use crate::object;
 use crate::output::{self, Output};
 
 const EXAMPLES: &str = "\
