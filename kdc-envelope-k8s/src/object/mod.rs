@@ -90,6 +90,7 @@ pub fn to_yaml(object: &Value) -> Result<String, serde_saphyr::SerializeError> {
 }
 
 /// An Opaque Secret as kube-apiserver stores it. `created` is in seconds since 1970-01-01 UTC.
+#[must_use]
 pub fn encode_secret(
     namespace: &str,
     name: &str,
@@ -214,6 +215,7 @@ fn time(time: Time) -> Option<String> {
 }
 
 /// As `data` is shown.
+#[must_use]
 pub fn in_base64(map: BTreeMap<String, Vec<u8>>) -> BTreeMap<String, String> {
     map.into_iter()
         .map(|(key, value)| (key, STANDARD.encode(value)))
