@@ -10,6 +10,7 @@
 //! | [`client`] | the API calls that tests make |
 //! | [`bao`] | OpenBao: [`Bao`] for one server, [`BaoCluster`] for three, and the calls that set up Transit and logins |
 //! | [`s3`] | two S3 servers: one in this process, and moto |
+//! | [`meter`] | a port that counts the bytes on the wire |
 //! | [`proxy`] | an HTTP proxy that counts and does what no real server does on demand |
 //! | [`encryption_config`] | the configuration file that puts a KMS plugin to use |
 //! | [`oracle`] | upstream's own Go transformers, to compare with and to race |
@@ -26,6 +27,7 @@ pub mod client;
 pub mod encryption_config;
 mod error;
 pub mod etcd;
+pub mod meter;
 pub mod oracle;
 pub mod pki;
 mod ports;
@@ -41,6 +43,7 @@ pub use bao::{Bao, BaoCluster, BaoVersion};
 pub use client::{ApiError, Client, Resource};
 pub use error::Error;
 pub use etcd::Etcd;
+pub use meter::Meter;
 pub use oracle::Oracle;
 pub use process::Process;
 pub use proxy::Proxy;

@@ -1,1 +1,147 @@
 //! Rewriting every row of a resource through an API server, and proof that none is left.
+//!
+//! A pass sends every object a JSON merge patch that names its uid and resourceVersion and changes nothing, and asks for
+//! the metadata alone in return, so that no object travels, in either direction. kube-apiserver leaves the row as it is,
+//! unless it is stale: not written by the first provider, or under an older KMS key id (`GuaranteedUpdate` in
+//! `k8s.io/apiserver/pkg/storage/etcd3`). Then it writes the row anew, and the resourceVersion changes. One that did not
+//! change proves that the row was current.
+//!
+//! So [`rewrite`] is both passes of a rotation: the first one rewrites, and a second one that finds `rewritten` 0 has
+//! verified. What is current is so for the API servers that answered. That all of them use one configuration must be known
+//! before ([`rotation`](crate::rotation)).
+//!
+//! An object that somebody else wrote after it was listed is current too, since every server writes with the new key: its
+//! patch ends in a conflict, which is looked into. Nothing is stored about a pass. One that was interrupted is begun again,
+//! and costs little where rows are current.
+//!
+//! Rights that it needs, cluster-wide: `list` and `patch` on the resources, and `list` on
+//! `apiservices.apiregistration.k8s.io` if any of them is outside the core group.
+//!
+//! The pace is set by how the API server answers, and failures that may pass are borne for
+//! [`RewriteOptions::patience`]. A client made with [`kube::Config::default_retry`] off lets the pass see that the server
+//! is busy; with it on, the client waits by itself, and the pass adapts less well.
+
+mod answer;
+mod count;
+mod discovery;
+mod error;
+mod listing;
+mod options;
+mod pacer;
+mod pass;
+mod patience;
+mod progress;
+mod report;
+mod resolve;
+mod transport;
+
+use kube::Client;
+use tokio::time::Instant;
+
+pub use count::count;
+pub use error::{RewriteError, Verb};
+pub use options::RewriteOptions;
+pub use progress::Progress;
+pub use report::{
+    Count, MAX_REFUSALS, Refusal, ResourceCount, ResourceReport, RewriteReport, SkipReason, Skipped,
+};
+pub use resolve::{Resolution, ServedResource};
+
+use crate::encryption_config::GroupResource;
+use pacer::Pacer;
+use pass::{Shared, TELL_EVERY};
+use patience::Patience;
+use transport::Transport;
+
+/// Passes over every object of these resources, given as in an EncryptionConfiguration: names and wildcards. See the
+/// [module](self).
+///
+/// `progress` is called from this future, which waits for it. Dropping the future ends the pass at once; rows are written
+/// whole or not at all.
+///
+/// # Errors
+/// [`RewriteError`]: when the pass cannot go on. What a single object refuses is no error but in the report; look at
+/// [`RewriteReport::is_complete`].
+pub async fn rewrite(
+    client: &Client,
+    resources: &[GroupResource],
+    options: &RewriteOptions,
+    progress: &(dyn Fn(&Progress) + Sync),
+) -> Result<RewriteReport, RewriteError> {
+    let start = Instant::now();
+    let transport = Transport::new(client, options.request_timeout);
+    let mut patience = Patience::new(options.patience);
+    let resolution = find(&transport, &mut patience, resources).await?;
+    let mut shared = Shared {
+        transport: &transport,
+        options,
+        pacer: Pacer::new(options.max_in_flight, options.max_per_second, start),
+        patience,
+    };
+    let mut report = RewriteReport {
+        skipped: resolution.skipped,
+        ..RewriteReport::default()
+    };
+    let count = resolution.resources.len();
+    for (index, resource) in resolution.resources.iter().enumerate() {
+        let start = Instant::now();
+        let mut told = start;
+        let picture = |report: &ResourceReport, total, done| Progress {
+            resource: report.resource.clone(),
+            resources_done: if done { index + 1 } else { index },
+            resources: count,
+            done: report.objects,
+            total,
+            rewritten: report.rewritten,
+            overtaken: report.overtaken,
+            refused: report.refused,
+            per_second: per_second(report.objects, start),
+        };
+        let mut estimate = None;
+        let finished = pass::pass(&mut shared, resource, |report, total| {
+            estimate = total;
+            if told.elapsed() >= TELL_EVERY {
+                progress(&picture(report, total, false));
+                told = Instant::now();
+            }
+        })
+        .await?;
+        progress(&picture(&finished, estimate, true));
+        report.resources.push(finished);
+    }
+    (report.bytes_sent, report.bytes_received) = transport.bytes();
+    report.elapsed = start.elapsed();
+    Ok(report)
+}
+
+/// What these names and wildcards stand for on this API server.
+///
+/// # Errors
+/// [`RewriteError`]: a name that is not served, or one whose rows are elsewhere; or the server does not answer.
+pub async fn resolve(
+    client: &Client,
+    resources: &[GroupResource],
+) -> Result<Resolution, RewriteError> {
+    let options = RewriteOptions::default();
+    let transport = Transport::new(client, options.request_timeout);
+    find(&transport, &mut Patience::new(options.patience), resources).await
+}
+
+async fn find(
+    transport: &Transport,
+    patience: &mut Patience,
+    resources: &[GroupResource],
+) -> Result<Resolution, RewriteError> {
+    let groups = discovery::discover(transport, patience, resources).await?;
+    resolve::resolve_in(&groups, resources)
+}
+
+fn per_second(objects: u64, start: Instant) -> f64 {
+    let objects = u32::try_from(objects).map_or_else(|_| f64::from(u32::MAX), f64::from);
+    let seconds = start.elapsed().as_secs_f64();
+    if seconds > 0.0 {
+        objects / seconds
+    } else {
+        0.0
+    }
+}

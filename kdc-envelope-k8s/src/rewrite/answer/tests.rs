@@ -1,0 +1,206 @@
+use serde_json::{Value, json};
+
+use super::*;
+
+fn object() -> Object {
+    Object {
+        namespace: "default".into(),
+        name: "one".into(),
+        uid: "u1".into(),
+        version: "7".into(),
+    }
+}
+
+fn answer(status: u16, body: &Value) -> Answer {
+    Answer {
+        status,
+        retry_after: None,
+        body: body.to_string().into_bytes(),
+    }
+}
+
+fn status(code: u16, reason: &str, message: &str) -> Answer {
+    let body = json!({"kind": "Status", "code": code, "reason": reason, "message": message});
+    answer(code, &body)
+}
+
+fn judged(answer: &Answer) -> Verdict {
+    judge_patch(&object(), answer)
+}
+
+fn kind(verdict: Verdict) -> FailureKind {
+    match verdict {
+        Verdict::Failed(failure) => failure.kind,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn only_the_same_object_is_current_or_rewritten() {
+    let head = |uid: &str, version: &str| json!({"kind": "PartialObjectMetadata", "metadata": {"name": "one", "uid": uid, "resourceVersion": version}});
+    assert_eq!(judged(&answer(200, &head("u1", "7"))), Verdict::Current);
+    assert_eq!(judged(&answer(200, &head("u1", "8"))), Verdict::Rewritten);
+    for other in [head("u2", "8"), json!({}), json!("It works!")] {
+        assert_eq!(kind(judged(&answer(200, &other))), FailureKind::Request);
+    }
+}
+
+#[test]
+fn rights_and_admission_are_told_apart() {
+    let rights = r#"secrets "one" is forbidden: User "eve" cannot patch resource "secrets" in API group "" in the namespace "default""#;
+    assert!(matches!(
+        judged(&status(403, "Forbidden", rights)),
+        Verdict::Denied(_)
+    ));
+    let policy = r#"secrets "one" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no"#;
+    let Verdict::Refused(why) = judged(&status(403, "Forbidden", policy)) else {
+        panic!("not refused");
+    };
+    assert_eq!(*why, *format!("{policy} (403)"));
+    assert!(matches!(
+        judged(&status(401, "Unauthorized", "Unauthorized")),
+        Verdict::Denied(_)
+    ));
+    // Of a proxy.
+    let Verdict::Denied(why) = judged(&answer(403, &json!("<html>"))) else {
+        panic!("not denied");
+    };
+    assert_eq!(&*why, "status 403 without the reason of an API server");
+}
+
+#[test]
+fn a_conflict_or_a_missing_object_must_be_told_by_an_api_server() {
+    assert!(matches!(
+        judged(&status(409, "Conflict", "changed")),
+        Verdict::Changed(_)
+    ));
+    assert!(matches!(
+        judged(&status(404, "NotFound", "no one")),
+        Verdict::Changed(_)
+    ));
+    for code in [404, 409, 400, 302] {
+        assert_eq!(
+            kind(judged(&answer(code, &json!("x")))),
+            FailureKind::Server,
+            "{code}"
+        );
+    }
+    assert!(matches!(
+        judged(&status(409, "AlreadyExists", "x")),
+        Verdict::Refused(_)
+    ));
+}
+
+#[test]
+fn what_may_pass_is_tried_again_and_what_may_not_is_refused() {
+    let mut busy = status(429, "TooManyRequests", "later");
+    busy.retry_after = Some(Duration::from_secs(3));
+    let wait = FailureKind::Busy(Some(Duration::from_secs(3)));
+    assert_eq!(kind(judged(&busy)), wait);
+    assert_eq!(kind(judged(&status(503, "", "x"))), FailureKind::Busy(None));
+    assert_eq!(
+        kind(judged(&status(504, "Timeout", "x"))),
+        FailureKind::Server
+    );
+    let etcd = status(500, "", "etcdserver: no leader");
+    assert_eq!(kind(judged(&etcd)), FailureKind::Server);
+    let webhook = status(500, "InternalError", "failed calling webhook \"w\"");
+    assert_eq!(kind(judged(&webhook)), FailureKind::Request);
+    for code in [400, 405, 413, 422] {
+        assert!(
+            matches!(judged(&status(code, "x", "y")), Verdict::Refused(_)),
+            "{code}"
+        );
+    }
+}
+
+#[test]
+fn a_row_without_a_key_is_refused_but_not_while_the_plugin_is_away() {
+    let lost = "Internal error occurred: unable to transform key \"/registry/secrets/default/one\": no matching prefix found";
+    assert!(matches!(
+        judged(&status(500, "InternalError", lost)),
+        Verdict::Refused(_)
+    ));
+    let away = "Internal error occurred: unable to transform key \"/a\": failed to decrypt DEK, error: rpc error: code = Unavailable";
+    assert_eq!(
+        kind(judged(&status(500, "InternalError", away))),
+        FailureKind::Server
+    );
+    let listed = judge_list(&status(429, "TooManyRequests", lost));
+    assert!(
+        matches!(listed, Listed::Unreadable(why) if why.contains("/registry/secrets/default/one"))
+    );
+    let starting = status(429, "TooManyRequests", "storage is (re)initializing");
+    assert!(matches!(judge_list(&starting), Listed::Failed(_)));
+}
+
+#[test]
+fn the_values_of_an_object_are_not_repeated() {
+    let body = json!({
+        "kind": "Status", "reason": "Invalid", "message": "Widget \"one\" is invalid: spec.password: Invalid value: \"hunter2\"",
+        "details": {"causes": [
+            {"reason": "FieldValueInvalid", "message": "Invalid value: \"hunter2\": too short", "field": "spec.password"},
+        ]},
+    });
+    let Verdict::Refused(why) = judged(&answer(422, &body)) else {
+        panic!("not refused");
+    };
+    assert_eq!(&*why, "spec.password: FieldValueInvalid (422)");
+}
+
+#[test]
+fn a_page_has_objects_a_token_and_an_estimate() {
+    let body = json!({
+        "metadata": {"continue": "t", "remainingItemCount": 5},
+        "items": [{"metadata": {"name": "one", "namespace": "default", "uid": "u1", "resourceVersion": "7"}}],
+    });
+    let Listed::Page(page) = judge_list(&answer(200, &body)) else {
+        panic!("no page");
+    };
+    assert_eq!(page.objects, [object()]);
+    assert_eq!(
+        (page.token.as_deref(), page.remaining),
+        (Some("t"), Some(5))
+    );
+    let Listed::Page(page) = judge_list(&answer(200, &json!({"items": null}))) else {
+        panic!("no page");
+    };
+    assert!(page.objects.is_empty() && page.token.is_none());
+}
+
+#[test]
+fn what_is_no_list_is_not_taken_for_an_empty_one() {
+    let nameless = json!({"items": [{"metadata": {}}]});
+    for body in [json!({}), json!("x"), json!({"kind": "Status"}), nameless] {
+        assert!(
+            matches!(judge_list(&answer(200, &body)), Listed::Failed(_)),
+            "{body}"
+        );
+    }
+}
+
+#[test]
+fn an_expired_token_may_come_with_another() {
+    let mut body = json!({"kind": "Status", "reason": "Expired", "metadata": {"continue": "next"}});
+    assert!(
+        matches!(judge_list(&answer(410, &body)), Listed::Expired(Some(token)) if token == "next")
+    );
+    body["metadata"] = json!({});
+    assert!(matches!(
+        judge_list(&answer(410, &body)),
+        Listed::Expired(None)
+    ));
+}
+
+#[test]
+fn a_line_has_no_control_characters_and_an_end() {
+    assert_eq!(
+        &*one_line("a\r\n\tb\u{1b}[31m\u{202e}c\u{2028}d  e\n"),
+        "a b [31m c d e"
+    );
+    assert_eq!(
+        one_line(&"x".repeat(10_000)).chars().count(),
+        LONGEST_LINE + 1
+    );
+    assert_eq!(&*one_line("\n"), "");
+}

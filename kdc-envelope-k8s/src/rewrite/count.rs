@@ -1,0 +1,100 @@
+//! How many objects a pass would look at, for dry runs.
+
+use kube::Client;
+
+use super::answer::{Listed, judge_list};
+use super::error::{RewriteError, Verb};
+use super::find;
+use super::options::RewriteOptions;
+use super::patience::Patience;
+use super::report::{Count, ResourceCount};
+use super::resolve::ServedResource;
+use super::transport::Transport;
+use crate::encryption_config::GroupResource;
+
+/// Counts the objects of these resources without reading them: one request for each, where the server tells how many come
+/// after the first page.
+///
+/// # Errors
+/// As [`rewrite`](super::rewrite).
+pub async fn count(client: &Client, resources: &[GroupResource]) -> Result<Count, RewriteError> {
+    let options = RewriteOptions::default();
+    let transport = Transport::new(client, options.request_timeout);
+    let mut patience = Patience::new(options.patience);
+    let resolution = find(&transport, &mut patience, resources).await?;
+    let mut count = Count {
+        skipped: resolution.skipped,
+        ..Count::default()
+    };
+    for resource in &resolution.resources {
+        let page_size = options.page_size.get();
+        let objects = count_one(&transport, &mut patience, resource, page_size).await?;
+        count.resources.push(ResourceCount {
+            resource: resource.resource.clone(),
+            objects,
+        });
+    }
+    Ok(count)
+}
+
+async fn count_one(
+    transport: &Transport,
+    patience: &mut Patience,
+    resource: &ServedResource,
+    page_size: u32,
+) -> Result<u64, RewriteError> {
+    let name = resource.resource.to_string();
+    let (mut objects, mut limit, mut token) = (0_u64, 1, None);
+    loop {
+        let answer = transport.list(resource, limit, token.as_deref()).await;
+        let failure = match answer.map_or_else(Listed::Failed, |answer| judge_list(&answer)) {
+            Listed::Page(page) => {
+                patience.succeeded();
+                let listed = u64::try_from(page.objects.len()).unwrap_or(u64::MAX);
+                objects = objects.saturating_add(listed);
+                match (page.token, page.remaining) {
+                    (None, _) => return Ok(objects),
+                    (Some(_), Some(remaining)) => return Ok(objects.saturating_add(remaining)),
+                    (next, None) => token = next,
+                }
+                limit = page_size;
+                continue;
+            }
+            Listed::Expired(next) => {
+                if next.is_none() {
+                    objects = 0;
+                }
+                token = next;
+                super::answer::Failure::server("the continue token expired")
+            }
+            Listed::Failed(failure) => failure,
+            Listed::Gone => {
+                return Err(RewriteError::NoSuchResource {
+                    resource: resource.resource.clone(),
+                });
+            }
+            Listed::Denied(why) => {
+                return Err(RewriteError::Denied {
+                    verb: Verb::List,
+                    resource: name.into(),
+                    why,
+                });
+            }
+            Listed::Unreadable(why) => {
+                return Err(RewriteError::Unreadable {
+                    resource: resource.resource.clone(),
+                    why,
+                });
+            }
+            Listed::Unexpected(why) => {
+                return Err(RewriteError::Unexpected {
+                    verb: Verb::List,
+                    resource: name.into(),
+                    why,
+                });
+            }
+        };
+        patience.failed(Verb::List, &name, &failure)?;
+        tokio::time::sleep(patience.pause(&failure)).await;
+    }
+}

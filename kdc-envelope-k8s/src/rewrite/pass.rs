@@ -1,0 +1,368 @@
+//! A pass over one resource: one page of names at a time, and a bounded number of patches in flight.
+//!
+//! All requests belong to one future. Whoever drops it ends them, and loses nothing: the state of a pass is the rows.
+
+use core::time::Duration;
+use std::collections::VecDeque;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::time::{Instant, sleep_until};
+
+use super::answer::{Answer, Failure, FailureKind, Listed, Verdict, judge_list, judge_patch};
+use super::error::{RewriteError, Verb};
+use super::listing::Listing;
+use super::options::RewriteOptions;
+use super::pacer::{Pacer, Permit, Signal};
+use super::patience::{Patience, pause};
+use super::report::{MAX_REFUSALS, Refusal, ResourceReport};
+use super::resolve::{Object, ServedResource};
+use super::transport::Transport;
+
+/// How often an object is tried whose failures may be its own.
+const MAX_TRIES: u32 = 5;
+
+/// What the passes over all resources share.
+pub(super) struct Shared<'a> {
+    pub(super) transport: &'a Transport,
+    pub(super) options: &'a RewriteOptions,
+    pub(super) pacer: Pacer,
+    pub(super) patience: Patience,
+}
+
+/// One resource at work.
+struct Pass<'a, 's> {
+    shared: &'s mut Shared<'a>,
+    resource: &'a ServedResource,
+    name: Box<str>,
+    report: ResourceReport,
+    listing: Listing,
+    /// Objects of the page that came last.
+    ready: VecDeque<Task>,
+    /// Those to be tried again, at their times.
+    waiting: Vec<(Instant, Task)>,
+}
+
+/// Something to be asked about an object.
+struct Task {
+    object: Object,
+    tries: u32,
+    question: Question,
+}
+
+enum Question {
+    /// Is its row current? If not, it is afterwards.
+    Patch,
+    /// Is it still as it was listed? If so, it is refused for this reason.
+    Look(Box<str>),
+}
+
+/// A task that came back.
+struct Done {
+    task: Task,
+    started: Instant,
+    ended: Instant,
+    answer: Result<Answer, Failure>,
+}
+
+/// Passes over one resource. `tell` is called after every change of the report, with the estimate of all objects.
+pub(super) async fn pass<'a>(
+    shared: &mut Shared<'a>,
+    resource: &'a ServedResource,
+    mut tell: impl FnMut(&ResourceReport, Option<u64>),
+) -> Result<ResourceReport, RewriteError> {
+    let (transport, field_manager) = (shared.transport, &*shared.options.field_manager);
+    let page_size = shared.options.page_size.get();
+    let mut pass = Pass {
+        shared,
+        resource,
+        name: resource.resource.to_string().into(),
+        report: ResourceReport::new(resource.resource.clone()),
+        listing: Listing::new(page_size, Instant::now()),
+        ready: VecDeque::new(),
+        waiting: Vec::new(),
+    };
+    let mut tasks = FuturesUnordered::new();
+    let mut pages = FuturesUnordered::new();
+    loop {
+        let mut wake = None;
+        while let Some(task) = pass.next_task(&mut wake) {
+            tasks.push(ask(transport, resource, field_manager, task));
+        }
+        if pages.is_empty() && pass.wants_page(&mut wake) {
+            let (limit, token) = pass.listing.request();
+            pages.push(async move { transport.list(resource, limit, token.as_deref()).await });
+        }
+        if tasks.is_empty() && pages.is_empty() && wake.is_none() {
+            return Ok(pass.report);
+        }
+        tokio::select! {
+            Some(done) = tasks.next(), if !tasks.is_empty() => pass.settle(done)?,
+            Some(answer) = pages.next(), if !pages.is_empty() => pass.turn(answer)?,
+            () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
+        }
+        tell(&pass.report, pass.listing.total);
+    }
+}
+
+async fn ask(
+    transport: &Transport,
+    resource: &ServedResource,
+    field_manager: &str,
+    task: Task,
+) -> Done {
+    let started = Instant::now();
+    let answer = match task.question {
+        Question::Patch => transport.patch(resource, &task.object, field_manager).await,
+        Question::Look(_) => transport.look(resource, &task.object).await,
+    };
+    Done {
+        task,
+        started,
+        ended: Instant::now(),
+        answer,
+    }
+}
+
+impl Pass<'_, '_> {
+    /// A task that may start now. If there is none yet, `wake` says when there may be.
+    fn next_task(&mut self, wake: &mut Option<Instant>) -> Option<Task> {
+        let now = Instant::now();
+        let due = self.waiting.iter().map(|(due, _)| *due).min();
+        let is_retry = due.is_some_and(|due| due <= now);
+        // Objects whose tries fail must not pile up.
+        let most = self.shared.options.page_size.get();
+        let has_room = u32::try_from(self.waiting.len()).is_ok_and(|waiting| waiting < most);
+        if !is_retry && (self.ready.is_empty() || !has_room) {
+            *wake = earlier(*wake, due);
+            return None;
+        }
+        match self.shared.pacer.permit(now) {
+            Permit::Now => {}
+            Permit::At(time) => {
+                *wake = earlier(*wake, Some(time));
+                return None;
+            }
+            Permit::AfterAnother => return None,
+        }
+        self.shared.pacer.start(now);
+        if is_retry {
+            let place = self.waiting.iter().position(|(due, _)| *due <= now)?;
+            return Some(self.waiting.swap_remove(place).1);
+        }
+        self.ready.pop_front()
+    }
+
+    /// Whether the next page is wanted now: when half of the last one is used up.
+    fn wants_page(&self, wake: &mut Option<Instant>) -> bool {
+        let half = usize::try_from(self.shared.options.page_size.get() / 2).unwrap_or(usize::MAX);
+        if self.listing.is_finished() || self.ready.len() > half {
+            return false;
+        }
+        let due = self.listing.due.max(self.shared.pacer.paused_until());
+        if Instant::now() >= due {
+            return true;
+        }
+        *wake = earlier(*wake, Some(due));
+        false
+    }
+
+    /// Takes a task back.
+    fn settle(&mut self, done: Done) -> Result<(), RewriteError> {
+        let Done {
+            task,
+            started,
+            ended,
+            answer,
+        } = done;
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(failure) => return self.fail(task, started, ended, failure),
+        };
+        let Question::Look(why) = &task.question else {
+            let verdict = judge_patch(&task.object, &answer);
+            return self.settle_patch(task, started, ended, verdict);
+        };
+        let why = why.clone();
+        match judge_list(&answer) {
+            Listed::Failed(failure) => return self.fail(task, started, ended, failure),
+            Listed::Denied(why) => return Err(self.denied(Verb::List, why)),
+            Listed::Page(page) if page.objects.contains(&task.object) => {
+                self.refuse(task.object, why);
+            }
+            Listed::Page(_) | Listed::Gone => self.report.overtaken += 1,
+            Listed::Expired(_) | Listed::Unreadable(_) | Listed::Unexpected(_) => {
+                self.refuse(task.object, why);
+            }
+        }
+        self.report.objects += 1;
+        self.shared.pacer.end(started, ended, Signal::Neutral);
+        Ok(())
+    }
+
+    fn settle_patch(
+        &mut self,
+        mut task: Task,
+        started: Instant,
+        ended: Instant,
+        verdict: Verdict,
+    ) -> Result<(), RewriteError> {
+        let mut signal = Signal::Neutral;
+        match verdict {
+            Verdict::Rewritten | Verdict::Current => {
+                signal = Signal::Answered(ended - started);
+                if verdict == Verdict::Rewritten {
+                    self.report.rewritten += 1;
+                } else {
+                    self.report.current += 1;
+                }
+            }
+            Verdict::Refused(why) => self.refuse(task.object, why),
+            Verdict::Changed(why) => {
+                task.question = Question::Look(why);
+                self.waiting.push((ended, task));
+                self.shared.pacer.end(started, ended, signal);
+                return Ok(());
+            }
+            Verdict::Denied(why) => return Err(self.denied(Verb::Patch, why)),
+            Verdict::Failed(failure) => return self.fail(task, started, ended, failure),
+        }
+        self.report.objects += 1;
+        self.shared.patience.succeeded();
+        self.shared.pacer.end(started, ended, signal);
+        Ok(())
+    }
+
+    /// Puts a task off, or asks another question if this one was asked often enough.
+    fn fail(
+        &mut self,
+        mut task: Task,
+        started: Instant,
+        ended: Instant,
+        failure: Failure,
+    ) -> Result<(), RewriteError> {
+        let signal = match failure.kind {
+            FailureKind::Busy(wait) => Signal::Busy(wait),
+            FailureKind::Server | FailureKind::Timeout => Signal::Broken,
+            FailureKind::Request => Signal::Neutral,
+        };
+        self.shared.pacer.end(started, ended, signal);
+        let verb = match task.question {
+            Question::Patch => Verb::Patch,
+            Question::Look(_) => Verb::List,
+        };
+        self.shared.patience.failed(verb, &self.name, &failure)?;
+        task.tries = task.tries.saturating_add(1);
+        let due = match failure.kind {
+            // The pacer makes everything wait.
+            FailureKind::Busy(_) => ended,
+            _ => ended + pause(task.tries),
+        };
+        let is_own = matches!(failure.kind, FailureKind::Request | FailureKind::Timeout);
+        if is_own && task.tries >= MAX_TRIES && matches!(task.question, Question::Patch) {
+            task.question = Question::Look(failure.why);
+        }
+        self.waiting.push((due, task));
+        Ok(())
+    }
+
+    fn refuse(&mut self, object: Object, why: Box<str>) {
+        self.report.refused += 1;
+        if self.report.refusals.len() < MAX_REFUSALS {
+            self.report.refusals.push(Refusal {
+                namespace: object.namespace,
+                name: object.name,
+                why,
+            });
+        }
+    }
+
+    /// Takes the answer to a list.
+    fn turn(&mut self, answer: Result<Answer, Failure>) -> Result<(), RewriteError> {
+        let now = Instant::now();
+        let listed = answer.map_or_else(Listed::Failed, |answer| judge_list(&answer));
+        match listed {
+            Listed::Page(page) => {
+                self.shared.patience.succeeded();
+                let objects = self.listing.take(page).into_iter().map(|object| Task {
+                    object,
+                    tries: 0,
+                    question: Question::Patch,
+                });
+                self.ready.extend(objects);
+                Ok(())
+            }
+            Listed::Expired(Some(token)) => {
+                self.listing.go_on(token);
+                let failure = Failure::server("the continue token expired");
+                self.shared
+                    .patience
+                    .failed(Verb::List, &self.name, &failure)
+            }
+            Listed::Expired(None) => self.start_over(),
+            Listed::Unreadable(why) => {
+                if !self.listing.may_become_readable() {
+                    let resource = self.resource.resource.clone();
+                    return Err(RewriteError::Unreadable { resource, why });
+                }
+                self.listing.due = now + pause(self.listing.unreadable());
+                Ok(())
+            }
+            Listed::Failed(failure) => {
+                let wait = match failure.kind {
+                    FailureKind::Busy(wait) => wait,
+                    _ => None,
+                };
+                self.shared.pacer.pause(now, wait);
+                self.shared
+                    .patience
+                    .failed(Verb::List, &self.name, &failure)?;
+                self.listing.due = now + self.shared.patience.pause(&failure);
+                Ok(())
+            }
+            Listed::Denied(why) => Err(self.denied(Verb::List, why)),
+            Listed::Gone => Err(RewriteError::NoSuchResource {
+                resource: self.resource.resource.clone(),
+            }),
+            Listed::Unexpected(why) => Err(RewriteError::Unexpected {
+                verb: Verb::List,
+                resource: self.name.clone(),
+                why,
+            }),
+        }
+    }
+
+    /// What was refused will be listed again; what was done may be, and is current then.
+    fn start_over(&mut self) -> Result<(), RewriteError> {
+        if !self.listing.start_over() {
+            return Err(RewriteError::Expired {
+                resource: self.resource.resource.clone(),
+                times: self.listing.restarts,
+            });
+        }
+        self.ready.clear();
+        self.report.restarts = self.listing.restarts;
+        self.report.objects -= self.report.refused;
+        self.report.refused = 0;
+        self.report.refusals.clear();
+        Ok(())
+    }
+
+    fn denied(&self, verb: Verb, why: Box<str>) -> RewriteError {
+        RewriteError::Denied {
+            verb,
+            resource: self.name.clone(),
+            why,
+        }
+    }
+}
+
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        _ => one.or(other),
+    }
+}
+
+/// Keeps calls of `progress` apart by this much.
+pub(super) const TELL_EVERY: Duration = Duration::from_millis(200);

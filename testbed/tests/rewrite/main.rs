@@ -1,0 +1,27 @@
+//! Passes of the rewrite engine over the rows of real control planes.
+//!
+//! Tests that need stale rows and no restart share a control plane: they put objects into etcd as plaintext, which is stale
+//! there. What no real server does on demand is done between the client and the server, by [`fixture::Hook`].
+//!
+//! | what happens during a pass | test |
+//! |---|---|
+//! | nothing | `rotation` |
+//! | others write, delete and make objects anew; tokens expire | `meanwhile` |
+//! | objects or rows that the server refuses; missing rights | `refusals` |
+//! | the server is busy, slow or gone; the pass is dropped | `troubles` |
+//! | several API servers, large objects | `scale` |
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    unreachable_pub,
+    reason = "the fixture is part of the tests"
+)]
+
+mod fixture;
+mod meanwhile;
+mod refusals;
+mod rotation;
+mod scale;
+mod troubles;

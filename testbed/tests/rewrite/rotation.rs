@@ -1,0 +1,279 @@
+//! The two passes of a rotation, by names and by wildcards.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use kdc_envelope_k8s::rewrite::{RewriteError, RewriteOptions, SkipReason, count, resolve};
+use kdc_testbed::Resource;
+use kdc_testbed::etcd::Row;
+use serde_json::{Value, json};
+
+use crate::fixture::{Plane, Things, counts, is_encrypted, names, pass, run};
+
+const NAMED: [&str; 3] = ["secrets", "configmaps", "things.rotated.example.com"];
+
+/// What `*.*` does not encrypt: a count of which addresses are taken, and who serves them.
+const NEVER_ENCRYPTED: [&str; 4] = [
+    "/registry/masterleases/",
+    "/registry/peerserverleases/",
+    "/registry/ranges/",
+    "/registry/apiserver",
+];
+
+#[test]
+fn a_first_pass_rewrites_every_row_and_a_second_one_none() {
+    run(async {
+        let mut plane = Plane::start(&NAMED, &["old"]).await;
+        plane = create_things(plane, "rotated", 7).await;
+        fill(&plane).await;
+        plane.restart(&NAMED, &["new", "old"]).await;
+
+        let (before, rows) = (objects(&plane).await, rows(&plane).await);
+        assert!(rows.len() > 1207 && rows.iter().all(|row| is_encrypted(row, "old")));
+        let resources = names(&NAMED);
+        let client = plane.kube().await;
+        let total = u64::try_from(rows.len()).unwrap();
+        assert_eq!(count(&client, &resources).await.unwrap().objects(), total);
+        let options = RewriteOptions::default();
+        let report = pass(&client, &resources, &options).await.unwrap();
+        assert_eq!(counts(&report), [total, total, 0, 0, 0], "{report:?}");
+        assert!(report.is_complete() && report.skipped.is_empty());
+        let each: Vec<_> = report
+            .resources
+            .iter()
+            .map(|each| each.resource.clone())
+            .collect();
+        assert_eq!(each, resources);
+        assert_eq!(report.resources[2].objects, 7);
+
+        let rewritten = self::rows(&plane).await;
+        assert_eq!(rewritten.len(), rows.len());
+        assert!(rewritten.iter().all(|row| is_encrypted(row, "new")));
+        let report = pass(&client, &resources, &options).await.unwrap();
+        assert_eq!(counts(&report), [total, 0, total, 0, 0], "{report:?}");
+        assert_eq!(
+            self::rows(&plane).await,
+            rewritten,
+            "a verifying pass writes nothing"
+        );
+
+        // The old key is not needed any more, and nothing of any object has changed.
+        plane.restart(&NAMED, &["new"]).await;
+        assert_eq!(objects(&plane).await, before);
+    });
+}
+
+#[test]
+fn wildcards_cover_every_row_that_can_be_encrypted() {
+    run(async {
+        let mut plane = Plane::start(&["*.*"], &["old"]).await;
+        plane = create_things(plane, "wild", 1).await;
+        let event = json!({
+            "apiVersion": "v1", "kind": "Event", "metadata": {"name": "one"},
+            "involvedObject": {"kind": "Secret", "namespace": "default", "name": "x"},
+        });
+        let events = Resource::new("v1", "events");
+        plane
+            .client()
+            .create(events, "default", &event)
+            .await
+            .unwrap();
+        plane.restart(&["*.*"], &["new", "old"]).await;
+        let client = plane.kube().await;
+
+        let report = pass(
+            &client,
+            &names(&["*.wild.example.com"]),
+            &RewriteOptions::default(),
+        )
+        .await
+        .unwrap();
+        assert_eq!(counts(&report), [1, 1, 0, 0, 0], "{report:?}");
+        let everything = names(&["*.*"]);
+        let report = pass(&client, &everything, &RewriteOptions::default())
+            .await
+            .unwrap();
+        assert!(
+            report.is_complete() && report.rewritten() > 100,
+            "{report:?}"
+        );
+        let stale: Vec<_> = plane.etcd.rows("/registry/").await.unwrap();
+        let stale: Vec<_> = stale
+            .iter()
+            .filter(|row| !is_encrypted(row, "new"))
+            .map(|row| &row.key)
+            .filter(|key| !NEVER_ENCRYPTED.iter().any(|prefix| key.starts_with(prefix)))
+            .collect();
+        assert_eq!(stale, Vec::<&String>::new());
+
+        // Each row by one name, and what has no rows by its reason.
+        let resources: Vec<_> = report.resources.iter().map(|each| &each.resource).collect();
+        assert_eq!(
+            resources.iter().collect::<BTreeSet<_>>().len(),
+            resources.len()
+        );
+        assert_eq!(
+            resources
+                .iter()
+                .filter(|name| name.resource() == "events")
+                .count(),
+            1
+        );
+        let skipped: Vec<_> = report
+            .skipped
+            .iter()
+            .map(|skipped| (skipped.resource.to_string(), skipped.reason))
+            .collect();
+        assert_eq!(
+            skipped,
+            [("componentstatuses".to_owned(), SkipReason::NotStored)]
+        );
+        let resolution = resolve(&client, &everything).await.unwrap();
+        assert_eq!(resolution.resources.len(), resources.len());
+    });
+}
+
+#[test]
+fn names_that_are_not_served_here_are_refused() {
+    run(async {
+        let plane = Plane::shared().await;
+        let client = plane.kube().await;
+        let service = json!({
+            "apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService",
+            "metadata": {"name": "v1.away.example.com"},
+            "spec": {
+                "group": "away.example.com", "version": "v1", "groupPriorityMinimum": 100, "versionPriority": 100,
+                "insecureSkipTLSVerify": true, "service": {"namespace": "default", "name": "away"},
+            },
+        });
+        let services = Resource::new("apiregistration.k8s.io/v1", "apiservices");
+        plane.client().create(services, "", &service).await.unwrap();
+        let refusal = async |name| {
+            resolve(&client, &names(&["secrets", name]))
+                .await
+                .unwrap_err()
+        };
+        let error = refusal("pods.away.example.com").await;
+        assert!(
+            matches!(&error, RewriteError::Aggregated { service, .. } if **service == *"default/away"),
+            "{error}"
+        );
+        let error = refusal("secret").await;
+        assert!(
+            matches!(&error, RewriteError::NoSuchResource { resource } if *resource == names(&["secret"])[0]),
+            "{error}"
+        );
+        let error = refusal("secrets.nowhere.example.com").await;
+        assert!(
+            error.to_string().contains("`secrets.nowhere.example.com`"),
+            "{error}"
+        );
+        let resolution = resolve(
+            &client,
+            &names(&["*.away.example.com", "*.nowhere.example.com"]),
+        )
+        .await
+        .unwrap();
+        let reasons: Vec<_> = resolution
+            .skipped
+            .iter()
+            .map(|skipped| skipped.reason)
+            .collect();
+        assert_eq!(reasons, [SkipReason::Aggregated, SkipReason::EmptyGroup]);
+        assert_eq!(resolution.resources, []);
+        plane
+            .client()
+            .delete(services, "", "v1.away.example.com")
+            .await
+            .unwrap();
+    });
+}
+
+#[test]
+fn an_object_without_a_uid_cannot_be_patched_and_is_named() {
+    run(async {
+        let plane = Plane::shared().await;
+        let things = Things::stale(&plane, "restored", 2).await;
+        // As another tool put it into etcd.
+        let object = things.object("thing-bare", "kept", None).to_string();
+        let key = things.key("thing-bare");
+        plane.etcd.put(&key, object.as_bytes()).await.unwrap();
+        let client = plane.kube().await;
+        let report = pass(
+            &client,
+            &things.group_resource(),
+            &RewriteOptions::default(),
+        )
+        .await
+        .unwrap();
+        assert_eq!(counts(&report), [3, 2, 0, 0, 1], "{report:?}");
+        // It says so of an object that it has just listed.
+        let refusal = &report.resources[0].refusals[0];
+        assert_eq!(&*refusal.name, "thing-bare");
+        assert!(refusal.why.contains("not found (404)"), "{refusal:?}");
+        assert_eq!(things.stale_names().await, ["thing-bare"]);
+    });
+}
+
+/// Things that the API server writes itself.
+async fn create_things(plane: Plane, group: &str, count: usize) -> Plane {
+    let plane = Arc::new(plane);
+    let things = Things::stale(&plane, group, 0).await;
+    for number in 0..count {
+        things.create(&Things::name(number), "kept").await;
+    }
+    drop(things);
+    Arc::into_inner(plane).unwrap()
+}
+
+/// Secrets and ConfigMaps, more than two pages of each, in two namespaces.
+async fn fill(plane: &Plane) {
+    let client = plane.client();
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "other"}});
+    client
+        .create(Resource::NAMESPACES, "", &namespace)
+        .await
+        .unwrap();
+    for number in 0..600 {
+        let namespace = ["default", "other"][number % 2];
+        let metadata = json!({"name": format!("object-{number}")});
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"a": "b"}});
+        client
+            .create(Resource::SECRETS, namespace, &secret)
+            .await
+            .unwrap();
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"a": "b"}});
+        client
+            .create(Resource::CONFIG_MAPS, namespace, &map)
+            .await
+            .unwrap();
+    }
+}
+
+async fn rows(plane: &Plane) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for resource in ["secrets", "configmaps", "rotated.example.com/things"] {
+        rows.extend(
+            plane
+                .etcd
+                .rows(&format!("/registry/{resource}/"))
+                .await
+                .unwrap(),
+        );
+    }
+    rows
+}
+
+/// All objects as their users see them, but for their resourceVersions.
+async fn objects(plane: &Plane) -> Vec<Value> {
+    let mut objects = Vec::new();
+    let things = Resource::new("rotated.example.com/v1", "things");
+    for resource in [Resource::SECRETS, Resource::CONFIG_MAPS, things] {
+        let list = plane.list(resource).await;
+        for mut object in list["items"].as_array().unwrap().clone() {
+            object["metadata"]["resourceVersion"] = Value::Null;
+            objects.push(object);
+        }
+    }
+    objects
+}
