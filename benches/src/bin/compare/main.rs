@@ -4,6 +4,7 @@ mod bao;
 mod machine;
 mod plugin;
 mod process;
+mod rewrite;
 mod rows;
 mod scan;
 mod snapshot;
@@ -37,6 +38,11 @@ enum What {
     Snapshot,
     /// Counting the rows of a snapshot, against `etcdutl snapshot status`.
     Scan,
+    /// Rewriting rows through an API server, against clients that read and write whole objects.
+    Rewrite(rewrite::Size),
+    /// One pass, which `rewrite` runs as a process of its own.
+    #[command(hide = true)]
+    RewriteChild(rewrite::Child),
     /// One count of a file, which `scan` runs as a process of its own.
     #[command(hide = true)]
     ScanFile {
@@ -60,6 +66,7 @@ async fn main() -> Result<()> {
     match &what {
         What::SnapshotChild { job, len, folder } => return job.run(*len, folder),
         What::ScanFile { file } => return scan::scan_file(file),
+        What::RewriteChild(child) => return child.run().await,
         _ => {}
     }
     machine::describe();
@@ -80,6 +87,11 @@ async fn main() -> Result<()> {
     }
     if matches!(what, What::Scan | What::All) {
         scan::compare().await?;
+    }
+    if let What::Rewrite(size) = &what {
+        rewrite::compare(size).await?;
+    } else if matches!(what, What::All) {
+        rewrite::compare(&rewrite::Size::FULL).await?;
     }
     Ok(())
 }
