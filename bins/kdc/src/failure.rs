@@ -7,6 +7,7 @@ use std::path::Path;
 
 use kdc_envelope::kek::KekErrorKind;
 use kdc_envelope::local::keyring_file::KeyringFileError;
+use kdc_envelope::local::private_file::PrivateFileError;
 
 /// How the program ends: 0, 1, and the numbers of sysexits.h.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,6 +113,18 @@ pub(crate) fn exit_of_io(error: &io::Error) -> Exit {
     }
 }
 
+/// The exit code of a file of secrets that cannot be read or written.
+pub(crate) fn exit_of_private_file(error: &PrivateFileError) -> Exit {
+    match error {
+        PrivateFileError::Io { source, .. } => exit_of_io(source),
+        PrivateFileError::NotAFile { .. } => Exit::NoInput,
+        PrivateFileError::TooOpen { .. } | PrivateFileError::ForeignOwner { .. } => Exit::Denied,
+        PrivateFileError::Exists { .. } => Exit::CannotCreate,
+        PrivateFileError::TooLarge { .. } => Exit::Data,
+        _ => Exit::Io,
+    }
+}
+
 /// The exit code of a key encryption key that does not do what it was asked.
 pub(crate) const fn exit_of_kek(kind: KekErrorKind) -> Exit {
     match kind {
@@ -126,16 +139,11 @@ pub(crate) const fn exit_of_kek(kind: KekErrorKind) -> Exit {
 impl From<KeyringFileError> for Failure {
     fn from(error: KeyringFileError) -> Self {
         let exit = match &error {
-            KeyringFileError::Io { source, .. } => exit_of_io(source),
-            KeyringFileError::NotAFile { .. } => Exit::NoInput,
-            KeyringFileError::TooOpen { .. } | KeyringFileError::ForeignOwner { .. } => {
-                Exit::Denied
-            }
-            KeyringFileError::Exists { .. } => Exit::CannotCreate,
+            KeyringFileError::File(error) => exit_of_private_file(error),
             KeyringFileError::Edit { .. } => Exit::Negative,
-            KeyringFileError::TooLarge { .. }
-            | KeyringFileError::RootSecretLength { .. }
-            | KeyringFileError::Parse { .. } => Exit::Data,
+            KeyringFileError::RootSecretLength { .. } | KeyringFileError::Parse { .. } => {
+                Exit::Data
+            }
             _ => Exit::Io,
         };
         Self::of(exit, &error)

@@ -4,6 +4,7 @@ use std::io;
 
 use kdc_envelope::ErrorChain;
 use kdc_envelope::local::keyring_file::KeyringFileError;
+use kdc_envelope::local::private_file::PrivateFileError;
 use kdc_envelope_bao::CredentialError;
 use kdc_envelope_kms::server::{BindError, ServeError};
 
@@ -103,10 +104,10 @@ fn settings_code(error: &SettingsError) -> u8 {
 
 fn key_code(error: &KeyringFileError) -> u8 {
     match error {
-        KeyringFileError::Io { source, .. } => io_code(source),
-        KeyringFileError::TooOpen { .. } | KeyringFileError::ForeignOwner { .. } => {
-            EXIT_NO_PERMISSION
-        }
+        KeyringFileError::File(PrivateFileError::Io { source, .. }) => io_code(source),
+        KeyringFileError::File(
+            PrivateFileError::TooOpen { .. } | PrivateFileError::ForeignOwner { .. },
+        ) => EXIT_NO_PERMISSION,
         _ => EXIT_CONFIG,
     }
 }

@@ -4,13 +4,14 @@
 //! *retired* (its key is gone, its number never comes back). Between adding and promoting lies the time to
 //! bring every replica along, so that no one writes what another cannot read.
 //!
-//! [`keyring_file`] keeps a keyring on disk, [`root_secret`] reads a single bare secret, and [`LocalKek`] wraps and
+//! [`keyring_file`] keeps a keyring on disk, by way of [`private_file`], [`root_secret`] reads a single bare secret, and [`LocalKek`] wraps and
 //! unwraps with either.
 
 mod kek;
 mod keyring;
 pub mod keyring_file;
 mod keyring_text;
+pub mod private_file;
 pub mod root_secret;
 mod schedule;
 mod self_test;

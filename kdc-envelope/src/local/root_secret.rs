@@ -4,8 +4,8 @@
 
 use std::path::Path;
 
-use super::Keyring;
-use super::keyring_file::{KeyringFileError, read_private};
+use super::keyring_file::KeyringFileError;
+use super::{Keyring, private_file};
 use crate::Key256;
 
 /// Reads the secret in `path`: exactly 32 bytes, not readable by others.
@@ -13,7 +13,7 @@ use crate::Key256;
 /// # Errors
 /// [`KeyringFileError`], naming the file.
 pub fn load(path: &Path) -> Result<Keyring, KeyringFileError> {
-    let bytes = read_private(path)?;
+    let bytes = private_file::read(path)?;
     Key256::from_slice(&bytes)
         .map(Keyring::from_root_secret)
         .ok_or_else(|| KeyringFileError::RootSecretLength {

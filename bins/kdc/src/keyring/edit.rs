@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use kdc_envelope::local::{EditError, Keyring, keyring_file};
+use kdc_envelope::local::keyring_file::{self, KeyringFileError};
+use kdc_envelope::local::private_file::PrivateFileError;
+use kdc_envelope::local::{EditError, Keyring};
 
 use super::key_id;
 use crate::clock;
@@ -53,7 +55,7 @@ pub(super) fn init(arguments: &Init, out: &mut Output) -> Result<Exit, Failure> 
     let keyring = Keyring::generate(clock::now()).map_err(|error| Failure::of(Exit::Io, &error))?;
     let path = &arguments.file;
     keyring_file::create(path, &keyring).map_err(|error| match &error {
-        keyring_file::KeyringFileError::Io { source, .. } => {
+        KeyringFileError::File(PrivateFileError::Io { source, .. }) => {
             let exit = match exit_of_io(source) {
                 Exit::Denied => Exit::Denied,
                 _ => Exit::CannotCreate,

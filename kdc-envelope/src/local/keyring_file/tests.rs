@@ -1,4 +1,7 @@
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+
+use rustix::fs::{CWD, Mode};
 
 use super::*;
 
@@ -33,7 +36,13 @@ fn an_existing_file_is_never_overwritten() {
     let (directory, path) = directory_with_keyring();
     let before = fs::read(&path).unwrap();
     let error = create(&path, &Keyring::generate(2).unwrap()).unwrap_err();
-    assert!(matches!(error, KeyringFileError::Exists { .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            KeyringFileError::File(PrivateFileError::Exists { .. })
+        ),
+        "{error}"
+    );
     assert_eq!(fs::read(&path).unwrap(), before);
     assert_eq!(names_in(&directory), ["keyring"]);
 }
@@ -89,7 +98,13 @@ fn files_open_to_others_are_refused() {
     for mode in [0o604, 0o602, 0o601, 0o620, 0o666] {
         set_mode(&path, mode);
         let error = load(&path).unwrap_err();
-        assert!(matches!(error, KeyringFileError::TooOpen { .. }), "{error}");
+        assert!(
+            matches!(
+                error,
+                KeyringFileError::File(PrivateFileError::TooOpen { .. })
+            ),
+            "{error}"
+        );
     }
     set_mode(&path, 0o440);
     assert!(load(&path).is_ok());
@@ -100,17 +115,26 @@ fn what_is_no_file_or_no_keyring_is_refused() {
     let (directory, path) = directory_with_keyring();
     let at = |name: &str| directory.path().join(name);
     let error = load(&at("missing")).unwrap_err();
-    assert!(matches!(error, KeyringFileError::Io { .. }), "{error}");
+    assert!(
+        matches!(error, KeyringFileError::File(PrivateFileError::Io { .. })),
+        "{error}"
+    );
     let error = load(directory.path()).unwrap_err();
     assert!(
-        matches!(error, KeyringFileError::NotAFile { .. }),
+        matches!(
+            error,
+            KeyringFileError::File(PrivateFileError::NotAFile { .. })
+        ),
         "{error}"
     );
     fs::write(at("large"), vec![0; 1 << 21]).unwrap();
     set_mode(&at("large"), 0o600);
     let error = load(&at("large")).unwrap_err();
     assert!(
-        matches!(error, KeyringFileError::TooLarge { .. }),
+        matches!(
+            error,
+            KeyringFileError::File(PrivateFileError::TooLarge { .. })
+        ),
         "{error}"
     );
     fs::write(&path, [0xff; 40]).unwrap();
@@ -125,7 +149,10 @@ fn a_pipe_is_refused_without_waiting_for_a_writer() {
     rustix::fs::mknodat(CWD, &pipe, rustix::fs::FileType::Fifo, Mode::RUSR, 0).unwrap();
     let error = load(&pipe).unwrap_err();
     assert!(
-        matches!(error, KeyringFileError::NotAFile { .. }),
+        matches!(
+            error,
+            KeyringFileError::File(PrivateFileError::NotAFile { .. })
+        ),
         "{error}"
     );
 }
