@@ -168,7 +168,9 @@ pub struct ApiServer {
     client: Client,
     url: String,
     kubeconfig: PathBuf,
-    _folder: TempDir,
+    command: Command,
+    until: Health,
+    folder: TempDir,
 }
 
 impl ApiServer {
@@ -206,6 +208,24 @@ impl ApiServer {
         &mut self.process
     }
 
+    /// Starts it again after it was killed, on the same port and with the same
+    /// flags, and waits as [`Options::start`] did.
+    ///
+    /// # Errors
+    /// As [`Options::start`].
+    pub async fn start_again(&mut self) -> Result<(), Error> {
+        let name = self.process.name().to_owned();
+        let log = self.process.log_path().to_owned();
+        self.process = Process::start_owning(None, &name, &self.command, &log)?;
+        self.wait_for(self.until, START_LIMIT).await
+    }
+
+    /// Its temporary folder, which goes with it.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Waits until `/readyz` is well.
     ///
     /// # Errors
@@ -239,7 +259,9 @@ impl ApiServer {
             client,
             url,
             kubeconfig,
-            _folder: folder,
+            command,
+            until: options.until,
+            folder,
         })
     }
 

@@ -39,9 +39,9 @@ fn build_now() -> Result<Programs, Error> {
     };
     let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")))
-        .args(["build", "--package", "kdc", "--package", "kms-plugin"])
-        // As a test run of the whole workspace builds it: both write to the same file.
-        .args(["--features", "kms-plugin/otel"])
+        // As a test run of the whole workspace builds them, so that nothing is compiled twice.
+        .args(["build", "--workspace", "--all-features"])
+        .args(["--bin", "kdc", "--bin", "kms-plugin"])
         .args(["--profile", profile])
         .arg("--message-format=json-render-diagnostics")
         .stdin(Stdio::null())

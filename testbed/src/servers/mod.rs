@@ -180,7 +180,9 @@ impl KubeMinor {
         }
     }
 
-    fn number(self) -> u8 {
+    /// The number after `1.`.
+    #[must_use]
+    pub fn number(self) -> u32 {
         match self {
             Self::V1_32 => 32,
             Self::V1_36 => 36,
