@@ -7,17 +7,14 @@ mod survey;
 #[cfg(test)]
 mod tests;
 
-use std::fs::Permissions;
-use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::bucket::{Bucket, BucketArguments};
 use super::list::check_cluster;
 use super::pass;
 use super::state::State;
 use crate::clock;
-use crate::failure::{Exit, Failure, exit_of_io};
+use crate::failure::{Exit, Failure};
 use crate::output::{Format, Output, Tone, note};
 use report::{NeedReport, Report};
 use survey::Survey;
@@ -57,7 +54,7 @@ pub(super) fn run(arguments: &Inventory, out: &mut Output) -> Result<Exit, Failu
     })?;
     let report = Report::new(&survey, bucket.name(), cost.reads, clock::now());
     if let Some(path) = &arguments.html {
-        write_page(path, &page::render(&report))?;
+        crate::page::write(path, &page::render(&report))?;
         note(&format!("wrote `{}`", path.display()));
     }
     match arguments.output {
@@ -65,33 +62,6 @@ pub(super) fn run(arguments: &Inventory, out: &mut Output) -> Result<Exit, Failu
         Format::Text => show(&report, &survey, out)?,
     }
     Ok(Exit::Ok)
-}
-
-/// Whole or not at all.
-fn write_page(path: &Path, page: &str) -> Result<(), Failure> {
-    let folder = match path.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        _ => Path::new("."),
-    };
-    let written = tempfile::Builder::new()
-        .permissions(Permissions::from_mode(0o600))
-        .tempfile_in(folder)
-        .and_then(|mut file| {
-            file.write_all(page.as_bytes())?;
-            file.as_file().sync_all()?;
-            file.persist(path).map_err(|error| error.error)
-        });
-    match written {
-        Ok(_) => Ok(()),
-        Err(error) => {
-            let exit = match exit_of_io(&error) {
-                Exit::NoInput => Exit::CannotCreate,
-                other => other,
-            };
-            let place = format!("--html: cannot write `{}`", path.display());
-            Err(Failure::at(exit, place, &error))
-        }
-    }
 }
 
 fn show(report: &Report, survey: &Survey, out: &mut Output) -> Result<(), Failure> {

@@ -5,28 +5,16 @@ use std::fmt::Write as _;
 use super::picture::{self, Row};
 use super::report::{NeedReport, Report, StateReport};
 use crate::backup::state::State;
-
-const STYLE: &str = "\
-:root{color-scheme:light dark;--ink:#1c2430;--faint:#66707d;--line:#d5dae1;--paper:#fff;--key:#2f6fb7;--odd:#b7791f;--bad:#b3261e;--good:#2e7d32}
-@media(prefers-color-scheme:dark){:root{--ink:#e6eaf0;--faint:#98a3b1;--line:#38424f;--paper:#161b22;--key:#6ea8e6;--odd:#d9a441;--bad:#f2857d;--good:#7cc682}}
-body{margin:2rem auto;max-width:72rem;padding:0 1rem;background:var(--paper);color:var(--ink);font:15px/1.5 system-ui,sans-serif}
-h1{font-size:1.5rem;margin:0 0 .2rem}h2{font-size:1.15rem;margin:2rem 0 .4rem}p{margin:.3rem 0}.faint{color:var(--faint)}
-svg{width:100%;height:auto;font:12px system-ui,sans-serif}svg text{fill:var(--ink)}svg .date{fill:var(--faint);font-size:11px}
-svg .grid{stroke:var(--line)}svg rect{fill:var(--key)}svg .unknown rect{fill:var(--odd)}svg .span{fill-opacity:.35}
-table{border-collapse:collapse;width:100%;font-size:14px}th,td{text-align:left;padding:.3rem .6rem .3rem 0;border-bottom:1px solid var(--line);vertical-align:top;overflow-wrap:anywhere}
-th{color:var(--faint);font-weight:600}td.number,th.number{text-align:right;padding-right:1.2rem;white-space:nowrap}
-.good{color:var(--good)}.bad{color:var(--bad);font-weight:600}.odd{color:var(--odd)}";
+use crate::page::{self, escape};
 
 /// The page as HTML, which is also well-formed XML.
 pub(super) fn render(report: &Report) -> String {
-    let bucket = escape(&report.bucket);
+    let bucket = &report.bucket;
     let taken = escape(report.taken.as_deref().unwrap_or("-"));
-    let mut page = format!(
-        "<!DOCTYPE html>\n<html lang=\"en\" xmlns=\"http://www.w3.org/1999/xhtml\">\n<head>\n<meta charset=\"utf-8\"/>\n\
-         <meta name=\"viewport\" content=\"width=device-width\"/>\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\"/>\n\
-         <title>Snapshots in {bucket}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n\
-         <h1>Snapshots in {bucket}</h1>\n<p class=\"faint\">Taken {taken} by kdc backup inventory</p>\n"
+    let mut page = page::begin(&format!("Snapshots in {bucket}"));
+    let _ = writeln!(
+        page,
+        "<p class=\"faint\">Taken {taken} by kdc backup inventory</p>"
     );
     verdict(&mut page, report);
     let outer = outer_rows(report);
@@ -46,7 +34,7 @@ pub(super) fn render(report: &Report) -> String {
     needs(&mut page, &inner, rows);
     page.push_str("<h2>What is in the bucket</h2>\n");
     states(&mut page, &report.states);
-    page.push_str("</body>\n</html>\n");
+    page.push_str(page::END);
     page
 }
 
@@ -174,22 +162,4 @@ fn states(page: &mut String, states: &[StateReport]) {
         );
     }
     page.push_str("</tbody></table>\n");
-}
-
-/// Text for elements and attributes. What XML cannot hold becomes U+FFFD.
-pub(super) fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            '\u{fffe}' | '\u{ffff}' => out.push('\u{fffd}'),
-            _ if character.is_control() => out.push('\u{fffd}'),
-            _ => out.push(character),
-        }
-    }
-    out
 }

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::page::escape;
 use super::report::NeedReport;
+use crate::page::escape;
 
 const LABEL_WIDTH: u32 = 300;
 const PLOT_WIDTH: u32 = 620;

@@ -1,9 +1,10 @@
-use super::page::{escape, render};
+use super::page::render;
 use super::report::Report;
 use super::survey::Survey;
 use crate::backup::bucket::Entry;
 use crate::backup::state::tests::{Sample, known};
 use crate::backup::state::{State, judge};
+use crate::page::escape;
 
 const DAY: u64 = 86_400;
 const NOW: u64 = 1_790_000_000;
