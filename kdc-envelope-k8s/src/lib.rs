@@ -2,7 +2,12 @@
 //! and how to change them under a running control plane.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "client")]
+pub mod cluster;
+#[cfg(feature = "client")]
+pub mod control_plane;
 pub mod encryption_config;
+pub mod files;
 pub mod object;
 #[cfg(feature = "client")]
 pub mod rewrite;

@@ -2,7 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kdc_envelope_k8s::Layout;
@@ -48,27 +47,47 @@ fn a_server_that_shows_its_configuration_is_believed() {
     let metrics = parse(&newest());
     assert_eq!(metrics.config, Some(ConfigHash::new([1; 32])));
     assert_eq!(metrics.started, Some(at(1_700_000_100)));
-    let loaded = metrics.loaded(&file(1_800_000_000), at(0)).unwrap();
+    let loaded = metrics.loaded(&file(1_800_000_000), 36, at(0)).unwrap();
     assert_eq!(
         (loaded.hash, loaded.since),
         (ConfigHash::new([1; 32]), Some(at(1_700_000_200)))
     );
-    let key_id = ("sha256:new".into(), at(1_700_000_301));
+    let told = &metrics.key_ids["a \"b\"\\"];
+    assert_eq!((&*told.id, told.told), ("sha256:new", at(1_700_000_301)));
+}
+
+#[test]
+fn a_server_that_could_show_a_configuration_and_shows_none_has_none() {
+    let metrics = parse("process_start_time_seconds 100\n");
+    let loaded = metrics.loaded(&file(1), 34, at(1000)).unwrap();
     assert_eq!(
-        metrics.key_ids,
-        BTreeMap::from([("a \"b\"\\".into(), key_id)])
+        (loaded.hash, loaded.since),
+        (ConfigHash::NO_FILE, Some(at(100)))
     );
 }
 
 #[test]
-fn the_time_of_a_key_id_begins_when_it_is_first_seen() {
-    let metrics = parse(&newest());
-    let first = metrics.key_ids_since(&BTreeMap::new(), at(10));
-    let second = metrics.key_ids_since(&first, at(20));
-    assert_eq!(second, first);
-    let other = parse(&newest().replace("sha256:new", "sha256:newer"));
-    let third = other.key_ids_since(&second, at(30));
-    assert_eq!(third.values().next().unwrap().since, at(30));
+fn a_key_id_counts_from_when_another_one_was_told_last() {
+    let told = |id: &str, seconds: u64| {
+        format!(
+            "apiserver_envelope_encryption_key_id_hash_status_last_timestamp_seconds{{apiserver_id_hash=\"sha256:s\",key_id_hash=\"{id}\",provider_name=\"p\"}} {seconds}\n"
+        )
+    };
+    let since = |text: &str| {
+        let metrics = parse(text);
+        assert_eq!(metrics.server_id_hash.as_deref(), Some("sha256:s"));
+        let id = metrics.kms_key_ids()["p"].clone();
+        (id.id.to_string(), id.since)
+    };
+    assert_eq!(since(&told("a", 10)), ("a".to_owned(), at(0)));
+    let orders = [
+        [told("a", 10), told("b", 30), told("c", 20)],
+        [told("b", 30), told("a", 10), told("c", 20)],
+        [told("c", 20), told("a", 10), told("b", 30)],
+    ];
+    for order in orders {
+        assert_eq!(since(&order.concat()), ("b".to_owned(), at(20)));
+    }
 }
 
 #[test]
@@ -81,29 +100,29 @@ fn an_older_server_shows_a_start_or_a_settled_reload() {
     let started = "process_start_time_seconds 100\n";
     let late = at(1000).after(SETTLE);
     let text = started.to_owned() + &reloaded("success", 1010);
-    let loaded = parse(&text).loaded(&file(1000), late).unwrap();
+    let loaded = parse(&text).loaded(&file(1000), 33, late).unwrap();
     assert_eq!(loaded.since, Some(at(1010)));
     // That reload may have been one of an earlier file.
     assert_eq!(
-        parse(&text).loaded(&file(1000), at(1020)),
+        parse(&text).loaded(&file(1000), 33, at(1020)),
         Err(NotShown::NotReloaded)
     );
     assert_eq!(
-        parse(&text).loaded(&file(1010), at(5000)),
+        parse(&text).loaded(&file(1010), 33, at(5000)),
         Err(NotShown::NotReloaded)
     );
     assert_eq!(
-        parse(started).loaded(&file(1000), late),
+        parse(started).loaded(&file(1000), 33, late),
         Err(NotShown::NotReloaded)
     );
-    assert!(parse(started).loaded(&file(99), at(101)).is_ok());
+    assert!(parse(started).loaded(&file(99), 33, at(101)).is_ok());
     let failed = text + &reloaded("failure", 1011);
     assert_eq!(
-        parse(&failed).loaded(&file(1000), late),
+        parse(&failed).loaded(&file(1000), 33, late),
         Err(NotShown::ReloadFailed)
     );
     assert_eq!(
-        parse("").loaded(&file(1000), late),
+        parse("").loaded(&file(1000), 33, late),
         Err(NotShown::NoMetrics)
     );
 }

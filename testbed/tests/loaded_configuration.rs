@@ -2,7 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
@@ -58,11 +57,12 @@ async fn the_metrics_of_an_api_server_tell_what_it_has_loaded() {
         let options = ApiServer::options().minor(minor).encryption_config(&path);
         let server = options.automatic_reload().start(&etcd).await.unwrap();
         let metrics = scrape_with_key_id(&server).await;
-        let loaded = metrics.loaded(&file, file.written.after(SETTLE)).unwrap();
+        let loaded = metrics
+            .loaded(&file, minor.number(), file.written.after(SETTLE))
+            .unwrap();
         assert_eq!(loaded.hash, file.hash, "{minor}");
         assert!(loaded.since > Some(file.written), "{minor}: {loaded:?}");
-        let now = Timestamp::from_secs(1);
-        let key_ids = metrics.key_ids_since(&BTreeMap::new(), now);
+        let key_ids = metrics.kms_key_ids();
         let id = ConfigHash::new(Sha256::digest("oracle-v1").into()).to_string();
         assert_eq!(*key_ids["plugin"].id, *id, "{minor}");
     }

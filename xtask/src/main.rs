@@ -71,6 +71,17 @@ enum Task {
         #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(2..=86_400))]
         ttl: u64,
     },
+    /// Kill `kdc encryption` and API servers at random moments of key rotations, while clients read and write.
+    ///
+    /// Fails if a row cannot be read even once, or if a rotation does not end after a resume. 500 kills take some 40 minutes.
+    Chaos {
+        /// How often something is killed.
+        #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+        kills: u64,
+        /// Decides what is killed and when; printed at the start [default: random]
+        #[arg(long)]
+        seed: Option<u64>,
+    },
     /// Let the planner of key rotations run through every state of a small cluster, and print how many there are.
     ///
     /// `cargo test` does it with two servers and two rows.
@@ -118,6 +129,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Dist => dist::run(&root)?,
         Task::Reliability => reliability::run(&root)?,
         Task::Soak { minutes, seed } => soak::soak(&root, minutes, seed)?,
+        Task::Chaos { kills, seed } => soak::chaos(&root, kills, seed)?,
         Task::Outage { ttl } => soak::outage(&root, ttl)?,
         Task::Model { servers, rows } => return model::run(&root, servers, rows),
         Task::Codegen { check } => codegen::run(&root, check)?,

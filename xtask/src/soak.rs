@@ -9,7 +9,7 @@ use crate::servers;
 
 /// Load, rotations and faults at random.
 pub(crate) fn soak(root: &Path, minutes: u64, seed: Option<u64>) -> Result<()> {
-    let mut cargo = test(root, "soak::");
+    let mut cargo = test(root, "reliability", "soak::");
     cargo.env("KDC_SOAK_SECONDS", minutes.saturating_mul(60).to_string());
     if let Some(seed) = seed {
         cargo.env("KDC_SOAK_SEED", seed.to_string());
@@ -19,18 +19,28 @@ pub(crate) fn soak(root: &Path, minutes: u64, seed: Option<u64>) -> Result<()> {
 
 /// An outage almost as long as seeds are remembered.
 pub(crate) fn outage(root: &Path, ttl_seconds: u64) -> Result<()> {
-    let mut cargo = test(root, "outage::");
+    let mut cargo = test(root, "reliability", "outage::");
     cargo.env("KDC_OUTAGE_TTL_SECONDS", ttl_seconds.to_string());
     run(cargo)
 }
 
-fn test(root: &Path, filter: &str) -> Command {
+/// Kills of the tool and of API servers in the middle of changes of keys.
+pub(crate) fn chaos(root: &Path, kills: u64, seed: Option<u64>) -> Result<()> {
+    let mut cargo = test(root, "encryption", "chaos::");
+    cargo.env("KDC_CHAOS_KILLS", kills.to_string());
+    if let Some(seed) = seed {
+        cargo.env("KDC_CHAOS_SEED", seed.to_string());
+    }
+    run(cargo)
+}
+
+fn test(root: &Path, target: &str, filter: &str) -> Command {
     let mut cargo = Command::new(env!("CARGO"));
     cargo
         .current_dir(root)
         // The features of `cargo xtask test`, so that nothing is built twice.
         .args(["test", "--locked", "--workspace", "--all-features"])
-        .args(["--test", "reliability", filter, "--", "--nocapture"]);
+        .args(["--test", target, filter, "--", "--nocapture"]);
     cargo
 }
 

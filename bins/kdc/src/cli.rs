@@ -9,7 +9,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::failure::{EXIT_CODES, Exit, Failure};
 use crate::output::Output;
-use crate::{backup, generate, keyring, plugin, quickstart, value};
+use crate::{backup, encryption, generate, keyring, plugin, quickstart, value};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -20,7 +20,8 @@ Examples:
   kdc value inspect --etcd-endpoints https://127.0.0.1:2379 --etcd-cacert ca.crt \\
       --etcd-cert client.crt --etcd-keyfile client.key --etcd-key /registry/secrets/default/demo
   kdc value open --file row.json --format etcdctl-json --keyring /etc/kms-plugin/keyring --decode
-  kdc backup scan etcd.db";
+  kdc backup scan etcd.db
+  kdc encryption plan rotate";
 
 /// Keys, encrypted values in etcd, KMS v2 plugins of Kubernetes, and snapshots of etcd.
 #[derive(Debug, Parser)]
@@ -51,6 +52,9 @@ enum Command {
     /// Look after encrypted snapshots of etcd, in a folder or in S3.
     #[command(subcommand)]
     Backup(backup::Command),
+    /// See which keys a cluster writes with, change them while it runs, and prove it.
+    #[command(subcommand)]
+    Encryption(encryption::Command),
     /// See the whole path work: a key, a plugin, encrypted Secrets, a rotation. Needs no server.
     Quickstart(quickstart::Quickstart),
     /// Print the completions of a shell.
@@ -81,6 +85,7 @@ fn dispatch(command: Command, out: &mut Output) -> Result<Exit, Failure> {
         Command::Value(command) => value::run(command, out),
         Command::Plugin(command) => plugin::run(command, out),
         Command::Backup(command) => backup::run(command, out),
+        Command::Encryption(command) => encryption::run(command, out),
         Command::Quickstart(arguments) => quickstart::run(&arguments, out),
         Command::Completions(arguments) => generate::completions(&arguments, Cli::command(), out),
         Command::Man(arguments) => generate::man(&arguments, Cli::command()),

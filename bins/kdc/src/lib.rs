@@ -7,10 +7,12 @@
 //! | `value` | `kdc value`: look into rows of etcd, and open them |
 //! | `backup` | `kdc backup`: encrypted snapshots of etcd in a folder or in S3 |
 //! | `plugin` | `kdc plugin`: check and measure a KMS v2 plugin, and find out what ours lacks |
+//! | `encryption` | `kdc encryption`: change keys under a running control plane, and prove it |
 //! | `quickstart` | `kdc quickstart`: the whole path at once |
 //! | `etcd` | the one call of etcd that is needed, and its flags |
 //! | `rows` | counted rows, as they are shown |
 //! | `failure`, `output`, `progress` | one line or a bar on stderr, results on stdout |
+//! | `page` | reports for the browser |
 //!
 //! The program is a library with a `main` of one line.
 
@@ -19,12 +21,14 @@
 mod backup;
 mod cli;
 mod clock;
+mod encryption;
 mod etcd;
 mod failure;
 mod generate;
 mod hexdump;
 mod keyring;
 mod output;
+mod page;
 mod plugin;
 mod progress;
 mod quickstart;

@@ -141,6 +141,12 @@ fn write_failure(error: &io::Error) -> Failure {
     Failure::at(Exit::Io, "cannot write to standard output", error)
 }
 
+/// A step of a longer work on standard error.
+pub(crate) fn step(phase: &str, what: &str) {
+    // A closed standard error is nobody's loss.
+    let _ = writeln!(io::stderr(), "kdc: {phase}: {}", escaped(what));
+}
+
 /// A remark on standard error, for people; results stay alone on standard output.
 pub(crate) fn note(remark: &str) {
     // A closed standard error is nobody's loss.

@@ -15,6 +15,7 @@ mod document;
 mod duration;
 mod entries;
 mod error;
+mod etcd_prefix;
 mod kms;
 mod layout;
 mod local_key;
@@ -29,6 +30,7 @@ use kdc_envelope::providers::{aescbc, aesgcm, secretbox};
 
 pub use difference::{Change, Difference, differences};
 pub use error::{ConfigError, Problem};
+pub use etcd_prefix::etcd_prefix;
 pub use kms::{KmsApi, KmsProvider};
 pub use layout::Layout;
 pub use local_key::{ConfiguredKey, LocalKey, LocalProvider};

@@ -3,13 +3,16 @@
 use core::fmt;
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
 use super::Problem;
 
 /// A resource and its API group, either of which may be `*` in a configuration.
 ///
 /// Text form: `<resource>.<group>`, split at the first `.`; no group means the core group, so `secrets` and `secrets.` are
 /// the same, and `*.` is everything in the core group (`schema.ParseGroupResource` in `k8s.io/apimachinery`).
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
 pub struct GroupResource {
     group: Box<str>,
     resource: Box<str>,
@@ -65,6 +68,18 @@ impl GroupResource {
 
     fn is_wildcard_of(&self, other: &Self) -> bool {
         *self == Self::any() || (&*self.resource == "*" && self.group == other.group)
+    }
+}
+
+impl From<String> for GroupResource {
+    fn from(text: String) -> Self {
+        Self::from_text(&text)
+    }
+}
+
+impl From<GroupResource> for String {
+    fn from(name: GroupResource) -> Self {
+        name.to_string()
     }
 }
 

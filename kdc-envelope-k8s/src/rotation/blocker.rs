@@ -1,5 +1,7 @@
 //! Why a plan does not go on.
 
+use kdc_envelope::ErrorChain;
+
 use crate::encryption_config::{RenderError, Transformer};
 
 use super::Timestamp;
@@ -71,7 +73,7 @@ pub enum Blocker {
     #[error("another {0} is in use; give the new one a name of its own")]
     NameTaken(Transformer),
     /// The next configuration cannot be written.
-    #[error("the next configuration cannot be written: {0}")]
+    #[error("the next configuration cannot be written: {}", ErrorChain::new(.0))]
     Unwritable(RenderError),
     /// A plugin did not tell this server its key id.
     #[error("{server} does not say which key id the KMS provider `{provider}` has")]

@@ -17,6 +17,8 @@ const CONFIG: &str = "apiserver_encryption_config_controller_last_config_info";
 const RELOADED: &str =
     "apiserver_encryption_config_controller_automatic_reload_last_timestamp_seconds";
 const STARTED: &str = "process_start_time_seconds";
+/// The first minor version of Kubernetes 1 whose servers show [`CONFIG`].
+const SHOWS_HASH: u32 = 34;
 const KEY_ID: &str = "apiserver_envelope_encryption_key_id_hash_status_last_timestamp_seconds";
 
 /// What one scrape of one API server says.
@@ -31,8 +33,22 @@ pub struct ServerMetrics {
     pub reload_failed: Option<Timestamp>,
     /// The start of the process.
     pub started: Option<Timestamp>,
-    /// The hash of the key id that each KMS v2 provider told last, and when.
-    pub key_ids: BTreeMap<Box<str>, (Box<str>, Timestamp)>,
+    /// What each KMS v2 provider told last as its key id.
+    pub key_ids: BTreeMap<Box<str>, ToldKeyId>,
+    /// The hash of the server's own id, if a metric that carries it is shown. The id is the name of its Lease.
+    pub server_id_hash: Option<Box<str>>,
+}
+
+/// The key id that a KMS v2 provider told a server last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ToldKeyId {
+    /// Its hash, as the metrics have it.
+    pub id: Box<str>,
+    /// When it was told last.
+    pub told: Timestamp,
+    /// When this process was told another one last; `None` if it never was.
+    pub other: Option<Timestamp>,
 }
 
 /// The metrics do not say which configuration is in use.
@@ -66,6 +82,9 @@ impl ServerMetrics {
     }
 
     fn take(&mut self, sample: &Sample<'_>) -> Result<(), MetricsError> {
+        if let Some(id) = sample.label("apiserver_id_hash") {
+            self.server_id_hash = Some(id.into());
+        }
         match (sample.name, sample.label("status")) {
             (CONFIG, _) if sample.value == 1.0 => {
                 let hash = sample.label("hash").and_then(config_hash);
@@ -91,27 +110,46 @@ impl ServerMetrics {
         let (Some(provider), Some(id)) = labels else {
             return Err(sample.error("no provider or no key id"));
         };
-        let at = sample.time()?;
-        let known = self.key_ids.get(provider);
-        if known.is_none_or(|(_, before)| *before < at) {
-            self.key_ids.insert(provider.into(), (id.into(), at));
-        }
+        let told = sample.time()?;
+        let of_other = |known: &ToldKeyId| (*known.id != *id).then_some(known.told);
+        let newest = match self.key_ids.remove(provider) {
+            Some(known) if known.told >= told => ToldKeyId {
+                other: known.other.max((*known.id != *id).then_some(told)),
+                ..known
+            },
+            known => ToldKeyId {
+                id: id.into(),
+                told,
+                other: known.and_then(|known| of_other(&known).max(known.other)),
+            },
+        };
+        self.key_ids.insert(provider.into(), newest);
         Ok(())
     }
 
-    /// What the server uses. `file` is its file, and `now` the time of the scrape, both by the node's clock.
+    /// What the server uses. `file` is its file, and `now` the time of the scrape, both by the node's clock. `minor` is that
+    /// of its version: since 1.34 a server that has a configuration shows its hash, so one that shows none has none.
     ///
     /// A server that shows no hash has loaded its file if the process started after it was written, or if it was reloaded
     /// since then and enough time has gone by that this was no reload of an earlier file.
     ///
     /// # Errors
     /// [`NotShown`]: the metrics do not say it.
-    pub fn loaded(&self, file: &NodeFile, now: Timestamp) -> Result<LoadedConfig, NotShown> {
+    pub fn loaded(
+        &self,
+        file: &NodeFile,
+        minor: u32,
+        now: Timestamp,
+    ) -> Result<LoadedConfig, NotShown> {
         let since = self.started.max(self.reloaded);
         if let Some(hash) = self.config {
             return Ok(LoadedConfig { hash, since });
         }
         let started = self.started.ok_or(NotShown::NoMetrics)?;
+        if minor >= SHOWS_HASH {
+            let hash = ConfigHash::NO_FILE;
+            return Ok(LoadedConfig { hash, since });
+        }
         // Seconds are too coarse to tell which of two events in one was first.
         let has_started = started > file.written;
         let is_settled = now >= file.written.after(SETTLE);
@@ -128,23 +166,15 @@ impl ServerMetrics {
         })
     }
 
-    /// The key ids with the time since which they have been seen, which one scrape alone does not tell: `before` is the
-    /// outcome of the scrape before.
+    /// The key ids, each with the time at which this process was told another one last. A process that never was told another
+    /// one never wrote under another one, so that time is 0 then.
     #[must_use]
-    pub fn key_ids_since(
-        &self,
-        before: &BTreeMap<Box<str>, KmsKeyId>,
-        now: Timestamp,
-    ) -> BTreeMap<Box<str>, KmsKeyId> {
-        let since = |provider: &str, id: &str| {
-            let same = before.get(provider).filter(|known| &*known.id == id);
-            same.map_or(now, |known| known.since)
-        };
+    pub fn kms_key_ids(&self) -> BTreeMap<Box<str>, KmsKeyId> {
         let key_ids = self.key_ids.iter();
-        let known = key_ids.map(|(provider, (id, _))| {
+        let known = key_ids.map(|(provider, told)| {
             let known = KmsKeyId {
-                id: id.clone(),
-                since: since(provider, id),
+                id: told.id.clone(),
+                since: told.other.unwrap_or(Timestamp::from_secs(0)),
             };
             (provider.clone(), known)
         });

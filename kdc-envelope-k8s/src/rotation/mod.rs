@@ -24,8 +24,10 @@ pub mod history;
 pub mod metrics;
 mod observed;
 mod planner;
+pub mod rehearsal;
 mod survey;
 mod target;
+pub mod wish;
 
 use core::time::Duration;
 
@@ -38,6 +40,7 @@ pub use observed::{
 };
 pub use planner::plan;
 pub use survey::SETTLE;
+pub use wish::Wish;
 
 /// How long all API servers must have had one KMS key id before rows are rewritten to it (KEP-3299 says at least 5 minutes).
 pub const HOLD: Duration = Duration::from_secs(300);

@@ -5,6 +5,8 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::encryption_config::{GroupResource, Layout, LocalKey, Transformer};
 
 /// Seconds since 1970-01-01 UTC.
@@ -129,7 +131,7 @@ pub struct LoadedConfig {
 pub struct KmsKeyId {
     /// The id, or its hash as the metrics of kube-apiserver give it; all servers in the same form.
     pub id: Box<str>,
-    /// Since when this server has been seen with it and no other.
+    /// Since when this server has had it and no other; 0 if its process never had another.
     pub since: Timestamp,
 }
 
@@ -164,7 +166,8 @@ pub struct Revision {
 }
 
 /// Under which writers a pass over the rows was made. It says nothing about any others.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[expect(clippy::exhaustive_structs, reason = "callers hand it back")]
 pub struct Binding {
     /// The number of the revision.
@@ -174,7 +177,8 @@ pub struct Binding {
 }
 
 /// A complete pass over the rows.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[expect(clippy::exhaustive_structs, reason = "callers fill it in")]
 pub struct Pass {
     /// As the action that asked for the pass had it.

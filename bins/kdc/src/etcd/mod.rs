@@ -188,6 +188,17 @@ impl Connection {
         Ok(answer.kvs.into_iter().next().map(Row::from))
     }
 
+    /// Whether there is any row whose key begins with `prefix`.
+    pub(crate) fn has_any(&self, prefix: &[u8]) -> Result<bool, Failure> {
+        let answer = self.range(RangeRequest {
+            key: prefix.to_vec(),
+            range_end: end_of_prefix(prefix),
+            limit: 1,
+            revision: 0,
+        })?;
+        Ok(!answer.kvs.is_empty())
+    }
+
     /// Hands every row whose key begins with `prefix` to `visit`, in order of their keys, as of one moment.
     pub(crate) fn scan(&self, prefix: &[u8], mut visit: impl FnMut(Row)) -> Result<(), Failure> {
         let range_end = end_of_prefix(prefix);

@@ -15,8 +15,8 @@ use super::plugin::Plugin;
 use super::samples::{NAMESPACE, Sample};
 use super::story::PROVIDER;
 use super::{ControlPlane, Row};
-use crate::failure::{Exit, Failure, chain};
 use crate::clock;
+use crate::failure::{Exit, Failure, chain};
 
 /// Longer than kube-apiserver waits between two looks at a healthy plugin.
 const POLL: Duration = Duration::from_secs(61);

@@ -10,10 +10,10 @@ use kdc_envelope_k8s::object;
 use super::plugin::Plugin;
 use super::samples::Sample;
 use super::{ControlPlane, Folder, Row, epilogue};
+use crate::clock;
 use crate::failure::{Exit, Failure};
 use crate::hexdump::hexdump;
 use crate::output::{Output, Tone};
-use crate::clock;
 
 /// The name of the provider in the EncryptionConfiguration.
 pub(super) const PROVIDER: &str = "kdc-local";

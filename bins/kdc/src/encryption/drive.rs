@@ -1,0 +1,204 @@
+//! Carrying a wish out: every step on standard error as it is done, the outcome on standard output.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use indicatif::ProgressBar;
+use kdc_envelope_k8s::control_plane::{ControlPlane, Outcome, Witness};
+use kdc_envelope_k8s::rewrite::{Progress, RewriteReport};
+use kdc_envelope_k8s::rotation::{Action, Blocker, Plan, Wish};
+use serde::Serialize;
+
+use super::refusal;
+use crate::failure::{Exit, Failure};
+use crate::output::{Format, Output, Tone, step};
+use crate::progress;
+
+/// What is told on the way.
+#[derive(Default)]
+pub(super) struct Teller {
+    told: Mutex<Told>,
+}
+
+#[derive(Default)]
+struct Told {
+    phase: String,
+    blockers: Vec<String>,
+    bar: Option<ProgressBar>,
+    passes: Vec<RewriteReport>,
+}
+
+/// How a change ended.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report<'r> {
+    change: &'static str,
+    done: bool,
+    writers: Vec<WriterReport>,
+    /// What stays although nothing but a backup needs it, and the like.
+    remarks: Vec<String>,
+    passes: &'r [RewriteReport],
+}
+
+#[derive(Serialize)]
+struct WriterReport {
+    resource: String,
+    writer: String,
+}
+
+impl Teller {
+    fn with<T>(&self, tell: impl FnOnce(&mut Told) -> T) -> T {
+        tell(&mut self.told.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Witness for Teller {
+    fn planned(&self, plan: &Plan) {
+        self.with(|told| plan.phase.as_str().clone_into(&mut told.phase));
+    }
+
+    fn doing(&self, action: &Action) {
+        self.with(|told| {
+            told.blockers.clear();
+            step(&told.phase, &action.to_string());
+        });
+    }
+
+    fn waiting(&self, blockers: &[Blocker], _waited: Duration) {
+        let words: Vec<_> = blockers.iter().map(ToString::to_string).collect();
+        self.with(|told| {
+            if told.blockers != words {
+                for blocker in &words {
+                    step(&told.phase, &format!("waiting: {blocker}"));
+                }
+                told.blockers = words;
+            }
+        });
+    }
+
+    fn rewriting(&self, progress: &Progress) {
+        self.with(|told| {
+            let bar = told
+                .bar
+                .get_or_insert_with(|| progress::count(0, "objects"));
+            bar.set_length(progress.total.unwrap_or(progress.done));
+            bar.set_position(progress.done);
+            bar.set_message(progress.resource.to_string());
+        });
+    }
+
+    fn passed(&self, report: &RewriteReport) {
+        self.with(|told| {
+            if let Some(bar) = told.bar.take() {
+                bar.finish_and_clear();
+            }
+            step(&told.phase, &summary(report));
+            for line in refusals(report) {
+                step(&told.phase, &line);
+            }
+            told.passes.push(report.clone());
+        });
+    }
+}
+
+/// A pass in one line.
+pub(super) fn summary(report: &RewriteReport) -> String {
+    let seconds = report.elapsed.as_secs_f64();
+    format!(
+        "{} objects in {seconds:.1} s: {} rewritten, {} current, {} written or deleted by others, {} refused",
+        report.objects(),
+        report.rewritten(),
+        report.current(),
+        report.overtaken(),
+        report.refused()
+    )
+}
+
+/// What a pass could not do, a line each.
+pub(super) fn refusals(report: &RewriteReport) -> Vec<String> {
+    let mut lines = Vec::new();
+    for resource in &report.resources {
+        for refusal in &resource.refusals {
+            let (namespace, name) = (&refusal.namespace, &refusal.name);
+            let place = match namespace.is_empty() {
+                true => name.to_string(),
+                false => format!("{namespace}/{name}"),
+            };
+            lines.push(format!(
+                "refused: {} {place}: {}",
+                resource.resource, refusal.why
+            ));
+        }
+    }
+    for skipped in &report.skipped {
+        lines.push(format!(
+            "not passed over: {}: {}",
+            skipped.resource, skipped.reason
+        ));
+    }
+    lines
+}
+
+/// Carries `wish` out. Ctrl-C ends it between two steps of a file, like any crash.
+pub(super) async fn drive(
+    plane: &ControlPlane,
+    wish: &Wish,
+    patience: Duration,
+    format: Format,
+    out: &mut Output,
+) -> Result<Exit, Failure> {
+    let teller = Teller::default();
+    let outcome = tokio::select! {
+        outcome = plane.drive(wish, patience, &teller) => outcome,
+        _ = tokio::signal::ctrl_c() => {
+            let line = "stopped by Ctrl-C; no row and no key is lost, and `kdc encryption resume` goes on";
+            return Err(Failure::new(Exit::Negative, line));
+        }
+    };
+    let Outcome::Done(remarks) = outcome.map_err(|error| refusal::of_drive(&error))? else {
+        return Err(Failure::new(
+            Exit::Negative,
+            "the change ended in an unknown way",
+        ));
+    };
+    let passes = teller.with(|told| std::mem::take(&mut told.passes));
+    let report = Report {
+        change: wish.change.as_str(),
+        done: true,
+        writers: writers(wish),
+        remarks: remarks.iter().map(ToString::to_string).collect(),
+        passes: &passes,
+    };
+    match format {
+        Format::Json => out.json(&report)?,
+        Format::Text => show(&report, out)?,
+    }
+    Ok(Exit::Ok)
+}
+
+fn writers(wish: &Wish) -> Vec<WriterReport> {
+    let report = |(resource, writer): (&kdc_envelope_k8s::GroupResource, &_)| WriterReport {
+        resource: resource.to_string(),
+        writer: format!("{writer}"),
+    };
+    let writers: &std::collections::BTreeMap<_, kdc_envelope_k8s::rotation::wish::Writer> =
+        &wish.writers;
+    writers.iter().map(report).collect()
+}
+
+fn show(report: &Report<'_>, out: &mut Output) -> Result<(), Failure> {
+    let verb = out.paint(Tone::Good, "done");
+    out.line(format_args!(
+        "{verb}: every row was rewritten and verified, on every API server"
+    ))?;
+    for line in &report.writers {
+        out.line(format_args!(
+            "  {} is written with {}",
+            line.resource, line.writer
+        ))?;
+    }
+    for remark in &report.remarks {
+        out.line(format_args!("  {remark}"))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,223 @@
+//! Where the cluster is, where its nodes' files are, and how rows are rewritten.
+
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use kdc_envelope_k8s::cluster::{Kubeconfig, connect, greet};
+use kdc_envelope_k8s::control_plane::{ControlPlane, Node};
+use kdc_envelope_k8s::files::{NodeFolder, StateFolder};
+use kdc_envelope_k8s::rewrite::RewriteOptions;
+use kdc_envelope_k8s::rotation::Timestamp;
+use kube::Client;
+
+use super::refusal;
+use crate::clock;
+use crate::failure::{Exit, Failure};
+
+/// Where `kubeadm` puts the credentials of an administrator.
+const ADMIN: &str = "/etc/kubernetes/admin.conf";
+
+/// How to reach the cluster.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Cluster")]
+pub(super) struct ClusterFlags {
+    /// Kubeconfig file [default: ~/.kube/config, or /etc/kubernetes/admin.conf]
+    #[arg(long, value_name = "FILE", env = "KUBECONFIG")]
+    kubeconfig: Option<PathBuf>,
+    /// Context in it, if not the current one.
+    #[arg(long, value_name = "NAME")]
+    context: Option<String>,
+}
+
+/// The API servers with their configuration files.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Nodes")]
+pub(super) struct NodeFlags {
+    /// EncryptionConfiguration of the API server that the kubeconfig names. Mount its folder into the API server, not the
+    /// file alone.
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "/etc/kubernetes/encryption-provider.conf"
+    )]
+    pub(super) config: PathBuf,
+    /// With more API servers than one: the address of each, and its EncryptionConfiguration as it is seen from here.
+    /// Repeat it for every one; --config is not used then.
+    #[arg(long = "node", value_name = "URL=FILE", value_parser = parse_node)]
+    pub(super) nodes: Vec<(String, PathBuf)>,
+    /// Folder of the keyring and of what is under way; back it up with the nodes' keys [default: kdc-encryption beside the
+    /// first configuration]
+    #[arg(long, value_name = "FOLDER")]
+    state: Option<PathBuf>,
+}
+
+/// How rows are rewritten.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Rows")]
+pub(super) struct RewriteFlags {
+    /// The most rows per second [default: as many as the API server bears]
+    #[arg(long, value_name = "N")]
+    rate: Option<NonZeroU32>,
+    /// The most requests at the same time; fewer as soon as the API server slows down.
+    #[arg(long, value_name = "N", default_value = "16")]
+    in_flight: NonZeroU32,
+    /// Objects per page of a list.
+    #[arg(long, value_name = "N", default_value = "500")]
+    page_size: NonZeroU32,
+}
+
+fn parse_node(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((url, file)) if url.starts_with("https://") && !file.is_empty() => {
+            Ok((url.to_owned(), file.into()))
+        }
+        _ => Err("write it as https://HOST:6443=/path/of/encryption-provider.conf".to_owned()),
+    }
+}
+
+impl ClusterFlags {
+    fn kubeconfig(&self) -> Kubeconfig {
+        let admin = Path::new(ADMIN);
+        let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(".kube/config"));
+        let has_home = home.is_some_and(|path| path.exists());
+        let path = match &self.kubeconfig {
+            // As kubectl does, an empty variable counts for nothing.
+            Some(path) if !path.as_os_str().is_empty() => Some(path.clone()),
+            _ => (!has_home && admin.exists()).then(|| admin.to_owned()),
+        };
+        let context = self.context.clone();
+        Kubeconfig { path, context }
+    }
+
+    /// A client for the cluster, which answers.
+    pub(super) async fn client(&self) -> Result<Client, Failure> {
+        let client = self.client_of(None).await?;
+        let greeted = greet(&client).await;
+        greeted.map_err(|error| refusal::of_cluster(&error))?;
+        Ok(client)
+    }
+
+    /// A client for one API server, or for the one that the kubeconfig names.
+    async fn client_of(&self, server: Option<&str>) -> Result<Client, Failure> {
+        let client = connect(&self.kubeconfig(), server).await;
+        client.map_err(|error| refusal::of_cluster(&error))
+    }
+}
+
+impl NodeFlags {
+    /// The folder of the state.
+    fn state_path(&self) -> PathBuf {
+        if let Some(path) = &self.state {
+            return path.clone();
+        }
+        let config = self.nodes.first().map_or(&self.config, |(_, file)| file);
+        let folder = config.parent().unwrap_or_else(|| Path::new("."));
+        folder.join("kdc-encryption")
+    }
+
+    /// The state, to read.
+    pub(super) fn look(&self) -> StateFolder {
+        StateFolder::look(self.state_path())
+    }
+
+    /// The state, to change.
+    pub(super) fn hold(&self) -> Result<StateFolder, Failure> {
+        let path = self.state_path();
+        StateFolder::hold(path)
+            .map_err(|error| refusal::of_files(&error).hint("--state names another folder"))
+    }
+
+    /// All of it.
+    pub(super) async fn control_plane(
+        &self,
+        cluster: &ClusterFlags,
+        state: StateFolder,
+        rewrite: RewriteOptions,
+    ) -> Result<ControlPlane, Failure> {
+        let client = cluster.client().await?;
+        let mut nodes = Vec::new();
+        for (url, file) in &self.nodes {
+            let name = url.trim_start_matches("https://").trim_end_matches('/');
+            nodes.push(Node {
+                name: name.into(),
+                folder: NodeFolder::of(file),
+                client: cluster.client_of(Some(url)).await?,
+            });
+        }
+        if nodes.is_empty() {
+            nodes.push(Node {
+                name: "the API server".into(),
+                folder: NodeFolder::of(&self.config),
+                client: client.clone(),
+            });
+        }
+        Ok(ControlPlane {
+            nodes,
+            client,
+            state,
+            rewrite,
+            clock: now,
+        })
+    }
+}
+
+impl RewriteFlags {
+    pub(super) fn options(&self) -> RewriteOptions {
+        RewriteOptions {
+            page_size: self.page_size,
+            max_in_flight: self.in_flight,
+            max_per_second: self.rate,
+            ..RewriteOptions::default()
+        }
+    }
+}
+
+pub(super) fn now() -> Timestamp {
+    Timestamp::from_secs(clock::now())
+}
+
+/// How long to wait for what passes by itself.
+#[derive(Debug, Args)]
+pub(super) struct PatienceFlag {
+    /// How long to wait for an API server to load its file, to come back, or for KMS plugins to agree. The run then ends;
+    /// `resume` goes on.
+    #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = humantime::parse_duration)]
+    pub(super) patience: Duration,
+}
+
+/// Nobody is asked in a script.
+#[derive(Debug, Args)]
+pub(super) struct YesFlag {
+    /// Do not ask.
+    #[arg(long)]
+    yes: bool,
+}
+
+impl YesFlag {
+    /// Asks `question` on the terminal, unless `--yes` answers it.
+    pub(super) fn confirm(&self, question: &str) -> Result<(), Failure> {
+        use std::io::{BufRead as _, IsTerminal as _, Write as _};
+        if self.yes {
+            return Ok(());
+        }
+        let stdin = std::io::stdin();
+        if !stdin.is_terminal() {
+            let line = "nobody is there to confirm the change; look at it with `kdc encryption plan`, then give --yes";
+            return Err(Failure::new(Exit::Usage, line));
+        }
+        let mut stderr = std::io::stderr();
+        let _ = write!(stderr, "{question} Type yes to go on: ");
+        let _ = stderr.flush();
+        let mut answer = String::new();
+        let read = stdin.lock().read_line(&mut answer);
+        match read {
+            Ok(_) if answer.trim() == "yes" => Ok(()),
+            _ => Err(Failure::new(
+                Exit::Negative,
+                "not confirmed; nothing was changed",
+            )),
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! `kdc encryption plan`: what a change would do, without doing it.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use kdc_envelope_k8s::GroupResource;
+use kdc_envelope_k8s::control_plane::ControlPlane;
+use kdc_envelope_k8s::rewrite::{RewriteOptions, count};
+use kdc_envelope_k8s::rotation::rehearsal::{Rehearsal, rehearse};
+use kdc_envelope_k8s::rotation::wish::Change;
+use kdc_envelope_k8s::rotation::{Action, Wish};
+use serde::Serialize;
+
+use super::change::{Request, Subset, Wanted, wished};
+use super::flags::{ClusterFlags, NodeFlags};
+use super::refusal;
+use crate::failure::{Exit, Failure};
+use crate::output::{Format, Output, Tone};
+use crate::runtime;
+
+/// How long a reload of all API servers takes: they look at their files once a minute.
+const RELOAD: Duration = Duration::from_secs(65);
+/// Rows per second of one pass, for the estimate; small clusters on small machines do more.
+const ROWS_PER_SECOND: u64 = 300;
+
+/// Show what a change would do, and change nothing.
+///
+/// The steps come from the same planner that carries the change out. A key that would be made is shown by its name; it is
+/// not made.
+#[derive(Debug, Args)]
+pub(crate) struct PlanCommand {
+    #[command(subcommand)]
+    change: PlanChange,
+}
+
+#[derive(Debug, Subcommand)]
+enum PlanChange {
+    /// Encrypt resources, or let another provider encrypt them.
+    Enable {
+        #[command(flatten)]
+        wanted: Box<Wanted>,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Let a new key write.
+    Rotate {
+        #[command(flatten)]
+        subset: Subset,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Store resources plain again.
+    Disable {
+        #[command(flatten)]
+        subset: Subset,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Turn the change that is under way around.
+    Abort {
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Go on with the change that is under way.
+    Resume {
+        #[command(flatten)]
+        common: Common,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Common {
+    /// How to show it.
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    output: Format,
+    #[command(flatten)]
+    cluster: ClusterFlags,
+    #[command(flatten)]
+    nodes: NodeFlags,
+}
+
+/// The plan for programs.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    change: &'static str,
+    complete: bool,
+    steps: Vec<StepReport>,
+    /// Why it would not get to its end, or what would be put off.
+    blockers: Vec<String>,
+    /// About how many rows would be looked at in each of the two passes.
+    objects: Option<u64>,
+    /// How often every API server would load another file.
+    reloads: usize,
+    /// About how long it would take with reloads of once a minute.
+    estimated_seconds: Option<u64>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct StepReport {
+    phase: &'static str,
+    actions: Vec<String>,
+    differences: Vec<String>,
+}
+
+impl PlanChange {
+    fn parts(&self) -> (Request, &Common) {
+        match self {
+            Self::Enable { wanted, common } => (Request::Enable((**wanted).clone()), common),
+            Self::Rotate { subset, common } => (Request::Rotate(subset.clone()), common),
+            Self::Disable { subset, common } => (Request::Disable(subset.clone()), common),
+            Self::Abort { common } => (Request::Abort, common),
+            Self::Resume { common } => (Request::Resume, common),
+        }
+    }
+}
+
+pub(super) fn run(arguments: &PlanCommand, out: &mut Output) -> Result<Exit, Failure> {
+    let (request, common) = arguments.change.parts();
+    let runtime = runtime::start_few()?;
+    let report = runtime.block_on(report(&request, common))?;
+    match common.output {
+        Format::Json => out.json(&report)?,
+        Format::Text => show(&report, out)?,
+    }
+    Ok(if report.complete {
+        Exit::Ok
+    } else {
+        Exit::Negative
+    })
+}
+
+async fn report(request: &Request, common: &Common) -> Result<Report, Failure> {
+    let state = common.nodes.look();
+    let options = RewriteOptions::default();
+    let plane = common.nodes.control_plane(&common.cluster, state, options);
+    let plane = plane.await?;
+    let observation = plane.observe().await;
+    let observation = observation.map_err(|error| refusal::of_observe(&error))?;
+    let wished = wished(request, &plane, &observation)?;
+    let mut known = observation.transformers();
+    known.extend(&wished.new);
+    let desired = wished.wish.desired(&known);
+    let desired = desired.map_err(|error| refusal::of_wish(&error))?;
+    let rehearsal = rehearse(&observation.observed, &desired, observation.now);
+    let objects = objects(&plane, &rehearsal).await?;
+    Ok(Report::of(&wished.wish, &rehearsal, objects))
+}
+
+/// How many rows the passes would look at; `None` if there is no pass.
+async fn objects(plane: &ControlPlane, rehearsal: &Rehearsal) -> Result<Option<u64>, Failure> {
+    let actions = rehearsal.steps.iter().flat_map(|step| &step.actions);
+    let rewritten = |action: &Action| match action {
+        Action::Rewrite { resources, .. } => Some(resources.clone()),
+        _ => None,
+    };
+    let resources: Vec<GroupResource> = actions.filter_map(rewritten).flatten().collect();
+    if resources.is_empty() {
+        return Ok(None);
+    }
+    let count = count(&plane.client, &resources).await;
+    let count = count.map_err(|error| refusal::of_rewrite(&error))?;
+    Ok(Some(count.objects()))
+}
+
+impl Report {
+    fn of(wish: &Wish, rehearsal: &Rehearsal, objects: Option<u64>) -> Self {
+        let reloads = rehearsal.reloads();
+        let waiting = RELOAD.as_secs().saturating_mul(reloads as u64);
+        let rows = objects.map(|objects| objects.saturating_mul(2) / ROWS_PER_SECOND);
+        let steps = rehearsal.steps.iter().map(|step| StepReport {
+            phase: step.phase.as_str(),
+            actions: step.actions.iter().map(ToString::to_string).collect(),
+            differences: step.differences.iter().map(ToString::to_string).collect(),
+        });
+        Self {
+            change: wish.change.as_str(),
+            complete: rehearsal.is_complete,
+            steps: steps.collect(),
+            blockers: rehearsal.blockers.iter().map(ToString::to_string).collect(),
+            objects,
+            reloads,
+            estimated_seconds: rehearsal
+                .is_complete
+                .then(|| waiting.saturating_add(rows.unwrap_or(0))),
+        }
+    }
+}
+
+fn show(report: &Report, out: &mut Output) -> Result<(), Failure> {
+    if report.steps.is_empty() && report.complete {
+        return out.line("nothing to do: everything is as wished");
+    }
+    for (number, step) in report.steps.iter().enumerate() {
+        let heading = out.paint(Tone::Strong, step.phase);
+        out.line(format_args!("{}. {heading}", number + 1))?;
+        for action in &step.actions {
+            out.line(format_args!("   {}", crate::failure::escaped(action)))?;
+        }
+        for difference in &step.differences {
+            let difference = out.paint(Tone::Faint, &format!("     {difference}"));
+            out.line(difference)?;
+        }
+    }
+    for blocker in &report.blockers {
+        let blocker = out.paint(Tone::Warning, blocker);
+        out.line(format_args!(
+            "{}: {blocker}",
+            if report.complete { "remark" } else { "blocked" }
+        ))?;
+    }
+    if let Some(objects) = report.objects {
+        out.line(format_args!("rows: about {objects}, looked at twice"))?;
+    }
+    if let Some(seconds) = report.estimated_seconds {
+        let time = humantime::format_duration(Duration::from_secs(seconds));
+        let reloads = report.reloads;
+        out.line(format_args!(
+            "time: about {time}, with {reloads} reloads of every API server"
+        ))?;
+    }
+    Ok(())
+}
+
+/// What somebody is asked before it begins.
+pub(super) fn question(wish: &Wish) -> String {
+    let writers: Vec<_> = wish
+        .writers
+        .iter()
+        .map(|(resource, writer)| format!("{resource} with {writer}"))
+        .collect();
+    let consequence = match wish.change {
+        Change::Disable => "Rows will lie in etcd unencrypted.",
+        Change::Abort => "The change that is under way is turned around.",
+        _ => {
+            "Every row is rewritten; keys that nothing needs then leave the configuration and stay in the keyring."
+        }
+    };
+    format!("{consequence} To be written: {}.", writers.join(", "))
+}

@@ -1,0 +1,105 @@
+//! Errors of the library as lines and exit codes.
+
+use kdc_envelope_k8s::cluster::ClusterError;
+use kdc_envelope_k8s::control_plane::{ApplyError, DriveError, ObserveError};
+use kdc_envelope_k8s::files::FilesError;
+use kdc_envelope_k8s::rewrite::RewriteError;
+use kdc_envelope_k8s::rotation::Blocker;
+use kdc_envelope_k8s::rotation::wish::WishError;
+
+use crate::failure::{Exit, Failure, exit_of_io, exit_of_private_file};
+
+/// Why an API server may never load its file.
+const LOAD: &str = "an API server loads its file by itself with --encryption-provider-config-automatic-reload=true, else restart it; \
+                    in a container mount its folder, not the file alone";
+
+pub(super) fn of_cluster(error: &ClusterError) -> Failure {
+    let exit = match error {
+        ClusterError::Kubeconfig { path, .. } if !path.exists() => Exit::NoInput,
+        ClusterError::NoKubeconfig(_) => Exit::NoInput,
+        ClusterError::Kubeconfig { .. } | ClusterError::Client(_) => Exit::Config,
+        ClusterError::Address { .. } => Exit::Usage,
+        ClusterError::Unauthenticated | ClusterError::Denied { .. } => Exit::Denied,
+        ClusterError::Metrics(_) | ClusterError::Version { .. } => Exit::Data,
+        _ => Exit::Unavailable,
+    };
+    match error {
+        ClusterError::NoKubeconfig(_) => {
+            Failure::new(exit, error).hint("name one with --kubeconfig")
+        }
+        ClusterError::Kubeconfig { .. } => Failure::at(exit, "--kubeconfig", error),
+        _ => Failure::of(exit, error),
+    }
+}
+
+pub(super) fn of_files(error: &FilesError) -> Failure {
+    let exit = match error {
+        FilesError::Private(error) => exit_of_private_file(error),
+        FilesError::Io { source, .. } => exit_of_io(source),
+        FilesError::Busy { .. } => Exit::Negative,
+        FilesError::Config { .. } | FilesError::Render(_) => Exit::Config,
+        FilesError::TooLarge { .. } | FilesError::History { .. } | FilesError::State { .. } => {
+            Exit::Data
+        }
+        _ => Exit::Io,
+    };
+    Failure::of(exit, error)
+}
+
+pub(super) fn of_rewrite(error: &RewriteError) -> Failure {
+    let exit = match error {
+        RewriteError::Denied { .. } => Exit::Denied,
+        RewriteError::NoSuchResource { .. } | RewriteError::Aggregated { .. } => Exit::Usage,
+        RewriteError::Unreadable { .. } => Exit::Data,
+        _ => Exit::Unavailable,
+    };
+    Failure::of(exit, error)
+}
+
+pub(super) fn of_observe(error: &ObserveError) -> Failure {
+    match error {
+        ObserveError::Files(error) => of_files(error),
+        ObserveError::Members(cause) => {
+            let exit = of_cluster(cause).exit();
+            Failure::of(exit, error)
+        }
+        _ => Failure::of(Exit::Unavailable, error),
+    }
+}
+
+pub(super) fn of_wish(error: &WishError) -> Failure {
+    Failure::of(Exit::Negative, error)
+}
+
+pub(super) fn of_drive(error: &DriveError) -> Failure {
+    let resume = "what was done stays done; `kdc encryption resume` goes on";
+    match error {
+        DriveError::Observe(error) => of_observe(error),
+        DriveError::Wish(error) => of_wish(error),
+        DriveError::Apply { source, .. } => {
+            let exit = match source.as_ref() {
+                ApplyError::Files(error) => of_files(error).exit(),
+                ApplyError::Rewrite(error) => of_rewrite(error).exit(),
+                _ => Exit::Negative,
+            };
+            Failure::of(exit, error).hint(resume)
+        }
+        DriveError::Patience { blockers, .. } => {
+            let is_load = |blocker: &Blocker| {
+                matches!(
+                    blocker,
+                    Blocker::NotLoaded { .. }
+                        | Blocker::NotReadable { .. }
+                        | Blocker::NotWriting { .. }
+                        | Blocker::Unsettled { .. }
+                )
+            };
+            let failure = Failure::of(Exit::Unavailable, error);
+            match blockers.iter().any(is_load) {
+                true => failure.hint(LOAD).hint(resume),
+                false => failure.hint(resume),
+            }
+        }
+        _ => Failure::of(Exit::Negative, error).hint(resume),
+    }
+}

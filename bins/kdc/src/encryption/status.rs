@@ -1,0 +1,136 @@
+//! `kdc encryption status`: what is configured, what each API server has loaded, what rows there are, and what is under way.
+
+mod page;
+mod report;
+
+use std::path::PathBuf;
+
+use clap::Args;
+use kdc_envelope_k8s::rewrite::RewriteOptions;
+
+use super::flags::{ClusterFlags, NodeFlags};
+use super::rows::{self, RowFlags};
+use super::{refusal, verify};
+use crate::failure::{Exit, Failure};
+use crate::output::{Format, Output, Tone, note};
+use crate::runtime;
+use report::{Report, ServerReport};
+
+const EXAMPLES: &str = "\
+Examples:
+  kdc encryption status
+  kdc encryption status --html status.html --etcd-endpoints https://127.0.0.1:2379 --etcd-cacert ca.crt \\
+      --etcd-cert client.crt --etcd-keyfile client.key
+  kdc encryption status --output json | jq '.servers[] | select(.loaded != \"its file\")'";
+
+/// Show who writes each resource, what each API server has loaded, and what is under way.
+///
+/// With --etcd-endpoints also what the rows were written with. Changes nothing.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Status {
+    /// Also write a page for the browser, with a picture, into this file.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// How to show it.
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    output: Format,
+    #[command(flatten)]
+    cluster: ClusterFlags,
+    #[command(flatten)]
+    nodes: NodeFlags,
+    #[command(flatten)]
+    rows: RowFlags,
+}
+
+pub(super) fn run(arguments: &Status, out: &mut Output) -> Result<Exit, Failure> {
+    let runtime = runtime::start_few()?;
+    let (mut report, expected) = runtime.block_on(async {
+        let state = arguments.nodes.look();
+        let options = RewriteOptions::default();
+        let plane = arguments
+            .nodes
+            .control_plane(&arguments.cluster, state, options);
+        let plane = plane.await?;
+        let observation = plane.observe().await;
+        let observation = observation.map_err(|error| refusal::of_observe(&error))?;
+        let wish = plane.state.wish();
+        let wish = wish.map_err(|error| refusal::of_files(&error))?;
+        let report = Report::new(&observation, wish.as_ref());
+        let expected = match arguments.rows.etcd.is_given() {
+            true => Some(rows::expected(&plane, &observation).await?),
+            false => None,
+        };
+        Ok::<_, Failure>((report, expected))
+    })?;
+    if let Some(expected) = expected {
+        report.rows = Some(rows::read(&arguments.rows, &expected)?);
+    }
+    if let Some(path) = &arguments.html {
+        crate::page::write(path, &page::render(&report))?;
+        note(&format!("wrote `{}`", path.display()));
+    }
+    match arguments.output {
+        Format::Json => out.json(&report)?,
+        Format::Text => show(&report, out)?,
+    }
+    Ok(Exit::Ok)
+}
+
+fn show(report: &Report, out: &mut Output) -> Result<(), Failure> {
+    let mut table = vec![
+        ["RESOURCE", "WRITTEN WITH", "ALSO READ"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
+    for resource in &report.resources {
+        let readers = match resource.readers.is_empty() {
+            true => "-".to_owned(),
+            false => resource.readers.join(", "),
+        };
+        table.push(vec![
+            resource.resource.clone(),
+            resource.writer.clone(),
+            readers,
+        ]);
+    }
+    if report.resources.is_empty() {
+        out.line("no resource is encrypted: no configuration names one")?;
+    } else {
+        let is_plain = |row: usize| {
+            report
+                .resources
+                .get(row)
+                .is_some_and(|row| row.writer == "identity")
+        };
+        out.table(&table, |row| is_plain(row).then_some(Tone::Warning))?;
+    }
+    out.line("")?;
+    let headings = ["API SERVER", "VERSION", "LOADED", "SINCE", "KMS KEY IDS"];
+    let mut table = vec![headings.map(str::to_owned).to_vec()];
+    table.extend(report.servers.iter().map(ServerReport::cells));
+    out.table(&table, |row| {
+        let server = report.servers.get(row)?;
+        (!server.is_well()).then_some(Tone::Bad)
+    })?;
+    if let Some(rows) = &report.rows {
+        out.line("")?;
+        verify::show_rows(rows, out)?;
+    }
+    out.line("")?;
+    match &report.change {
+        None => out.line("no change was asked for here"),
+        Some(change) => {
+            let phase = out.paint(Tone::Strong, &change.phase);
+            out.line(format_args!(
+                "{}, asked for at {}: {phase}",
+                change.change, change.asked
+            ))?;
+            for blocker in &change.blockers {
+                let blocker = out.paint(Tone::Warning, blocker);
+                out.line(format_args!("  {blocker}"))?;
+            }
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! The status as one page for the browser.
+
+use std::fmt::Write as _;
+
+use super::report::Report;
+use crate::encryption::rows::ResourceRows;
+use crate::page::{self, escape};
+
+const LABEL_WIDTH: u64 = 220;
+const BAR_WIDTH: u64 = 640;
+const ROW: u64 = 30;
+
+/// The page.
+pub(super) fn render(report: &Report) -> String {
+    let mut page = page::begin("Encryption at rest");
+    let taken = escape(report.taken.as_deref().unwrap_or("-"));
+    let mut line = |text: String| {
+        // Writing to a string cannot fail.
+        let _ = writeln!(page, "{text}");
+    };
+    line(format!(
+        "<p class=\"faint\">Taken {taken} by kdc encryption status</p>"
+    ));
+    if let Some(change) = &report.change {
+        let asked = escape(&change.asked);
+        line(format!(
+            "<h2>Last change</h2>\n<p>{}, asked for at {asked}: <b>{}</b></p>",
+            change.change,
+            escape(&change.phase)
+        ));
+        for blocker in &change.blockers {
+            line(format!("<p class=\"odd\">{}</p>", escape(blocker)));
+        }
+    }
+    if let Some(rows) = &report.rows {
+        line("<h2>Rows in etcd</h2>\n<p class=\"faint\">Of each resource the rows that are on the newest key, and those that are not.</p>".to_owned());
+        line(picture(rows));
+        line(row_table(rows));
+    }
+    line("<h2>Configuration</h2>".to_owned());
+    let resources = report.resources.iter().map(|resource| {
+        let class = if resource.writer == "identity" {
+            "odd"
+        } else {
+            "good"
+        };
+        let (name, writer) = (escape(&resource.resource), escape(&resource.writer));
+        let readers = escape(&resource.readers.join(", "));
+        format!("<tr><td>{name}</td><td class=\"{class}\">{writer}</td><td>{readers}</td></tr>")
+    });
+    line(table(&["Resource", "Written with", "Also read"], resources));
+    line("<h2>API servers</h2>".to_owned());
+    let servers = report.servers.iter().map(|server| {
+        let class = if server.is_well() { "good" } else { "bad" };
+        let mut cells = server.cells().into_iter().map(|cell| escape(&cell));
+        let mut next = || cells.next().unwrap_or_default();
+        let (name, version, loaded) = (next(), next(), next());
+        let (since, key_ids) = (next(), next());
+        format!("<tr><td>{name}</td><td>{version}</td><td class=\"{class}\">{loaded}</td><td>{since}</td><td>{key_ids}</td></tr>")
+    });
+    line(table(
+        &["API server", "Version", "Loaded", "Since", "KMS key ids"],
+        servers,
+    ));
+    page.push_str(page::END);
+    page
+}
+
+fn table(headings: &[&str], rows: impl Iterator<Item = String>) -> String {
+    let headings: String = headings
+        .iter()
+        .map(|heading| format!("<th>{heading}</th>"))
+        .collect();
+    let rows: Vec<String> = rows.collect();
+    format!(
+        "<table><thead><tr>{headings}</tr></thead>\n<tbody>\n{}\n</tbody></table>",
+        rows.join("\n")
+    )
+}
+
+/// A bar for each resource, as long as its share of current rows.
+fn picture(resources: &[ResourceRows]) -> String {
+    let height = ROW.saturating_mul(resources.len() as u64).saturating_add(4);
+    let width = LABEL_WIDTH + BAR_WIDTH + 140;
+    let mut svg = format!(
+        "<svg viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"Rows on the newest key\">\n"
+    );
+    for (index, resource) in resources.iter().enumerate() {
+        let top = ROW.saturating_mul(index as u64);
+        let share = |rows: u64| match resource.rows {
+            0 => 0,
+            all => u64::try_from(u128::from(rows) * u128::from(BAR_WIDTH) / u128::from(all))
+                .unwrap_or(0),
+        };
+        let current = share(resource.current);
+        let (text, bar) = (top + 19, top + 5);
+        let label = escape(&resource.resource);
+        let counts = format!("{} of {}", resource.current, resource.rows);
+        let rest = share(resource.rows).saturating_sub(current);
+        let _ = writeln!(
+            svg,
+            "<text x=\"0\" y=\"{text}\">{label}</text><rect x=\"{LABEL_WIDTH}\" y=\"{bar}\" width=\"{current}\" height=\"18\"/>\
+             <g class=\"unknown\"><rect x=\"{}\" y=\"{bar}\" width=\"{rest}\" height=\"18\"/></g><text x=\"{}\" y=\"{text}\">{counts}</text>",
+            LABEL_WIDTH + current,
+            LABEL_WIDTH + BAR_WIDTH + 10,
+        );
+    }
+    svg.push_str("</svg>");
+    svg
+}
+
+fn row_table(resources: &[ResourceRows]) -> String {
+    let rows = resources.iter().flat_map(|resource| {
+        resource.groups.iter().map(|group| {
+            let class = if group.current { "good" } else { "bad" };
+            let (name, writer) = (escape(&resource.resource), escape(&resource.writer));
+            let (by, key_id) = (escape(&group.by), escape(group.key_id.as_deref().unwrap_or("-")));
+            format!("<tr><td>{name}</td><td>{writer}</td><td class=\"{class}\">{by}</td><td>{key_id}</td><td class=\"number\">{}</td></tr>", group.rows)
+        })
+    });
+    table(
+        &[
+            "Resource",
+            "Shall be written with",
+            "Written with",
+            "Key id",
+            "Rows",
+        ],
+        rows,
+    )
+}

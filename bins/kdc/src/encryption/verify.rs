@@ -1,0 +1,185 @@
+//! `kdc encryption verify`: whether every row is on the newest key.
+
+use clap::Args;
+use kdc_envelope_k8s::GroupResource;
+use kdc_envelope_k8s::control_plane::{ControlPlane, Observation};
+use kdc_envelope_k8s::rewrite::{RewriteOptions, RewriteReport};
+use serde::Serialize;
+
+use super::flags::{ClusterFlags, NodeFlags, RewriteFlags};
+use super::rows::{self, ResourceRows, RowFlags};
+use super::{refusal, rewrite};
+use crate::failure::{Exit, Failure};
+use crate::output::{Format, Output, Tone};
+use crate::runtime;
+
+const EXAMPLES: &str = "\
+Examples:
+  kdc encryption verify --etcd-endpoints https://127.0.0.1:2379 --etcd-cacert ca.crt \\
+      --etcd-cert client.crt --etcd-keyfile client.key
+  kdc encryption verify --kubeconfig admin.conf --resources secrets";
+
+/// Tell by the exit code whether every row is on the newest key: 0 yes, 1 no.
+///
+/// With --etcd-endpoints the rows themselves are read, and nothing is written: who wrote each of them, held against the
+/// EncryptionConfiguration, and for KMS plugins against the key id that the API servers have. Without, the API server is
+/// asked: a patch that changes nothing leaves a row alone if it is current, and rewrites it otherwise; rows that had to be
+/// rewritten make the answer no.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Verify {
+    /// Without etcd: these resources and wildcards [default: those of the configuration]
+    #[arg(
+        long,
+        value_name = "RESOURCE",
+        value_delimiter = ',',
+        conflicts_with = "etcd_endpoints"
+    )]
+    resources: Vec<String>,
+    /// How to show it.
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    output: Format,
+    #[command(flatten)]
+    cluster: ClusterFlags,
+    #[command(flatten)]
+    nodes: NodeFlags,
+    #[command(flatten)]
+    rewrite: RewriteFlags,
+    #[command(flatten)]
+    rows: RowFlags,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RowReport {
+    verified: bool,
+    resources: Vec<ResourceRows>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PassReport {
+    verified: bool,
+    pass: RewriteReport,
+}
+
+pub(super) fn run(arguments: &Verify, out: &mut Output) -> Result<Exit, Failure> {
+    let verified = match arguments.rows.etcd.is_given() {
+        true => by_rows(arguments, out)?,
+        false => by_pass(arguments, out)?,
+    };
+    Ok(if verified { Exit::Ok } else { Exit::Negative })
+}
+
+fn by_rows(arguments: &Verify, out: &mut Output) -> Result<bool, Failure> {
+    let runtime = runtime::start_few()?;
+    let expected = runtime.block_on(async {
+        let (plane, observation) = look(arguments).await?;
+        rows::expected(&plane, &observation).await
+    })?;
+    let resources = rows::read(&arguments.rows, &expected)?;
+    let report = RowReport {
+        verified: resources.iter().all(ResourceRows::is_current),
+        resources,
+    };
+    match arguments.output {
+        Format::Json => out.json(&report)?,
+        Format::Text => {
+            show_rows(&report.resources, out)?;
+            verdict(report.verified, out)?;
+        }
+    }
+    Ok(report.verified)
+}
+
+async fn look(arguments: &Verify) -> Result<(ControlPlane, Observation), Failure> {
+    let state = arguments.nodes.look();
+    let options = RewriteOptions::default();
+    let plane = arguments
+        .nodes
+        .control_plane(&arguments.cluster, state, options);
+    let plane = plane.await?;
+    let observation = plane.observe().await;
+    let observation = observation.map_err(|error| refusal::of_observe(&error))?;
+    Ok((plane, observation))
+}
+
+fn by_pass(arguments: &Verify, out: &mut Output) -> Result<bool, Failure> {
+    let runtime = runtime::start_few()?;
+    let pass = runtime.block_on(async {
+        let given = arguments.resources.iter();
+        let mut resources: Vec<_> = given.map(|name| GroupResource::from_text(name)).collect();
+        let client = if resources.is_empty() {
+            let (plane, observation) = look(arguments).await?;
+            let layouts = observation.layouts();
+            let rules = layouts
+                .first()
+                .into_iter()
+                .flat_map(|layout| layout.rules());
+            resources.extend(rules.map(|(name, _)| name.clone()));
+            plane.client
+        } else {
+            arguments.cluster.client().await?
+        };
+        if resources.is_empty() {
+            let line = "no EncryptionConfiguration names a resource; name some with --resources";
+            return Err(Failure::new(Exit::Usage, line));
+        }
+        rewrite::pass(&client, &resources, &arguments.rewrite).await
+    })?;
+    let report = PassReport {
+        verified: pass.is_complete() && pass.rewritten() == 0,
+        pass,
+    };
+    match arguments.output {
+        Format::Json => out.json(&report)?,
+        Format::Text => {
+            rewrite::show(&report.pass, out)?;
+            verdict(report.verified, out)?;
+        }
+    }
+    Ok(report.verified)
+}
+
+fn verdict(verified: bool, out: &mut Output) -> Result<(), Failure> {
+    let line = match verified {
+        true => out.paint(Tone::Good, "every row is on the newest key"),
+        false => out.paint(Tone::Bad, "not every row is on the newest key"),
+    };
+    out.line(line)
+}
+
+/// A line for each way in which rows of a resource were written.
+pub(super) fn show_rows(resources: &[ResourceRows], out: &mut Output) -> Result<(), Failure> {
+    let headings = [
+        "RESOURCE",
+        "SHALL BE WRITTEN WITH",
+        "WRITTEN WITH",
+        "KEY ID",
+        "ROWS",
+    ];
+    let mut table = vec![headings.map(str::to_owned).to_vec()];
+    let mut tones = Vec::new();
+    for resource in resources {
+        let mut cells = |by: &str, key_id: &str, rows: u64, tone: Option<Tone>| {
+            let cells = [
+                &resource.resource,
+                &resource.writer,
+                by,
+                key_id,
+                &rows.to_string(),
+            ];
+            table.push(cells.map(str::to_owned).to_vec());
+            tones.push(tone);
+        };
+        if resource.groups.is_empty() {
+            cells("-", "-", 0, None);
+        }
+        for group in &resource.groups {
+            let key_id = group.key_id.as_deref().unwrap_or("-");
+            let tone = (!group.current).then_some(Tone::Bad);
+            cells(&group.by, key_id, group.rows, tone);
+        }
+    }
+    out.table(&table, |row| tones.get(row).copied().flatten())
+}

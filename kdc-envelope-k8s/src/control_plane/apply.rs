@@ -1,0 +1,104 @@
+//! Doing one thing that the planner asked for.
+
+use super::{ControlPlane, Node, Witness};
+use crate::encryption_config::GroupResource;
+use crate::files::FilesError;
+use crate::rewrite::{RewriteError, RewriteReport, rewrite};
+use crate::rotation::history::RecordError;
+use crate::rotation::{Action, Binding, Pass};
+
+/// It was not done. What was done before stays done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ApplyError {
+    /// A file could not be read or written.
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    /// The revision does not follow on the last one.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// The rows could not be gone through.
+    #[error(transparent)]
+    Rewrite(#[from] RewriteError),
+    /// The plan is of another cluster.
+    #[error("the plan names the API server {0}, which is none of the given ones")]
+    UnknownServer(Box<str>),
+}
+
+impl ControlPlane {
+    /// Carries out `action`.
+    ///
+    /// # Errors
+    /// [`ApplyError`]. Doing it again does no harm.
+    pub async fn apply(&self, action: &Action, witness: &impl Witness) -> Result<(), ApplyError> {
+        let now = (self.clock)();
+        match action {
+            Action::Keep { transformer, used } => {
+                let mut keyring = self.state.keyring()?;
+                if keyring.keep(transformer, *used, now) {
+                    self.state.save_keyring(&keyring)?;
+                }
+            }
+            Action::KeepOnNode { server, key } => self.node(server)?.folder.keep(key, now)?,
+            Action::Record(revision) => {
+                let mut keyring = self.state.keyring()?;
+                keyring.record(revision.clone(), now)?;
+                self.state.save_keyring(&keyring)?;
+            }
+            Action::Write { server, layout } => self.node(server)?.folder.write(layout)?,
+            Action::Rewrite { resources, binding } => {
+                let report = self.pass(resources, witness).await?;
+                let refused = report.refused().max(u64::from(!report.is_complete()));
+                let mut passes = self.state.passes()?;
+                passes.rewritten = Some(pass(resources, binding, refused));
+                self.state.save_passes(&passes)?;
+            }
+            Action::Verify { resources, binding } => {
+                let report = self.pass(resources, witness).await?;
+                // What had to be written again was not on the newest key after the first pass.
+                let stale = report.refused() + report.rewritten();
+                let refused = stale.max(u64::from(!report.is_complete()));
+                let mut passes = self.state.passes()?;
+                passes.verified = Some(pass(resources, binding, refused));
+                self.state.save_passes(&passes)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One pass over all that is served. A resource whose definition was deleted has no objects left, but may still stand in
+    /// the configuration.
+    async fn pass(
+        &self,
+        resources: &[GroupResource],
+        witness: &impl Witness,
+    ) -> Result<RewriteReport, RewriteError> {
+        let progress = |progress: &_| witness.rewriting(progress);
+        let mut served = resources.to_vec();
+        loop {
+            match rewrite(&self.client, &served, &self.rewrite, &progress).await {
+                Err(RewriteError::NoSuchResource { resource }) if served.contains(&resource) => {
+                    served.retain(|name| *name != resource);
+                }
+                Err(error) => return Err(error),
+                Ok(report) => {
+                    witness.passed(&report);
+                    return Ok(report);
+                }
+            }
+        }
+    }
+
+    fn node(&self, name: &str) -> Result<&Node, ApplyError> {
+        let found = self.nodes.iter().find(|node| *node.name == *name);
+        found.ok_or_else(|| ApplyError::UnknownServer(name.into()))
+    }
+}
+
+fn pass(resources: &[GroupResource], binding: &Binding, refused: u64) -> Pass {
+    Pass {
+        binding: binding.clone(),
+        resources: resources.to_vec(),
+        refused,
+    }
+}

@@ -1,0 +1,176 @@
+//! The loop: until everything is as wished, or somebody is needed.
+
+use core::time::Duration;
+
+use super::{ApplyError, ControlPlane, Observation, ObserveError};
+use crate::rewrite::{Progress, RewriteReport};
+use crate::rotation::wish::WishError;
+use crate::rotation::{Action, Blocker, Phase, Plan, Timestamp, Wish, plan};
+
+/// Between two looks while there is nothing to do but wait.
+const POLL: Duration = Duration::from_secs(2);
+/// Passes over the rows that may refuse some before somebody is called: a row may be refused for a moment.
+const PASSES: u32 = 3;
+
+/// Who is told how it goes.
+pub trait Witness: Sync {
+    /// A plan was made.
+    fn planned(&self, _plan: &Plan) {}
+    /// This is about to be done.
+    fn doing(&self, _action: &Action) {}
+    /// Nothing can be done but wait for these.
+    fn waiting(&self, _blockers: &[Blocker], _for: Duration) {}
+    /// Rows are being rewritten.
+    fn rewriting(&self, _progress: &Progress) {}
+    /// A pass over the rows is complete.
+    fn passed(&self, _report: &RewriteReport) {}
+}
+
+/// Nobody.
+impl Witness for () {}
+
+/// How a change ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// Everything is as wished. What is put off stays listed.
+    Done(Vec<Blocker>),
+}
+
+/// The change is not finished. What was done stays done; doing it again goes on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DriveError {
+    /// There is nothing to plan from.
+    #[error(transparent)]
+    Observe(#[from] ObserveError),
+    /// A step failed.
+    #[error("cannot {action}")]
+    Apply {
+        /// The step.
+        action: Box<str>,
+        /// Why.
+        source: Box<ApplyError>,
+    },
+    /// The wish leads nowhere.
+    #[error(transparent)]
+    Wish(#[from] WishError),
+    /// Somebody must do something first.
+    #[error("the change stops: {}", list(.0))]
+    Stopped(Vec<Blocker>),
+    /// What should pass by itself did not.
+    #[error("after {} s still: {}", .waited.as_secs(), list(.blockers))]
+    Patience {
+        /// What stands in the way.
+        blockers: Vec<Blocker>,
+        /// How long it was waited for.
+        waited: Duration,
+    },
+}
+
+fn list(blockers: &[Blocker]) -> String {
+    let words: Vec<_> = blockers.iter().map(ToString::to_string).collect();
+    words.join("; ")
+}
+
+impl ControlPlane {
+    /// Makes the cluster as `wish` says. Waits up to `patience` for anything that passes by itself, and for API servers that
+    /// do not answer. Once it is done, that is noted in the state.
+    ///
+    /// # Errors
+    /// [`DriveError`].
+    pub async fn drive(
+        &self,
+        wish: &Wish,
+        patience: Duration,
+        witness: &impl Witness,
+    ) -> Result<Outcome, DriveError> {
+        let mut waiting = Waiting::default();
+        let mut passes = 0;
+        loop {
+            let (observation, plan) = self.look_and_plan(wish).await?;
+            witness.planned(&plan);
+            if plan.phase == Phase::Done {
+                self.note_done(wish, observation.now)?;
+                return Ok(Outcome::Done(plan.blockers));
+            }
+            if plan.actions.is_empty() {
+                waiting.on(plan.blockers, observation.now, patience, witness)?;
+                tokio::time::sleep(POLL).await;
+                continue;
+            }
+            waiting = Waiting::default();
+            let rows_refused = |blocker: &&Blocker| matches!(blocker, Blocker::RowsRefused(_));
+            if plan.blockers.iter().any(|blocker| rows_refused(&blocker)) {
+                passes += 1;
+                if passes >= PASSES {
+                    return Err(DriveError::Stopped(plan.blockers));
+                }
+            }
+            for action in &plan.actions {
+                witness.doing(action);
+                let applied = self.apply(action, witness).await;
+                applied.map_err(|source| DriveError::Apply {
+                    action: action.to_string().into(),
+                    source: Box::new(source),
+                })?;
+            }
+        }
+    }
+
+    /// What is seen, and what the planner says to it.
+    ///
+    /// # Errors
+    /// [`DriveError`].
+    pub async fn look_and_plan(&self, wish: &Wish) -> Result<(Observation, Plan), DriveError> {
+        let observation = self.observe().await?;
+        let desired = wish.desired(&observation.transformers())?;
+        let plan = plan(&observation.observed, &desired, observation.now);
+        Ok((observation, plan))
+    }
+
+    fn note_done(&self, wish: &Wish, now: Timestamp) -> Result<(), ObserveError> {
+        let done = Wish {
+            done: Some(now.as_secs()),
+            ..wish.clone()
+        };
+        Ok(self.state.save_wish(&done)?)
+    }
+}
+
+/// Since when there has been nothing to do.
+#[derive(Default)]
+struct Waiting {
+    since: Option<Timestamp>,
+}
+
+impl Waiting {
+    fn on(
+        &mut self,
+        blockers: Vec<Blocker>,
+        now: Timestamp,
+        patience: Duration,
+        witness: &impl Witness,
+    ) -> Result<(), DriveError> {
+        let since = *self.since.get_or_insert(now);
+        let waited = Duration::from_secs(now.as_secs().saturating_sub(since.as_secs()));
+        // A server that restarts does not answer for some seconds.
+        let passes = |blocker: &Blocker| {
+            blocker.passes_by_itself()
+                || matches!(
+                    blocker,
+                    Blocker::Unaskable { .. }
+                        | Blocker::UnknownConfig { .. }
+                        | Blocker::KeyIdUnknown { .. }
+                )
+        };
+        if !blockers.iter().all(passes) {
+            return Err(DriveError::Stopped(blockers));
+        }
+        if waited >= patience {
+            return Err(DriveError::Patience { blockers, waited });
+        }
+        witness.waiting(&blockers, waited);
+        Ok(())
+    }
+}

@@ -1,0 +1,218 @@
+//! Looking at everything that counts, in one go.
+
+use std::collections::BTreeMap;
+
+use kdc_envelope::ErrorChain;
+use tokio::task::JoinSet;
+
+use super::{ControlPlane, Node};
+use crate::cluster::{self, ClusterError, Member, ServerState};
+use crate::encryption_config::{Layout, LocalKey, Transformer};
+use crate::files::FilesError;
+use crate::rotation::history::KeyHistory;
+use crate::rotation::{ApiServer, NodeFile, Observed, Timestamp};
+
+/// What was seen.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Observation {
+    /// For the planner.
+    pub observed: Observed,
+    /// The keyring in full.
+    pub keyring: KeyHistory,
+    /// The nodes, in their order.
+    pub nodes: Vec<NodeView>,
+    /// API servers that have a Lease and are none of the nodes.
+    pub strangers: Vec<Member>,
+    /// When it was seen.
+    pub now: Timestamp,
+}
+
+/// What was seen of a node.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct NodeView {
+    /// What people call it.
+    pub name: Box<str>,
+    /// What its API server says, or why not.
+    pub server: Result<ServerState, Box<str>>,
+}
+
+/// Nothing can be planned.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ObserveError {
+    /// The state, or the history of a node.
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    /// The API servers do not say who they are.
+    #[error("cannot tell which API servers there are")]
+    Members(#[source] ClusterError),
+}
+
+impl Observation {
+    /// Every transformer that the keyring or a file names.
+    #[must_use]
+    pub fn transformers(&self) -> Vec<&Transformer> {
+        let kept = self.keyring.entries().iter();
+        let kept = kept.map(|entry| &entry.transformer);
+        let layouts = self.layouts();
+        let in_files = layouts.into_iter().flat_map(Layout::transformers);
+        kept.chain(in_files).collect()
+    }
+
+    /// What the files mean, in the order of the nodes, but for those that cannot be read.
+    #[must_use]
+    pub fn layouts(&self) -> Vec<&Layout> {
+        let files = self.observed.servers.iter();
+        files
+            .filter_map(|server| server.file.as_ref().ok().map(|file| &*file.layout))
+            .collect()
+    }
+}
+
+impl ControlPlane {
+    /// Looks at files, API servers and state.
+    ///
+    /// # Errors
+    /// [`ObserveError`]. A node that does not answer, or whose file cannot be read, is no error: the planner is told.
+    pub async fn observe(&self) -> Result<Observation, ObserveError> {
+        let keyring = self.state.keyring()?;
+        let passes = self.state.passes()?;
+        let states = self.ask_all().await;
+        let now = (self.clock)();
+        let mut servers = Vec::new();
+        let mut nodes = Vec::new();
+        let mut earlier = Vec::new();
+        for (node, state) in self.nodes.iter().zip(states) {
+            let state = state.map_err(|error| ErrorChain::new(&error).to_string().into_boxed_str());
+            servers.push(api_server(node, &state, now)?);
+            earlier.extend(node.folder.earlier()?);
+            nodes.push(NodeView {
+                name: node.name.clone(),
+                server: state,
+            });
+        }
+        let strangers = self.strangers(&nodes).await?;
+        let first = servers.first().cloned();
+        servers.extend(strangers.iter().filter_map(|member| {
+            let first = first.as_ref()?;
+            Some(stranger(member, first, &keyring))
+        }));
+        let observed = Observed {
+            servers,
+            earlier,
+            keyring: keyring.keyring(),
+            rewritten: passes.rewritten,
+            verified: passes.verified,
+            retained: Vec::new(),
+        };
+        Ok(Observation {
+            observed,
+            keyring,
+            nodes,
+            strangers,
+            now,
+        })
+    }
+
+    /// What each node's API server says, in the order of the nodes.
+    async fn ask_all(&self) -> Vec<Result<ServerState, ClusterError>> {
+        let mut asking = JoinSet::new();
+        for (index, node) in self.nodes.iter().enumerate() {
+            let client = node.client.clone();
+            asking.spawn(async move { (index, cluster::look_at(&client).await) });
+        }
+        let mut answers: BTreeMap<usize, _> = BTreeMap::new();
+        while let Some(answer) = asking.join_next().await {
+            answers.extend(answer);
+        }
+        let unknown = || {
+            Err(ClusterError::Unreachable {
+                message: "it was not asked to the end".into(),
+            })
+        };
+        let indices = 0..self.nodes.len();
+        indices
+            .map(|index| answers.remove(&index).unwrap_or_else(unknown))
+            .collect()
+    }
+
+    /// API servers with a Lease that none of the nodes accounts for. One that has shut down keeps its Lease for an hour, and
+    /// counts until then: nobody knows that it will not come back.
+    async fn strangers(&self, nodes: &[NodeView]) -> Result<Vec<Member>, ObserveError> {
+        let mut members = match self.members().await {
+            Ok(members) => members,
+            // With no server that answers there is nothing to compare, and the planner stops anyway.
+            Err(_) if nodes.iter().all(|node| node.server.is_err()) => return Ok(Vec::new()),
+            Err(error) => return Err(ObserveError::Members(error)),
+        };
+        let ids = nodes.iter().map(|node| {
+            let state = node.server.as_ref().ok()?;
+            state.metrics.server_id_hash.as_deref()
+        });
+        // A server without a configuration shows no id, and one that does not answer neither.
+        let nameless = ids.clone().filter(Option::is_none).count();
+        members.retain(|member| !ids.clone().flatten().any(|id| id == member.id_hash()));
+        members.sort_by_key(|member| core::cmp::Reverse(member.renewed));
+        members.drain(..nameless.min(members.len()));
+        Ok(members)
+    }
+
+    /// Whoever answers first says who is there.
+    async fn members(&self) -> Result<Vec<Member>, ClusterError> {
+        let mut outcome = cluster::members(&self.client).await;
+        for node in &self.nodes {
+            if outcome.is_ok() {
+                break;
+            }
+            outcome = cluster::members(&node.client).await.or(outcome);
+        }
+        outcome
+    }
+}
+
+fn api_server(
+    node: &Node,
+    state: &Result<ServerState, Box<str>>,
+    now: Timestamp,
+) -> Result<ApiServer, FilesError> {
+    let file: Result<NodeFile, Box<str>> = node
+        .folder
+        .read()
+        .map_err(|error| ErrorChain::new(&error).to_string().into());
+    let loaded = match (state, &file) {
+        (Err(why), _) => Err(why.clone()),
+        (Ok(_), Err(why)) => Err(why.clone()),
+        (Ok(state), Ok(file)) => state
+            .metrics
+            .loaded(file, state.minor, now)
+            .map_err(|error| error.to_string().into()),
+    };
+    let kms = state.as_ref().map(|state| state.metrics.kms_key_ids());
+    Ok(ApiServer {
+        name: node.name.clone(),
+        file,
+        history: node.folder.keys()?,
+        loaded,
+        kms: kms.unwrap_or_default(),
+    })
+}
+
+/// An API server that nobody told us of. It is given the files of another, so that the planner sees nothing to do there but
+/// to wait.
+fn stranger(member: &Member, first: &ApiServer, keyring: &KeyHistory) -> ApiServer {
+    let host = member.host.as_deref().unwrap_or("an unknown host");
+    let lease = &member.lease;
+    let keys: Vec<LocalKey> = keyring.local_keys().cloned().collect();
+    let why = format!(
+        "it is none of the given API servers; name it too, or delete the Lease `{lease}` in kube-system if it is gone for good"
+    );
+    ApiServer {
+        name: format!("the API server on {host}").into(),
+        file: first.file.clone(),
+        history: keys,
+        loaded: Err(why.into()),
+        kms: BTreeMap::new(),
+    }
+}

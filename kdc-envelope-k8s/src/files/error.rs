@@ -1,0 +1,80 @@
+//! What can go wrong with a file.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use kdc_envelope::local::private_file::PrivateFileError;
+
+use crate::encryption_config::{ConfigError, RenderError};
+use crate::rotation::history::HistoryError;
+
+/// A file of a node or of the state could not be read or written. Names the file, never its content.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FilesError {
+    /// Files of secrets.
+    #[error(transparent)]
+    Private(#[from] PrivateFileError),
+    /// The system refused.
+    #[error("cannot {action} `{}`", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The configuration is not one that kube-apiserver would take.
+    #[error("`{}` is no EncryptionConfiguration that kube-apiserver takes, so it is left alone", path.display())]
+    Config {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        source: ConfigError,
+    },
+    /// The configuration is far larger than any.
+    #[error("`{}` has {len} bytes, too many for an EncryptionConfiguration", path.display())]
+    TooLarge {
+        /// Which file.
+        path: PathBuf,
+        /// Its length.
+        len: u64,
+    },
+    /// The key history is damaged.
+    #[error("`{}` is no usable key history; put the last good copy in its place", path.display())]
+    History {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        source: HistoryError,
+    },
+    /// A file of the state is damaged.
+    #[error("`{}` is damaged", path.display())]
+    State {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
+    /// Another tool is at work.
+    #[error("`{}` is held by another run; wait for it, or end it", path.display())]
+    Busy {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// What shall be written cannot be.
+    #[error("the configuration cannot be written")]
+    Render(#[from] RenderError),
+}
+
+impl FilesError {
+    pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io {
+            action,
+            path,
+            source,
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! The files on a control node: the configuration, every key that ever stood in it, and its earlier versions.
+
+use std::fs;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use kdc_envelope::local::private_file::{self, PrivateFileError};
+use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
+
+use super::FilesError;
+use crate::encryption_config::{EncryptionConfiguration, Layout, LocalKey, Transformer};
+use crate::rotation::history::KeyHistory;
+use crate::rotation::{ConfigHash, NodeFile, Timestamp};
+
+/// Beside the configuration: every key that ever stood in it.
+const HISTORY: &str = "encryption-provider-history.bak";
+/// Beside the configuration: its earlier versions.
+const EARLIER: &str = "encryption-provider-bak";
+/// How many earlier versions are kept.
+const KEPT: usize = 100;
+/// Longer ones are not read; etcd itself takes no value as long.
+const MAX_LEN: u64 = 1 << 20;
+
+/// The bytes of a file, and when they were written.
+type Written = (Zeroizing<Vec<u8>>, Timestamp);
+
+/// The folder of a node's EncryptionConfiguration.
+///
+/// kube-apiserver must see the folder, not only the file: a file that is mounted alone stays what it was when another one
+/// takes its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeFolder {
+    config: PathBuf,
+    folder: PathBuf,
+}
+
+impl NodeFolder {
+    /// The folder of the configuration file `config`, which need not exist yet.
+    #[must_use]
+    pub fn of(config: impl Into<PathBuf>) -> Self {
+        let config = config.into();
+        let parent = config.parent().filter(|path| !path.as_os_str().is_empty());
+        let folder = parent.unwrap_or_else(|| Path::new(".")).to_owned();
+        Self { config, folder }
+    }
+
+    /// The configuration file.
+    #[must_use]
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+
+    /// The file with every key that ever stood in the configuration, as a [`KeyHistory`].
+    #[must_use]
+    pub fn history(&self) -> PathBuf {
+        self.folder.join(HISTORY)
+    }
+
+    /// What the configuration file means, and when it was written.
+    ///
+    /// # Errors
+    /// [`FilesError`]; no file is no error.
+    pub fn read(&self) -> Result<NodeFile, FilesError> {
+        let Some((bytes, written)) = self.config_bytes()? else {
+            fs::metadata(&self.folder).map_err(FilesError::io("open", &self.folder))?;
+            return Ok(NodeFile {
+                hash: ConfigHash::NO_FILE,
+                layout: Arc::new(Layout::default()),
+                written: Timestamp::from_secs(0),
+            });
+        };
+        let config = EncryptionConfiguration::parse(&bytes);
+        let config = config.map_err(|source| FilesError::Config {
+            path: self.config.clone(),
+            source,
+        })?;
+        Ok(NodeFile {
+            hash: hash(&bytes),
+            layout: Arc::new(Layout::of(&config)),
+            written,
+        })
+    }
+
+    /// The keys in the history, oldest first.
+    ///
+    /// # Errors
+    /// [`FilesError`]; no file is an empty history.
+    pub fn keys(&self) -> Result<Vec<LocalKey>, FilesError> {
+        let history = read_history(&self.history())?;
+        Ok(history.local_keys().cloned().collect())
+    }
+
+    /// Puts `key` into the history.
+    ///
+    /// # Errors
+    /// [`FilesError`]; the history is then as it was.
+    pub fn keep(&self, key: &LocalKey, now: Timestamp) -> Result<(), FilesError> {
+        let path = self.history();
+        let mut history = read_history(&path)?;
+        if history.keep(&Transformer::Local(key.clone()), true, now) {
+            write_history(&path, &history)?;
+        }
+        Ok(())
+    }
+
+    /// Puts a file that means `layout` in place of the configuration. The earlier one is kept beside it.
+    ///
+    /// # Errors
+    /// [`FilesError`]; the configuration is then as it was.
+    pub fn write(&self, layout: &Layout) -> Result<(), FilesError> {
+        let text = layout.render()?;
+        if let Some((bytes, _)) = self.config_bytes()? {
+            if *bytes == *text.as_bytes() {
+                return Ok(());
+            }
+            self.set_aside(&bytes)?;
+        }
+        Ok(private_file::replace(&self.config, text.as_bytes())?)
+    }
+
+    /// The earlier versions that can be understood.
+    ///
+    /// # Errors
+    /// [`FilesError`].
+    pub fn earlier(&self) -> Result<Vec<(ConfigHash, Arc<Layout>)>, FilesError> {
+        let mut found = Vec::new();
+        for path in self.earlier_files()? {
+            let bytes = private_file::read(&path)?;
+            if let Ok(config) = EncryptionConfiguration::parse(&bytes) {
+                found.push((hash(&bytes), Arc::new(Layout::of(&config))));
+            }
+        }
+        Ok(found)
+    }
+
+    /// The bytes of the configuration and the second in which they were written; `None` without a file.
+    fn config_bytes(&self) -> Result<Option<Written>, FilesError> {
+        let path = &self.config;
+        let file = match fs::File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file.map_err(FilesError::io("open", path))?,
+        };
+        let read = || {
+            let metadata = file.metadata()?;
+            let len = metadata.len();
+            let capacity = usize::try_from(len.min(MAX_LEN)).unwrap_or_default();
+            let mut bytes = Zeroizing::new(Vec::with_capacity(capacity.saturating_add(1)));
+            (&file).take(MAX_LEN + 1).read_to_end(&mut bytes)?;
+            let written = metadata.modified()?.duration_since(UNIX_EPOCH);
+            let written = written.map_or(0, |since| since.as_secs());
+            Ok((bytes, Timestamp::from_secs(written)))
+        };
+        let (bytes, written) = read().map_err(FilesError::io("read", path))?;
+        let len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        if len > MAX_LEN {
+            let path = path.clone();
+            return Err(FilesError::TooLarge { path, len });
+        }
+        Ok(Some((bytes, written)))
+    }
+
+    /// Paths of the earlier versions, oldest first.
+    fn earlier_files(&self) -> Result<Vec<PathBuf>, FilesError> {
+        let folder = self.folder.join(EARLIER);
+        let entries = match fs::read_dir(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(FilesError::io("list", &folder))?,
+        };
+        let mut paths = Vec::new();
+        for entry in entries {
+            let path = entry.map_err(FilesError::io("list", &folder))?.path();
+            if number_of(&path).is_some() {
+                paths.push(path);
+            }
+        }
+        paths.sort_by_key(|path| number_of(path));
+        Ok(paths)
+    }
+
+    /// Keeps a version that is about to be replaced.
+    fn set_aside(&self, bytes: &[u8]) -> Result<(), FilesError> {
+        let folder = self.folder.join(EARLIER);
+        create_private_folder(&folder)?;
+        let files = self.earlier_files()?;
+        let suffix = format!("-{}.conf", &hex(bytes));
+        let is_kept = |path: &PathBuf| path.to_string_lossy().ends_with(&suffix);
+        if files.iter().any(is_kept) {
+            return Ok(());
+        }
+        let newest = files.last().and_then(|path| number_of(path));
+        let number = newest.map_or(1, |newest| newest.saturating_add(1));
+        private_file::create(&folder.join(format!("{number:06}{suffix}")), bytes)?;
+        let surplus = files.len().saturating_sub(KEPT);
+        for path in files.iter().take(surplus) {
+            fs::remove_file(path).map_err(FilesError::io("remove", path))?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes `folder`, for its owner alone, unless it is there.
+pub(super) fn create_private_folder(folder: &Path) -> Result<(), FilesError> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    match fs::DirBuilder::new().mode(0o700).create(folder) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made.map_err(FilesError::io("create", folder)),
+    }
+}
+
+/// The history in `path`; an empty one if there is no file.
+pub(super) fn read_history(path: &Path) -> Result<KeyHistory, FilesError> {
+    let bytes = match private_file::read(path) {
+        Err(PrivateFileError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            return Ok(KeyHistory::default());
+        }
+        bytes => bytes?,
+    };
+    let text = String::from_utf8_lossy(&bytes);
+    KeyHistory::parse(&text).map_err(|source| FilesError::History {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+pub(super) fn write_history(path: &Path, history: &KeyHistory) -> Result<(), FilesError> {
+    Ok(private_file::replace(path, history.to_text().as_bytes())?)
+}
+
+fn hash(bytes: &[u8]) -> ConfigHash {
+    ConfigHash::new(Sha256::digest(bytes).into())
+}
+
+/// The first digits of the hash, for names of files.
+fn hex(bytes: &[u8]) -> String {
+    let hash = hash(bytes);
+    let digits = hash.as_bytes().iter().take(6);
+    digits.map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The number of an earlier version, from its name.
+fn number_of(path: &Path) -> Option<u64> {
+    let name = path.file_name()?.to_str()?.strip_suffix(".conf")?;
+    name.split_once('-')?.0.parse().ok()
+}

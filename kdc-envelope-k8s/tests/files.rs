@@ -1,0 +1,177 @@
+//! Files of nodes and of the state: private, replaced as a whole, and nothing is lost.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use kdc_envelope::SecretBytes;
+use kdc_envelope::providers::KeyName;
+use kdc_envelope_k8s::encryption_config::{Chain, LocalKey, LocalProvider, Transformer};
+use kdc_envelope_k8s::files::{FilesError, NodeFolder, Passes, StateFolder};
+use kdc_envelope_k8s::rotation::wish::Change;
+use kdc_envelope_k8s::rotation::{Binding, ConfigHash, Pass, Timestamp, Wish};
+use kdc_envelope_k8s::{GroupResource, Layout};
+
+const NOW: Timestamp = Timestamp::from_secs(1_000_000);
+
+fn key(name: &str, byte: u8) -> LocalKey {
+    let name = KeyName::new(name).unwrap();
+    LocalKey::new(
+        LocalProvider::Aesgcm,
+        name,
+        SecretBytes::new(vec![byte; 32]),
+    )
+    .unwrap()
+}
+
+fn layout(keys: &[&LocalKey]) -> Layout {
+    let keys = keys.iter().map(|key| Transformer::Local((*key).clone()));
+    let chain = Chain::from_all(keys).unwrap();
+    [(GroupResource::from_text("secrets"), chain)]
+        .into_iter()
+        .collect()
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+#[test]
+fn a_missing_file_is_an_empty_layout_and_a_missing_folder_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = NodeFolder::of(folder.path().join("config"));
+    let file = node.read().unwrap();
+    assert_eq!(file.hash, ConfigHash::NO_FILE);
+    assert!(file.layout.is_plain());
+    assert!(node.keys().unwrap().is_empty());
+    let nowhere = NodeFolder::of(folder.path().join("no/config"));
+    let error = nowhere.read().unwrap_err();
+    assert!(matches!(error, FilesError::Io { .. }), "{error}");
+}
+
+#[test]
+fn what_is_written_is_private_and_what_was_there_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = NodeFolder::of(folder.path().join("config"));
+    let (a, b) = (key("a", 1), key("b", 2));
+    node.write(&layout(&[&a])).unwrap();
+    assert_eq!(mode(node.config()), 0o600);
+    assert!(node.earlier().unwrap().is_empty());
+    let first = node.read().unwrap();
+    node.write(&layout(&[&b, &a])).unwrap();
+    assert_eq!(*node.read().unwrap().layout, layout(&[&b, &a]));
+    let earlier = node.earlier().unwrap();
+    assert_eq!(earlier.len(), 1);
+    assert_eq!(earlier.first().unwrap().0, first.hash);
+    // The same again is no new version, and neither is one that is known already.
+    node.write(&layout(&[&b, &a])).unwrap();
+    node.write(&layout(&[&a])).unwrap();
+    node.write(&layout(&[&b, &a])).unwrap();
+    assert_eq!(node.earlier().unwrap().len(), 2);
+    let bak = folder.path().join("encryption-provider-bak");
+    assert_eq!(mode(&bak), 0o700);
+    for entry in fs::read_dir(bak).unwrap() {
+        assert_eq!(mode(&entry.unwrap().path()), 0o600);
+    }
+}
+
+#[test]
+fn a_foreign_file_keeps_its_group_and_loses_the_rights_of_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = NodeFolder::of(folder.path().join("config"));
+    let text = layout(&[&key("a", 1)]).render().unwrap();
+    fs::write(node.config(), text.as_bytes()).unwrap();
+    fs::set_permissions(node.config(), fs::Permissions::from_mode(0o644)).unwrap();
+    node.write(&layout(&[&key("b", 2), &key("a", 1)])).unwrap();
+    assert_eq!(mode(node.config()), 0o640);
+}
+
+#[test]
+fn keys_stay_in_the_history_of_a_node() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = NodeFolder::of(folder.path().join("config"));
+    let (a, b) = (key("a", 1), key("b", 2));
+    for key in [&a, &b, &a] {
+        node.keep(key, NOW).unwrap();
+    }
+    assert_eq!(node.keys().unwrap(), [a, b]);
+    assert_eq!(mode(&node.history()), 0o600);
+    // Half of it is no history, and nothing is written over it.
+    let text = fs::read(node.history()).unwrap();
+    let half = text.get(..text.len() / 2).unwrap();
+    fs::write(node.history(), half).unwrap();
+    let error = node.keep(&key("c", 3), NOW).unwrap_err();
+    assert!(matches!(error, FilesError::History { .. }), "{error}");
+    assert_eq!(fs::read(node.history()).unwrap(), half);
+}
+
+#[test]
+fn a_configuration_that_kube_apiserver_refuses_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = NodeFolder::of(folder.path().join("config"));
+    for (text, words) in [
+        ("kind: Other", "EncryptionConfiguration"),
+        ("", "EncryptionConfiguration"),
+    ] {
+        fs::write(node.config(), text).unwrap();
+        let error = node.read().unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
+    fs::write(node.config(), vec![b' '; (1 << 20) + 1]).unwrap();
+    let error = node.read().unwrap_err();
+    assert!(matches!(error, FilesError::TooLarge { .. }), "{error}");
+}
+
+#[test]
+fn the_state_is_held_by_one_and_comes_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state");
+    assert!(StateFolder::look(&path).wish().unwrap().is_none());
+    assert!(!path.exists(), "looking makes nothing");
+    let state = StateFolder::hold(&path).unwrap();
+    let busy = StateFolder::hold(&path).unwrap_err();
+    assert!(matches!(busy, FilesError::Busy { .. }), "{busy}");
+
+    let mut keyring = state.keyring().unwrap();
+    keyring.keep(&Transformer::Local(key("a", 1)), false, NOW);
+    state.save_keyring(&keyring).unwrap();
+    let writers = BTreeMap::from([(
+        GroupResource::from_text("secrets"),
+        Transformer::Local(key("a", 1)),
+    )]);
+    let wish = Wish::new(Change::Enable, &writers, &[&Layout::default()], NOW);
+    state.save_wish(&wish).unwrap();
+    let pass = Pass {
+        binding: Binding {
+            revision: 3,
+            kms: BTreeMap::from([("kdc".into(), "sha256:1".into())]),
+        },
+        resources: vec![GroupResource::from_text("*.apps")],
+        refused: 0,
+    };
+    let passes = Passes {
+        rewritten: Some(pass),
+        verified: None,
+    };
+    state.save_passes(&passes).unwrap();
+    drop(state);
+
+    let state = StateFolder::hold(&path).unwrap();
+    assert_eq!(state.keyring().unwrap(), keyring);
+    assert_eq!(state.wish().unwrap(), Some(wish));
+    assert_eq!(state.passes().unwrap(), passes);
+    for name in ["keyring", "wish.json", "passes.json"] {
+        assert_eq!(mode(&path.join(name)), 0o600, "{name}");
+    }
+    // Neither of these two holds a key.
+    for name in ["wish.json", "passes.json"] {
+        let text = fs::read_to_string(path.join(name)).unwrap();
+        assert!(!text.contains("AQEB"), "{text}");
+    }
+    fs::write(path.join("wish.json"), "{}").unwrap();
+    let error = state.wish().unwrap_err();
+    assert!(matches!(error, FilesError::State { .. }), "{error}");
+}
