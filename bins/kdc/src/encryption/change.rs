@@ -25,6 +25,37 @@ use crate::runtime;
 /// Length of a new key of any local provider in bytes.
 const KEY_LEN: usize = 32;
 
+const ENABLE: &str = "\
+Examples:
+  kdc encryption plan enable --provider aesgcm
+  kdc encryption enable --provider aesgcm
+  kdc encryption enable --resources 'secrets,configmaps,*.apps' --kms-name kdc \\
+      --kms-endpoint unix:///run/kms-plugin/kms.sock
+  kdc encryption enable --provider aesgcm \\
+      --node https://10.0.0.1:6443=/mnt/cp-1/encryption-provider.conf \\
+      --node https://10.0.0.2:6443=/mnt/cp-2/encryption-provider.conf";
+
+const ROTATE: &str = "\
+Examples:
+  kdc encryption plan rotate
+  kdc encryption rotate --resources secrets --rate 200
+  kdc encryption rotate --yes --output json";
+
+const DISABLE: &str = "\
+Examples:
+  kdc encryption plan disable
+  kdc encryption disable --resources configmaps";
+
+const ABORT: &str = "\
+Examples:
+  kdc encryption plan abort
+  kdc encryption abort";
+
+const RESUME: &str = "\
+Examples:
+  kdc encryption status
+  kdc encryption resume --patience 1h";
+
 /// What every change needs.
 #[derive(Debug, Args)]
 pub(super) struct Common {
@@ -49,6 +80,7 @@ pub(super) struct Common {
 /// --encryption-provider-config and --encryption-provider-config-automatic-reload=true; without the latter, restart each
 /// one when this waits for it.
 #[derive(Debug, Args)]
+#[command(after_help = ENABLE)]
 pub(crate) struct Enable {
     #[command(flatten)]
     pub(super) wanted: Wanted,
@@ -58,6 +90,7 @@ pub(crate) struct Enable {
 
 /// Let a new key write, and rewrite every row.
 #[derive(Debug, Args)]
+#[command(after_help = ROTATE)]
 pub(crate) struct Rotate {
     #[command(flatten)]
     pub(super) subset: Subset,
@@ -67,6 +100,7 @@ pub(crate) struct Rotate {
 
 /// Store resources plain again.
 #[derive(Debug, Args)]
+#[command(after_help = DISABLE)]
 pub(crate) struct Disable {
     #[command(flatten)]
     pub(super) subset: Subset,
@@ -76,6 +110,7 @@ pub(crate) struct Disable {
 
 /// Turn a change that is under way around; safe at any point of it.
 #[derive(Debug, Args)]
+#[command(after_help = ABORT)]
 pub(crate) struct Abort {
     #[command(flatten)]
     common: Common,
@@ -83,6 +118,7 @@ pub(crate) struct Abort {
 
 /// Go on with the last change after a crash, or rewrite rows after the key behind a KMS plugin was rotated.
 #[derive(Debug, Args)]
+#[command(after_help = RESUME)]
 pub(crate) struct Resume {
     #[command(flatten)]
     common: Common,

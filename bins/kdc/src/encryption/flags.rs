@@ -24,7 +24,7 @@ const ADMIN: &str = "/etc/kubernetes/admin.conf";
 #[command(next_help_heading = "Cluster")]
 pub(super) struct ClusterFlags {
     /// Kubeconfig file [default: ~/.kube/config, or /etc/kubernetes/admin.conf]
-    #[arg(long, value_name = "FILE", env = "KUBECONFIG")]
+    #[arg(long, value_name = "FILE", env = "KUBECONFIG", hide_env_values = true)]
     kubeconfig: Option<PathBuf>,
     /// Context in it, if not the current one.
     #[arg(long, value_name = "NAME")]

@@ -2,7 +2,7 @@
 
 use crate::support::Scene;
 
-const COMMANDS: [&str; 20] = [
+const COMMANDS: [&str; 30] = [
     "",
     "keyring",
     "keyring init",
@@ -21,6 +21,16 @@ const COMMANDS: [&str; 20] = [
     "backup inventory",
     "backup prune",
     "backup scan",
+    "encryption",
+    "encryption status",
+    "encryption plan",
+    "encryption enable",
+    "encryption rotate",
+    "encryption disable",
+    "encryption abort",
+    "encryption resume",
+    "encryption rewrite",
+    "encryption verify",
     "quickstart",
     "completions",
 ];
