@@ -42,6 +42,7 @@ async fn mistakes_are_named_and_change_nothing() {
     fs::create_dir(&readonly).unwrap();
     let nowhere = format!("{}=/nowhere/at/all/config", cluster.members[0].url);
     let endpoint = cluster.etcd.endpoint();
+    let state = cluster.state();
 
     let cases: Vec<(Command, i32, &[&str])> = vec![
         (
@@ -164,14 +165,19 @@ async fn mistakes_are_named_and_change_nothing() {
             only(
                 &cluster,
                 &[
-                    "status",
+                    "enable",
+                    "--provider",
+                    "aesgcm",
+                    "--yes",
                     "--kubeconfig",
                     cluster.kubeconfig.to_str().unwrap(),
                     "--node",
                     &nowhere,
+                    "--state",
+                    state.to_str().unwrap(),
                 ],
             ),
-            66,
+            78,
             &["/nowhere/at/all"],
         ),
     ];
