@@ -26,8 +26,12 @@ use messages::{KeyValue, RangeRequest, RangeResponse};
 /// What the keys of all Kubernetes objects begin with, unless kube-apiserver's `--etcd-prefix` says otherwise.
 pub(crate) const REGISTRY: &str = "/registry/";
 
-/// Rows in one answer of a scan.
+/// Rows in the first answer of a scan. Later ones have as many as make an answer of some MiB: rows may have 1.5 MiB or 200 bytes.
 const PAGE: i64 = 100;
+const MIN_PAGE: i64 = 20;
+const MAX_PAGE: i64 = 10_000;
+/// Bytes of an answer above which the next one is made smaller; with a quarter of them it is made larger.
+const ANSWER_LEN: usize = 4 << 20;
 /// The longest answer. etcd takes rows of 1.5 MiB unless it was told otherwise.
 const MAX_ANSWER_LEN: usize = 512 << 20;
 
@@ -208,11 +212,12 @@ impl Connection {
             prefix.to_vec()
         };
         let mut revision = 0;
+        let mut limit = PAGE;
         loop {
             let answer = self.range(RangeRequest {
                 key: next.clone(),
                 range_end: range_end.clone(),
-                limit: PAGE,
+                limit,
                 revision,
             })?;
             if let Some(header) = answer.header {
@@ -228,6 +233,8 @@ impl Connection {
             // The least key after the last one.
             next = [last.key.as_slice(), &[0]].concat();
             let more = answer.more;
+            let len: usize = answer.kvs.iter().map(|row| row.value.len()).sum();
+            limit = next_limit(limit, len);
             answer.kvs.into_iter().map(Row::from).for_each(&mut visit);
             if !more {
                 return Ok(());
@@ -283,6 +290,16 @@ impl From<KeyValue> for Row {
     }
 }
 
+/// How many rows the next answer shall have, after one of `limit` rows and `len` bytes.
+fn next_limit(limit: i64, len: usize) -> i64 {
+    let next = match len {
+        len if len > ANSWER_LEN => limit / 2,
+        len if len < ANSWER_LEN / 4 => limit.saturating_mul(2),
+        _ => limit,
+    };
+    next.clamp(MIN_PAGE, MAX_PAGE)
+}
+
 /// The least key after all that begin with `prefix`: its last byte below 0xff, one higher, and nothing after it.
 /// Where there is none, a single zero byte, which etcd takes for "to the end".
 fn end_of_prefix(prefix: &[u8]) -> Vec<u8> {
@@ -298,7 +315,16 @@ fn end_of_prefix(prefix: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::end_of_prefix;
+    use super::{end_of_prefix, next_limit};
+
+    #[test]
+    fn answers_of_a_scan_grow_with_small_rows_and_shrink_with_large_ones() {
+        assert_eq!(next_limit(100, 30_000), 200);
+        assert_eq!(next_limit(10_000, 1000), 10_000);
+        assert_eq!(next_limit(100, 2 << 20), 100);
+        assert_eq!(next_limit(100, 150 << 20), 50);
+        assert_eq!(next_limit(20, usize::MAX), 20);
+    }
 
     #[test]
     fn a_scan_ends_after_the_last_key_with_the_prefix() {
