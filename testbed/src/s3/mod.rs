@@ -102,8 +102,15 @@ impl S3 {
     /// # Errors
     /// [`Error::File`].
     pub fn create_bucket(&self, name: &str) -> Result<(), Error> {
-        let path = self.data().join(name);
+        let path = self.bucket_folder(name);
         fs::create_dir(&path).map_err(Error::file("create", &path))
+    }
+
+    /// The folder that holds the objects of a bucket: each is a file of the name
+    /// that its key has. What is put there by hand is an object, too.
+    #[must_use]
+    pub fn bucket_folder(&self, name: &str) -> PathBuf {
+        self.data().join(name)
     }
 
     /// How many uploads in parts were begun and neither completed nor aborted,

@@ -63,8 +63,20 @@ impl Moto {
     /// # Errors
     /// [`Error::Http`].
     pub async fn create_bucket(&self, name: &str) -> Result<(), Error> {
-        let url = format!("{}/{name}", self.endpoint);
-        let answer = self.http.put(url).send().await;
+        self.put(name, "").await
+    }
+
+    /// Puts an object there, whatever its key: `a//b`, too.
+    ///
+    /// # Errors
+    /// [`Error::Http`].
+    pub async fn put_object(&self, bucket: &str, key: &str, content: &str) -> Result<(), Error> {
+        self.put(&format!("{bucket}/{key}"), content).await
+    }
+
+    async fn put(&self, path: &str, body: &str) -> Result<(), Error> {
+        let url = format!("{}/{path}", self.endpoint);
+        let answer = self.http.put(url).body(body.to_owned()).send().await;
         answer
             .and_then(reqwest::Response::error_for_status)
             .map(|_| ())

@@ -1,10 +1,9 @@
 //! Data keys that OpenBao makes, moves and opens, each by somebody who may do nothing else.
 
 use kdc_testbed::bao::{Bao, Grant};
-use tokio::runtime::Runtime;
 
-use crate::backup_round_trip::{etcd_with_rows, save};
-use crate::support::{Run, Scene, runtime};
+use crate::backup_stand::{Place, Stand};
+use crate::support::Run;
 
 /// The policies of `deploy/openbao`, with their names.
 const POLICIES: [(&str, &str); 3] = [
@@ -22,20 +21,19 @@ const POLICIES: [(&str, &str); 3] = [
     ),
 ];
 
-struct Stand {
-    runtime: Runtime,
-    scene: Scene,
+/// A bucket whose keys are in OpenBao, and a token of each policy in a file of its name.
+struct WithBao {
+    stand: Stand,
     bao: Bao,
 }
 
-impl Stand {
-    fn new() -> Self {
-        let (runtime, scene) = (runtime(), Scene::with_keyring());
-        let etcd = etcd_with_rows(&runtime, &scene);
-        save(&etcd, &scene, "saved.db");
-        let bao = runtime.block_on(Bao::start()).unwrap();
+impl WithBao {
+    fn new(place: Place) -> Self {
+        let stand = Stand::new(place);
+        stand.save_snapshot();
+        let bao = stand.runtime.block_on(Bao::start()).unwrap();
         let root = bao.root();
-        runtime.block_on(async {
+        stand.runtime.block_on(async {
             root.enable_transit("transit").await.unwrap();
             root.create_key("transit", "etcd-prod").await.unwrap();
             root.create_key("transit", "other").await.unwrap();
@@ -43,69 +41,80 @@ impl Stand {
                 let policy = policy.replace("CLUSTER", "prod");
                 root.write_policy(name, &policy).await.unwrap();
                 let grant = Grant::of([name]).without_default_policy();
-                scene.write(name, root.create_token(&grant).await.unwrap());
+                let token = root.create_token(&grant).await.unwrap();
+                stand.scene.write(name, token);
             }
         });
-        Self {
-            runtime,
-            scene,
-            bao,
-        }
+        Self { stand, bao }
     }
 
     fn rotate(&self) {
         let rotated = self.bao.root().rotate_key("transit", "etcd-prod");
-        self.runtime.block_on(rotated).unwrap();
+        self.stand.runtime.block_on(rotated).unwrap();
     }
 
     /// Runs a verb as `role`.
-    fn run_as(&self, role: &str, verb: &[&str]) -> Run {
-        let key = [
-            "--bao-insecure-http",
-            "--bao-key",
-            "etcd-prod",
-            "--bao-auth",
-            "token",
-        ];
-        let address = [
-            "--bao-address",
-            self.bao.address(),
-            "--bao-token-file",
-            role,
-        ];
-        let place = ["--bucket", "bucket"];
-        self.scene
-            .kdc(&[&["backup"], verb, &place[..], &key, &address].concat())
+    fn run_as(&self, role: &str, verb: &str, more: &[&str]) -> Run {
+        self.run_with(role, "etcd-prod", verb, more)
+    }
+
+    /// Runs a verb as `role` with a key of another name.
+    fn run_with(&self, role: &str, key: &str, verb: &str, more: &[&str]) -> Run {
+        run_at(&self.stand, self.bao.address(), (role, key), verb, more)
     }
 
     fn seal(&self, id: &str, more: &[&str]) -> Run {
-        let seal = ["seal", "saved.db", "--cluster", "prod", "--snapshot", id];
-        self.run_as("backup", &[&seal[..], more].concat())
+        let seal = ["saved.db", "--cluster", "prod", "--snapshot", id];
+        self.run_as("backup", "seal", &[&seal[..], more].concat())
     }
 
     fn open_as(&self, role: &str, id: &str, out: &str) -> Run {
-        let open = ["open", "--cluster", "prod", "--snapshot", id, "--out", out];
-        self.run_as(role, &open)
+        let open = ["--cluster", "prod", "--snapshot", id, "--out", out];
+        self.run_as(role, "open", &open)
     }
 }
 
+/// Runs a verb with a key at an address, where a server need not be.
+fn run_at(
+    stand: &Stand,
+    address: &str,
+    (role, key): (&str, &str),
+    verb: &str,
+    more: &[&str],
+) -> Run {
+    let login = ["--bao-auth", "token", "--bao-token-file", role];
+    let bao = ["--bao-address", address, "--bao-insecure-http"];
+    stand.run(
+        verb,
+        &[&bao[..], &["--bao-key", key], &login, more].concat(),
+    )
+}
+
 #[test]
-fn each_role_does_its_work_and_no_other() {
-    let stand = Stand::new();
-    let saved = stand.scene.read("saved.db");
+fn each_role_does_its_work_and_no_other_in_a_folder() {
+    each_role(&WithBao::new(Place::Folder));
+}
+
+#[test]
+fn each_role_does_its_work_and_no_other_in_s3() {
+    each_role(&WithBao::new(Place::S3));
+}
+
+fn each_role(stand: &WithBao) {
+    let scene = &stand.stand.scene;
+    let saved = scene.read("saved.db");
     for (id, format) in [("one", "1"), ("two", "2")] {
         let sealed = stand.seal(id, &["--format", format, "--output", "json"]);
         assert_eq!(sealed.succeeds().json()["key"], "transit/etcd-prod v1");
     }
     stand.rotate();
-    let rewrapped = stand.run_as("rewrapper", &["rewrap", "--output", "json"]);
-    assert_eq!(rewrapped.succeeds().json()["rewrapped"], 2);
-    let again = stand.run_as("rewrapper", &["rewrap", "--output", "json"]);
-    assert_eq!(again.succeeds().json()["alreadyNewest"], 2);
+    let rewrap = |role: &str| stand.run_as(role, "rewrap", &["--output", "json"]);
+    assert_eq!(rewrap("rewrapper").succeeds().json()["rewrapped"], 2);
+    assert_eq!(rewrap("rewrapper").succeeds().json()["alreadyNewest"], 2);
     for id in ["one", "two"] {
         let out = format!("{id}.db");
         stand.open_as("restorer", id, &out).succeeds();
-        assert!(stand.scene.read(&out) == saved, "{id}");
+        assert!(scene.read(&out) == saved, "{id}");
         for role in ["backup", "rewrapper"] {
             stand
                 .open_as(role, id, "stolen.db")
@@ -113,36 +122,26 @@ fn each_role_does_its_work_and_no_other() {
         }
     }
     for role in ["rewrapper", "restorer"] {
-        let seal = ["seal", "saved.db", "--cluster", "prod", "--snapshot", "no"];
+        let seal = ["saved.db", "--cluster", "prod", "--snapshot", "no"];
         stand
-            .run_as(role, &seal)
+            .run_as(role, "seal", &seal)
             .fails(77, "cannot make a data key");
     }
     stand.rotate();
     for role in ["backup", "restorer"] {
-        stand
-            .run_as(role, &["rewrap"])
-            .fails(77, "cannot rewrap data keys");
+        rewrap(role).fails(77, "cannot rewrap data keys");
     }
-    let verified = stand.run_as(
-        "restorer",
-        &["verify", "--cluster", "prod", "--all", "--full"],
-    );
-    assert_eq!(
-        verified
-            .succeeds()
-            .text()
-            .matches("bytes are authentic")
-            .count(),
-        2
-    );
+    let verify = ["--cluster", "prod", "--all", "--full"];
+    let verified = stand.run_as("restorer", "verify", &verify);
+    let text = verified.succeeds().text();
+    assert_eq!(text.matches("bytes are authentic").count(), 2);
 }
 
 #[test]
 fn version_1_is_what_older_tools_read() {
-    let stand = Stand::new();
+    let stand = WithBao::new(Place::Folder);
     stand.seal("one", &["--format", "1"]).succeeds();
-    let read = |name: &str| stand.scene.read(&format!("bucket/prod/one/{name}"));
+    let read = |name: &str| stand.stand.read(&format!("prod/one/{name}"));
     let metadata: serde_json::Value = serde_json::from_slice(&read("metadata.json")).unwrap();
     let fields = [
         "algorithm",
@@ -158,10 +157,8 @@ fn version_1_is_what_older_tools_read() {
     let found: Vec<&String> = metadata.as_object().unwrap().keys().collect();
     assert_eq!(found, fields);
     assert_eq!(metadata["schemaVersion"], 1);
-    assert_eq!(
-        read("snapshot.db.enc").len(),
-        stand.scene.read("saved.db").len() + 28
-    );
+    let saved = stand.stand.scene.read("saved.db");
+    assert_eq!(read("snapshot.db.enc").len(), saved.len() + 28);
     assert_eq!(
         metadata["wrappedDek"].as_str().unwrap().as_bytes(),
         read("dek.wrapped").trim_ascii()
@@ -170,61 +167,17 @@ fn version_1_is_what_older_tools_read() {
 
 #[test]
 fn a_key_of_another_name_is_refused_and_an_outage_told_apart() {
-    let stand = Stand::new();
-    stand.seal("one", &[]).succeeds();
-    let open = [
-        "open",
-        "--cluster",
-        "prod",
-        "--snapshot",
-        "one",
-        "--out",
-        "out.db",
-    ];
-    let other = stand.scene.kdc(
-        &[
-            &["backup"],
-            &open[..],
-            &[
-                "--bucket",
-                "bucket",
-                "--bao-insecure-http",
-                "--bao-key",
-                "other",
-            ],
-            &["--bao-auth", "token", "--bao-token-file", "restorer"],
-            &["--bao-address", stand.bao.address()],
-        ]
-        .concat(),
-    );
-    other.fails(
+    let with_bao = WithBao::new(Place::Folder);
+    with_bao.seal("one", &[]).succeeds();
+    let open = ["--cluster", "prod", "--snapshot", "one", "--out", "out.db"];
+    with_bao.run_with("restorer", "other", "open", &open).fails(
         1,
         "is under transit/etcd-prod v1, not under `transit/other`",
     );
-    let Stand {
-        runtime,
-        scene,
-        bao,
-    } = stand;
+    let WithBao { stand, bao } = with_bao;
     let address = bao.address().to_owned();
     drop(bao);
-    let down = scene.kdc(
-        &[
-            &["backup"],
-            &open[..],
-            &[
-                "--bucket",
-                "bucket",
-                "--bao-insecure-http",
-                "--bao-key",
-                "etcd-prod",
-            ],
-            &["--bao-auth", "token", "--bao-token-file", "restorer"],
-            &["--bao-address", &address],
-        ]
-        .concat(),
-    );
-    down.fails(69, "cannot unwrap the data key");
-    assert!(!scene.path("out.db").exists());
-    drop(runtime);
+    run_at(&stand, &address, ("restorer", "etcd-prod"), "open", &open)
+        .fails(69, "cannot unwrap the data key");
+    assert!(!stand.scene.path("out.db").exists());
 }

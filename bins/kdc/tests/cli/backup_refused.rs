@@ -2,60 +2,49 @@
 
 use std::fs;
 
-use crate::backup_round_trip::{etcd_with_rows, save};
-use crate::support::{Scene, runtime};
+use crate::backup_stand::{Place, Stand};
+use crate::support::Run;
 
-/// A scene with `saved.db`, sealed as snapshot `one` of cluster `prod`.
-fn sealed() -> Scene {
-    let (runtime, scene) = (runtime(), Scene::with_keyring());
-    let etcd = etcd_with_rows(&runtime, &scene);
-    save(&etcd, &scene, "saved.db");
-    scene.kdc(&seal("saved.db", "one", &[])).succeeds();
-    scene
+/// A bucket with `saved.db` sealed as snapshot `one` of cluster `prod`.
+fn sealed(place: Place) -> Stand {
+    let stand = Stand::new(place);
+    stand.save_snapshot();
+    seal(&stand, "saved.db", "one", &[]).succeeds();
+    stand
 }
 
-fn seal<'a>(file: &'a str, id: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-    let seal = [
-        "backup",
-        "seal",
-        file,
-        "--snapshot",
-        id,
-        "--bucket",
-        "bucket",
-    ];
-    [
-        &seal[..],
-        &["--cluster", "prod", "--keyring", "keyring"],
-        more,
-    ]
-    .concat()
+fn seal(stand: &Stand, file: &str, id: &str, more: &[&str]) -> Run {
+    stand.on_prod("seal", &[&[file, "--snapshot", id], more].concat())
 }
 
-fn open<'a>(cluster: &'a str, id: &'a str) -> Vec<&'a str> {
-    let open = [
-        "backup",
-        "open",
-        "--bucket",
-        "bucket",
-        "--keyring",
-        "keyring",
-    ];
-    [
-        &open[..],
-        &["--cluster", cluster, "--snapshot", id, "--out", "out.db"],
-    ]
-    .concat()
+fn open_as(stand: &Stand, cluster: &str, id: &str, out: &str) -> Run {
+    let open = ["--cluster", cluster, "--snapshot", id, "--out", out];
+    stand.run_with_key("open", &open)
 }
 
-/// Whether snapshot `id` left anything in the bucket.
-fn is_clean(scene: &Scene, id: &str) -> bool {
-    fs::read_dir(scene.path("bucket/prod").join(id)).is_err()
+fn open(stand: &Stand, cluster: &str, id: &str) -> Run {
+    open_as(stand, cluster, id, "out.db")
+}
+
+/// Whether snapshot `id` left nothing in the bucket.
+fn is_clean(stand: &Stand, id: &str) -> bool {
+    !stand.has(&format!("prod/{id}")) && stand.unfinished_uploads() == (0, 0)
 }
 
 #[test]
-fn sources_that_are_no_whole_snapshot() {
-    let scene = sealed();
+fn sources_that_are_no_whole_snapshot_leave_nothing_in_a_folder() {
+    let stand = sealed(Place::Folder);
+    sources(&stand);
+    assert!(!stand.file("prod/bad").exists(), "not even a folder");
+}
+
+#[test]
+fn sources_that_are_no_whole_snapshot_leave_nothing_in_s3() {
+    sources(&sealed(Place::S3));
+}
+
+fn sources(stand: &Stand) {
+    let scene = &stand.scene;
     let saved = scene.read("saved.db");
     scene.write("empty.db", "");
     scene.write("cut.db", &saved[..saved.len() / 2]);
@@ -63,49 +52,46 @@ fn sources_that_are_no_whole_snapshot() {
     let mut changed = saved.clone();
     changed[10_000] ^= 1;
     scene.write("changed.db", &changed);
+    // Longer than a part, so that some of it is in the bucket before the end is seen.
+    scene.write("long.db", vec![7; 20 << 20]);
     for (file, code, words) in [
         ("empty.db", 65, "the snapshot is empty"),
         ("cut.db", 65, "not a snapshot of etcd"),
         ("without.db", 65, "not a snapshot of etcd"),
         ("changed.db", 65, "checksum at the end"),
+        ("long.db", 65, "not a snapshot of etcd"),
         ("none.db", 66, "FILE: cannot read `none.db`"),
         (".", 66, "is not a file"),
     ] {
-        scene.kdc(&seal(file, "bad", &[])).fails(code, words);
-        assert!(is_clean(&scene, "bad"), "{file}");
+        seal(stand, file, "bad", &[]).fails(code, words);
+        assert!(is_clean(stand, "bad"), "{file}");
     }
+    let piped = stand.words("seal", &["-", "--cluster", "prod", "--snapshot", "bad"]);
+    let piped: Vec<&str> = piped.iter().map(String::as_str).collect();
     scene
-        .kdc_with_input(&seal("-", "bad", &[]), &saved[..5000])
+        .kdc_with_input(
+            &[&piped[..], &["--keyring", "keyring"]].concat(),
+            &saved[..5000],
+        )
         .fails(65, "not a snapshot");
-    assert!(is_clean(&scene, "bad"));
-    scene
-        .kdc(&seal("without.db", "copy", &["--without-checksum"]))
-        .succeeds();
-    scene.kdc(&open("prod", "copy")).succeeds();
+    assert!(is_clean(stand, "bad"));
+    seal(stand, "without.db", "copy", &["--without-checksum"]).succeeds();
+    open(stand, "prod", "copy").succeeds();
     assert!(scene.read("out.db") == saved[..saved.len() - 32]);
 }
 
 #[test]
 fn flags_that_contradict_or_are_missing() {
-    let scene = sealed();
-    scene
-        .kdc(&seal("saved.db", "one", &[]))
-        .fails(73, "is in the bucket already");
-    scene
-        .kdc(&seal(
-            "saved.db",
-            "v1",
-            &["--format", "1", "--compress", "zstd"],
-        ))
-        .fails(64, "--compress zstd needs --format 2");
-    scene
-        .kdc(&seal("saved.db", "v1", &["--format", "1"]))
+    let stand = &sealed(Place::Folder);
+    let scene = &stand.scene;
+    seal(stand, "saved.db", "one", &[]).fails(73, "is in the bucket already");
+    let packed = ["--format", "1", "--compress", "zstd"];
+    seal(stand, "saved.db", "v1", &packed).fails(64, "--compress zstd needs --format 2");
+    seal(stand, "saved.db", "v1", &["--format", "1"])
         .fails(64, "--format 1 needs a key in OpenBao");
-    assert!(is_clean(&scene, "v1"));
+    assert!(is_clean(stand, "v1"));
     let bao = ["--bao-address", "https://127.0.0.1:1", "--bao-key", "etcd"];
-    scene
-        .kdc(&seal("saved.db", "both", &bao))
-        .fails(64, "both given");
+    seal(stand, "saved.db", "both", &bao).fails(64, "both given");
     let none = [
         "backup",
         "seal",
@@ -131,28 +117,36 @@ fn flags_that_contradict_or_are_missing() {
         let run = scene.kdc(&[&bad[..], &["--cluster", name]].concat());
         assert_ne!(run.code, 0, "{name}");
     }
-    scene
-        .kdc(&open("prod", "none"))
-        .fails(66, "there is no snapshot `none`");
-    scene
-        .kdc(&open("staging", "latest"))
-        .fails(66, "no complete snapshot of cluster `staging`");
+    open(stand, "prod", "none").fails(66, "there is no snapshot `none`");
+    open(stand, "staging", "latest").fails(66, "no complete snapshot of cluster `staging`");
 }
 
 #[test]
-fn snapshots_that_were_tampered_with() {
-    let scene = sealed();
-    scene.kdc(&seal("saved.db", "two", &[])).succeeds();
-    let folder = |id: &str| format!("bucket/prod/{id}");
+fn snapshots_in_a_folder_that_were_tampered_with() {
+    tampered(&sealed(Place::Folder));
+}
+
+#[test]
+fn snapshots_in_s3_that_were_tampered_with() {
+    tampered(&sealed(Place::S3));
+}
+
+fn tampered(stand: &Stand) {
+    seal(stand, "saved.db", "two", &[]).succeeds();
+    let put = |id: &str, data: &[u8], metadata: &[u8]| {
+        let folder = stand.file(&format!("prod/{id}"));
+        fs::write(folder.join("snapshot.db.enc"), data).unwrap();
+        fs::write(folder.join("metadata.json"), metadata).unwrap();
+    };
     let (data, metadata) = (
-        scene.read("bucket/prod/one/snapshot.db.enc"),
-        scene.read("bucket/prod/one/metadata.json"),
+        stand.read("prod/one/snapshot.db.enc"),
+        stand.read("prod/one/metadata.json"),
     );
     let json = String::from_utf8(metadata.clone()).unwrap();
     let mut flipped = data.clone();
     flipped[200_000] ^= 1;
     let longer = [data.as_slice(), &[0]].concat();
-    let other = scene.read(&format!("{}/metadata.json", folder("two")));
+    let other = stand.read("prod/two/metadata.json");
     let edited = json.replace("Length\": ", "Length\": 1");
     let schema = json.replace("Version\": 2", "Version\": 9");
     let unknown = json.replace("local-v1-", "local-v7-");
@@ -179,46 +173,34 @@ fn snapshots_that_were_tampered_with() {
     ];
     for (name, data, metadata, words) in cases {
         for id in ["one", "two"] {
-            scene.write(&format!("{}/snapshot.db.enc", folder(id)), data);
-            scene.write(&format!("{}/metadata.json", folder(id)), metadata);
+            put(id, data, metadata);
         }
-        let run = scene.kdc(&open("prod", "one"));
+        let run = open(stand, "prod", "one");
         assert_ne!(run.code, 0, "{name}");
         assert!(
             run.stderr.contains(words) && run.stderr.lines().count() == 1,
             "{name}: {}",
             run.stderr
         );
-        assert!(!scene.path("out.db").exists(), "{name}");
+        assert!(!stand.scene.path("out.db").exists(), "{name}");
     }
     // Whole and well, but of another name than was asked for.
-    scene.write(&format!("{}/snapshot.db.enc", folder("two")), &data);
-    scene.write(&format!("{}/metadata.json", folder("two")), &metadata);
-    scene
-        .kdc(&open("prod", "two"))
-        .fails(1, "the id of the snapshot is `one`, not `two`");
+    put("two", &data, &metadata);
+    open(stand, "prod", "two").fails(1, "the id of the snapshot is `one`, not `two`");
 }
 
 #[test]
 fn places_that_cannot_be_written() {
-    let scene = sealed();
+    let stand = &sealed(Place::Folder);
+    let scene = &stand.scene;
     scene.write("out.db", "precious");
-    scene
-        .kdc(&open("prod", "one"))
-        .fails(73, "--out: `out.db` exists");
+    open(stand, "prod", "one").fails(73, "--out: `out.db` exists");
     assert_eq!(scene.read("out.db"), b"precious");
-    let into = |out: &'static str| {
-        let mut open = open("prod", "one");
-        *open.last_mut().unwrap() = out;
-        open
-    };
-    scene
-        .kdc(&into("none/out.db"))
-        .fails(73, "--out: cannot create a file in `none`");
-    let full = scene.kdc(&into("/dev/full"));
+    open_as(stand, "prod", "one", "none/out.db").fails(73, "--out: cannot create a file in `none`");
+    let full = open_as(stand, "prod", "one", "/dev/full");
     assert_ne!(full.code, 0);
     scene.write("bucket/prod/file", "");
-    let run = scene.kdc(&seal("saved.db", "file", &[]));
+    let run = seal(stand, "saved.db", "file", &[]);
     assert_ne!(run.code, 0, "a file where a folder should be");
     assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);
 }

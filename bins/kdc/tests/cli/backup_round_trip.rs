@@ -1,61 +1,33 @@
-//! Snapshots of a real etcd into a folder, and back into a real etcd.
+//! Snapshots of a real etcd into a folder and into S3, and back into a real etcd.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
 
 use kdc_testbed::{Etcd, Server};
-use tokio::runtime::Runtime;
 
-use crate::support::{ETCD_KEY, Scene, runtime};
-
-const KEY: [&str; 2] = ["--keyring", "keyring"];
-const PROD: [&str; 4] = ["--bucket", "bucket", "--cluster", "prod"];
-
-/// Arguments of a verb of `kdc backup` on the bucket and the cluster of these tests.
-fn on_prod<'a>(verb: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-    [&["backup", verb][..], &PROD, &KEY, more].concat()
-}
-
-/// An etcd with encrypted and plain rows, some changed and one deleted.
-pub(crate) fn etcd_with_rows(runtime: &Runtime, scene: &Scene) -> Etcd {
-    let etcd = runtime.block_on(Etcd::start()).unwrap();
-    let put = |key: &str, value: &[u8]| runtime.block_on(etcd.put(key, value)).unwrap();
-    for number in 0..40 {
-        let row = scene.row(format!("secret {number}").as_bytes());
-        put(&format!("{ETCD_KEY}{number}"), &row);
-        put(&format!("{ETCD_KEY}{number}"), &row);
-    }
-    put("/registry/configmaps/default/plain", &vec![b'x'; 300_000]);
-    put("/registry/secrets/default/gone", b"gone");
-    runtime
-        .block_on(etcd.delete("/registry/secrets/default/gone"))
-        .unwrap();
-    etcd
-}
-
-/// A snapshot file, as etcd's own client saves it.
-pub(crate) fn save(etcd: &Etcd, scene: &Scene, name: &str) {
-    let mut etcdctl = etcd.etcdctl();
-    let saved = etcdctl
-        .args(["snapshot", "save"])
-        .arg(scene.path(name))
-        .output()
-        .unwrap();
-    assert!(saved.status.success(), "{saved:?}");
-}
-
-fn etcdutl() -> PathBuf {
-    kdc_testbed::servers::prepare(Server::Etcdutl, &mut |_| ()).unwrap()
-}
+use crate::backup_stand::{Place, Stand};
 
 #[test]
 fn from_a_running_etcd_into_a_folder_and_back_into_etcd() {
-    let (runtime, scene) = (runtime(), Scene::with_keyring());
-    let etcd = etcd_with_rows(&runtime, &scene);
+    there_and_back(&Stand::new(Place::Folder));
+}
+
+#[test]
+fn from_a_running_etcd_into_s3_and_back_into_etcd() {
+    there_and_back(&Stand::new(Place::S3));
+}
+
+#[test]
+fn from_a_running_etcd_into_s3_with_tls_and_back_into_etcd() {
+    there_and_back(&Stand::new(Place::S3WithTls));
+}
+
+fn there_and_back(stand: &Stand) {
+    let (runtime, scene) = (&stand.runtime, &stand.scene);
+    let etcd = stand.etcd_with_rows();
     let before = runtime.block_on(etcd.rows("/")).unwrap();
     let from = ["--etcd-endpoints", etcd.endpoint(), "--output", "json"];
-    let taken = scene.kdc(&on_prod("run", &from)).succeeds().json();
+    let taken = stand.on_prod("run", &from).succeeds().json();
     assert_eq!(taken["rows"]["total"], 41);
     let groups = taken["rows"]["groups"].as_array().unwrap();
     let kms = groups
@@ -65,27 +37,28 @@ fn from_a_running_etcd_into_a_folder_and_back_into_etcd() {
     assert_eq!((&kms["rows"], &kms["version"]), (&40.into(), &1.into()));
     let id = taken["snapshot"].as_str().unwrap();
     for name in ["snapshot.db.enc", "dek.wrapped", "metadata.json"] {
-        assert!(
-            scene.path("bucket/prod").join(id).join(name).exists(),
-            "{name}"
-        );
+        assert!(stand.has(&format!("prod/{id}/{name}")), "{name}");
     }
+    assert_eq!(stand.unfinished_uploads(), (0, 0));
 
-    let verified = scene.kdc(&on_prod("verify", &[]));
+    let listed = stand.run("list", &["--output", "json"]).succeeds().json();
+    assert_eq!(
+        (&listed[0]["snapshot"], &listed[0]["state"]),
+        (&id.into(), &"completeV2".into())
+    );
+    let verified = stand.on_prod("verify", &[]);
     assert!(verified.succeeds().text().contains("belong together"));
-    let verified = scene.kdc(&on_prod("verify", &["--all", "--full"]));
+    let verified = stand.on_prod("verify", &["--all", "--full"]);
     assert!(verified.succeeds().text().contains("bytes are authentic"));
 
-    scene
-        .kdc(&on_prod("open", &["--out", "opened.db"]))
-        .succeeds();
+    stand.on_prod("open", &["--out", "opened.db"]).succeeds();
     let opened = scene.path("opened.db").metadata().unwrap();
     assert_eq!(opened.permissions().mode() & 0o777, 0o600);
     assert_eq!(opened.len(), taken["contentLength"].as_u64().unwrap());
 
-    let program = etcdutl();
+    let program = kdc_testbed::servers::prepare(Server::Etcdutl, &mut |_| ()).unwrap();
     let restore = ["--data-dir", "data", "--etcdutl", program.to_str().unwrap()];
-    let restored = scene.kdc(&on_prod("restore", &restore));
+    let restored = stand.on_prod("restore", &restore);
     assert!(restored.succeeds().text().contains(id));
     let left: Vec<_> = fs::read_dir(scene.path("."))
         .unwrap()
@@ -93,8 +66,8 @@ fn from_a_running_etcd_into_a_folder_and_back_into_etcd() {
         .filter(|name| name.starts_with(".kdc-") || name.ends_with("snapshot.db"))
         .collect();
     assert_eq!(left, Vec::<String>::new(), "the plaintext is gone");
-    scene
-        .kdc(&on_prod("restore", &restore))
+    stand
+        .on_prod("restore", &restore)
         .fails(73, "--data-dir: `data` exists");
     let second = runtime
         .block_on(Etcd::start_on(&scene.path("data")))
@@ -103,75 +76,108 @@ fn from_a_running_etcd_into_a_folder_and_back_into_etcd() {
 }
 
 #[test]
-fn a_file_and_a_pipe_are_sealed_alike() {
-    let (runtime, scene) = (runtime(), Scene::with_keyring());
-    let etcd = etcd_with_rows(&runtime, &scene);
-    save(&etcd, &scene, "saved.db");
+fn a_file_and_a_pipe_are_sealed_alike_into_a_folder() {
+    sealed_alike(&Stand::new(Place::Folder));
+}
+
+#[test]
+fn a_file_and_a_pipe_are_sealed_alike_into_s3() {
+    sealed_alike(&Stand::new(Place::S3));
+}
+
+fn sealed_alike(stand: &Stand) {
+    let scene = &stand.scene;
+    stand.save_snapshot();
     let saved = scene.read("saved.db");
-    let json = ["--output", "json"];
     for (id, more) in [
         ("plain", &[][..]),
         ("packed", &["--compress", "zstd"]),
         ("one-thread", &["--threads", "1"]),
     ] {
-        let seal = [&["saved.db", "--snapshot", id][..], more, &json].concat();
-        let sealed = scene.kdc(&on_prod("seal", &seal)).succeeds().json();
+        let seal = [
+            &["saved.db", "--snapshot", id, "--output", "json"][..],
+            more,
+        ]
+        .concat();
+        let sealed = stand.on_prod("seal", &seal).succeeds().json();
         assert_eq!(sealed["rows"]["total"], 41, "{id}");
         let out = format!("{id}.db");
         let open = ["--snapshot", id, "--out", &out];
-        scene.kdc(&on_prod("open", &open)).succeeds();
+        stand.on_prod("open", &open).succeeds();
         assert!(scene.read(&out) == saved, "{id}");
     }
-    let seal = on_prod("seal", &["-", "--snapshot", "piped"]);
+    let seal = ["-", "--cluster", "prod", "--snapshot", "piped"];
+    let seal = stand.words("seal", &[&seal[..], &["--keyring", "keyring"]].concat());
+    let seal: Vec<&str> = seal.iter().map(String::as_str).collect();
     scene.kdc_with_input(&seal, &saved).succeeds();
-    let open = on_prod("open", &["--snapshot", "piped", "--out", "piped.db"]);
-    scene.kdc(&open).succeeds();
+    let open = ["--snapshot", "piped", "--out", "piped.db"];
+    stand.on_prod("open", &open).succeeds();
     assert!(scene.read("piped.db") == saved);
-    let len = |id: &str| {
-        scene
-            .read(&format!("bucket/prod/{id}/snapshot.db.enc"))
-            .len()
-    };
+    let len = |id: &str| stand.read(&format!("prod/{id}/snapshot.db.enc")).len();
     assert!(len("packed") < len("plain") / 4);
+    // The same name again is refused before anything is sent.
+    stand
+        .on_prod("seal", &["saved.db", "--snapshot", "plain"])
+        .fails(73, "is in the bucket already");
 }
 
 #[test]
-fn data_keys_move_to_the_newest_version_of_a_keyring_and_snapshots_still_open() {
-    let (runtime, scene) = (runtime(), Scene::with_keyring());
-    let etcd = etcd_with_rows(&runtime, &scene);
-    save(&etcd, &scene, "saved.db");
+fn what_is_longer_than_a_part_goes_into_s3_in_parts() {
+    let stand = Stand::new(Place::S3WithTls);
+    // Zeros would do: without --compress nothing looks at what is in them.
+    stand.scene.write("long.db", vec![7; 20 << 20]);
+    let seal = ["long.db", "--snapshot", "long", "--without-checksum"];
+    let run = stand.on_prod("seal", &seal);
+    // It is no file of etcd, and so its rows are not counted, which is said.
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert_eq!(stand.unfinished_uploads(), (0, 0));
+    let open = ["--snapshot", "long", "--out", "opened.db"];
+    stand.on_prod("open", &open).succeeds();
+    assert!(stand.scene.read("opened.db") == stand.scene.read("long.db"));
+}
+
+#[test]
+fn data_keys_move_to_the_newest_version_of_a_keyring_in_a_folder() {
+    moved(&Stand::new(Place::Folder));
+}
+
+#[test]
+fn data_keys_move_to_the_newest_version_of_a_keyring_in_s3() {
+    moved(&Stand::new(Place::S3));
+}
+
+/// Moves data keys, and opens the snapshots then.
+fn moved(stand: &Stand) {
+    stand.save_snapshot();
     for id in ["a", "b", "c"] {
-        let seal = ["saved.db", "--snapshot", id];
-        scene.kdc(&on_prod("seal", &seal)).succeeds();
+        stand
+            .on_prod("seal", &["saved.db", "--snapshot", id])
+            .succeeds();
     }
     let rewrap = |more: &[&str]| {
-        let rewrap = ["backup", "rewrap", "--bucket", "bucket", "--output", "json"];
-        scene
-            .kdc(&[&rewrap[..], &KEY, more].concat())
-            .succeeds()
-            .json()
+        let more = [&["--output", "json"], more].concat();
+        stand.run_with_key("rewrap", &more).succeeds().json()
     };
     assert_eq!(rewrap(&[])["alreadyNewest"], 3);
-    let data = scene.read("bucket/prod/a/snapshot.db.enc");
-    scene.kdc(&["keyring", "add", "keyring"]).succeeds();
-    scene.kdc(&["keyring", "promote", "keyring"]).succeeds();
+    let data = stand.read("prod/a/snapshot.db.enc");
+    stand.rotate();
     assert_eq!(rewrap(&["--dry-run"])["rewrapped"], 3);
     assert_eq!(rewrap(&["--cluster", "other"])["rewrapped"], 0);
     assert_eq!(rewrap(&[])["rewrapped"], 3);
     assert_eq!(rewrap(&[])["alreadyNewest"], 3);
     assert!(
-        scene.read("bucket/prod/a/snapshot.db.enc") == data,
+        stand.read("prod/a/snapshot.db.enc") == data,
         "the data is not touched"
     );
     let metadata: serde_json::Value =
-        serde_json::from_slice(&scene.read("bucket/prod/a/metadata.json")).unwrap();
-    let beside = scene.read("bucket/prod/a/dek.wrapped");
+        serde_json::from_slice(&stand.read("prod/a/metadata.json")).unwrap();
+    let beside = stand.read("prod/a/dek.wrapped");
     assert_eq!(
         metadata["wrappedDek"].as_str().unwrap().as_bytes(),
         beside.trim_ascii()
     );
     assert!(metadata["keyId"].as_str().unwrap().starts_with("local-v2-"));
-    let verified = scene.kdc(&on_prod("verify", &["--all", "--full", "--output", "json"]));
-    let verdicts = verified.succeeds().json();
+    let verify = ["--all", "--full", "--output", "json"];
+    let verdicts = stand.on_prod("verify", &verify).succeeds().json();
     assert_eq!(verdicts.as_array().unwrap().len(), 3);
 }

@@ -1,4 +1,4 @@
-//! `kdc backup list`, `inventory` and `prune` on a folder.
+//! `kdc backup list`, `inventory` and `prune` on a folder and on S3.
 
 use std::fs;
 use std::path::Path;
@@ -6,17 +6,17 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
-use crate::support::Scene;
+use crate::backup_stand::{Place, Stand};
 
 const DAY: u64 = 86_400;
 
 /// A complete snapshot of `days` ago.
-fn add(scene: &Scene, cluster: &str, id: &str, days: u64, version: u32) {
-    add_with(scene, cluster, id, days, version, |_| {});
+fn add(stand: &Stand, cluster: &str, id: &str, days: u64, version: u32) {
+    add_with(stand, cluster, id, days, version, |_| {});
 }
 
 fn add_with(
-    scene: &Scene,
+    stand: &Stand,
     cluster: &str,
     id: &str,
     days: u64,
@@ -44,7 +44,7 @@ fn add_with(
         "mac": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
     });
     edit(&mut metadata);
-    let folder = scene.path("bucket").join(cluster).join(id);
+    let folder = stand.file(&format!("{cluster}/{id}"));
     fs::create_dir_all(&folder).unwrap();
     fs::write(folder.join("snapshot.db.enc"), "data").unwrap();
     fs::write(folder.join("dek.wrapped"), format!("vault:v{version}:AAAA")).unwrap();
@@ -79,24 +79,23 @@ fn kdc_time(seconds: u64) -> String {
 }
 
 /// Snapshots of two clusters, and one of each trouble.
-fn bucket() -> Scene {
-    let scene = Scene::new();
+fn filled(place: Place) -> Stand {
+    let stand = Stand::new(place);
     for (id, days, version) in [("p-1", 40, 1), ("p-2", 20, 1), ("p-3", 1, 2)] {
-        add(&scene, "prod", id, days, version);
+        add(&stand, "prod", id, days, version);
     }
-    add(&scene, "test", "t-1", 300, 1);
-    add_with(&scene, "test", "t-2", 1, 1, |json| {
+    add(&stand, "test", "t-1", 300, 1);
+    add_with(&stand, "test", "t-2", 1, 1, |json| {
         json["schemaVersion"] = 9.into()
     });
-    add_with(&scene, "test", "t-3", 1, 1, |json| {
+    add_with(&stand, "test", "t-3", 1, 1, |json| {
         json["transitKeyVersion"] = 7.into()
     });
-    let orphan = scene.path("bucket").join("prod/p-orphan");
-    fs::create_dir_all(&orphan).unwrap();
-    fs::write(orphan.join("snapshot.db.enc"), "half").unwrap();
-    fs::write(scene.path("bucket").join("prod/old.db"), "plain").unwrap();
-    fs::write(scene.path("bucket").join("readme"), "x").unwrap();
-    scene
+    fs::create_dir_all(stand.file("prod/p-orphan")).unwrap();
+    fs::write(stand.file("prod/p-orphan/snapshot.db.enc"), "half").unwrap();
+    fs::write(stand.file("prod/old.db"), "plain").unwrap();
+    fs::write(stand.file("readme"), "x").unwrap();
+    stand
 }
 
 fn age(path: &Path) {
@@ -106,10 +105,17 @@ fn age(path: &Path) {
 }
 
 #[test]
-fn list_tells_the_state_of_each_snapshot() {
-    let scene = bucket();
-    let run = scene.kdc(&["backup", "list", "--bucket", "bucket", "--output", "json"]);
-    let json = run.succeeds().json();
+fn list_tells_the_state_of_each_snapshot_in_a_folder() {
+    listed(&filled(Place::Folder));
+}
+
+#[test]
+fn list_tells_the_state_of_each_snapshot_in_s3() {
+    listed(&filled(Place::S3));
+}
+
+fn listed(stand: &Stand) {
+    let json = stand.run("list", &["--output", "json"]).succeeds().json();
     let states: Vec<(&str, &str)> = json
         .as_array()
         .unwrap()
@@ -129,8 +135,7 @@ fn list_tells_the_state_of_each_snapshot() {
         assert!(states.contains(&expected), "{states:?}");
     }
     assert_eq!(states.len(), 8);
-    let text = scene.kdc(&["backup", "list", "--bucket", "bucket", "--cluster", "prod"]);
-    let text = text.succeeds().text();
+    let text = stand.run("list", &["--cluster", "prod"]).succeeds().text();
     assert!(
         text.contains("transit/snapshots v2") && text.contains("NOT ENCRYPTED"),
         "{text}"
@@ -139,19 +144,17 @@ fn list_tells_the_state_of_each_snapshot() {
 }
 
 #[test]
-fn inventory_tells_which_versions_are_needed() {
-    let scene = bucket();
-    let arguments = [
-        "backup",
-        "inventory",
-        "--bucket",
-        "bucket",
-        "--html",
-        "page.html",
-        "--output",
-        "json",
-    ];
-    let run = scene.kdc(&arguments);
+fn inventory_tells_which_versions_are_needed_in_a_folder() {
+    inventoried(&filled(Place::Folder));
+}
+
+#[test]
+fn inventory_tells_which_versions_are_needed_in_s3() {
+    inventoried(&filled(Place::S3WithTls));
+}
+
+fn inventoried(stand: &Stand) {
+    let run = stand.run("inventory", &["--html", "page.html", "--output", "json"]);
     assert_eq!(run.code, 0, "{}", run.stderr);
     let json = run.json();
     let outer = json["outerKeys"].as_array().unwrap();
@@ -170,20 +173,26 @@ fn inventory_tells_which_versions_are_needed() {
     assert_eq!(json["outerKeyUnknown"]["snapshots"], 3);
     // One for each snapshot that has metadata.
     assert_eq!(json["reads"], 6);
-    let page = String::from_utf8(scene.read("page.html")).unwrap();
+    let page = String::from_utf8(stand.scene.read("page.html")).unwrap();
     assert!(page.contains("<svg") && page.contains("transit/snapshots v2"));
-    let text = scene.kdc(&["backup", "inventory", "--bucket", "bucket"]);
-    let text = text.succeeds().text();
+    let text = stand.run("inventory", &[]).succeeds().text();
     assert!(text.contains("kms v2 bao bao-v3-x v3"), "{text}");
 }
 
 #[test]
-fn prune_deletes_only_what_no_rule_keeps_and_only_when_told() {
-    let scene = bucket();
+fn prune_deletes_from_a_folder_only_what_no_rule_keeps_and_only_when_told() {
+    pruned(&filled(Place::Folder));
+}
+
+#[test]
+fn prune_deletes_from_s3_only_what_no_rule_keeps_and_only_when_told() {
+    pruned(&filled(Place::S3));
+}
+
+fn pruned(stand: &Stand) {
     let prune = |more: &[&str]| {
-        let mut arguments = vec!["backup", "prune", "--bucket", "bucket", "--output", "json"];
-        arguments.extend(more);
-        let json = scene.kdc(&arguments).succeeds().json();
+        let more = [&["--output", "json"], more].concat();
+        let json = stand.run("prune", &more).succeeds().json();
         let lines = json["delete"].as_array().unwrap();
         let names = lines
             .iter()
@@ -192,12 +201,12 @@ fn prune_deletes_only_what_no_rule_keeps_and_only_when_told() {
     };
     let rules = ["--keep-last", "1", "--keep-within", "30d"];
     assert_eq!(prune(&rules), ["p-1"]);
-    assert!(scene.path("bucket/prod/p-1/metadata.json").exists());
+    assert!(stand.has("prod/p-1/metadata.json"));
     assert_eq!(prune(&[&rules[..], &["--yes"]].concat()), ["p-1"]);
-    assert!(!scene.path("bucket/prod/p-1").exists());
+    assert!(!stand.has("prod/p-1"));
     assert_eq!(prune(&[&rules[..], &["--yes"]].concat()), [""; 0]);
     assert_eq!(prune(&["--orphans", "--yes"]), [""; 0]);
-    age(&scene.path("bucket/prod/p-orphan/snapshot.db.enc"));
+    age(&stand.file("prod/p-orphan/snapshot.db.enc"));
     assert_eq!(prune(&["--orphans", "--yes"]), ["p-orphan"]);
     for kept in [
         "prod/p-2",
@@ -208,17 +217,17 @@ fn prune_deletes_only_what_no_rule_keeps_and_only_when_told() {
         "prod/old.db",
         "readme",
     ] {
-        assert!(scene.path("bucket").join(kept).exists(), "{kept}");
+        assert!(stand.has(kept), "{kept}");
     }
 }
 
 #[test]
 fn bad_input_is_one_line() {
-    let scene = bucket();
+    let stand = filled(Place::Folder);
     let fails = |arguments: &[&str], code: i32, words: &str| {
         let mut all = vec!["backup"];
         all.extend(arguments);
-        scene.kdc(&all).fails(code, words);
+        stand.scene.kdc(&all).fails(code, words);
     };
     fails(
         &["list", "--bucket", "missing"],
@@ -256,7 +265,7 @@ fn bad_input_is_one_line() {
 
 #[test]
 fn the_unit_in_deploy_is_understood() {
-    let scene = bucket();
+    let stand = filled(Place::Folder);
     let unit =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/backup/kdc-backup-prune.service");
     let unit = fs::read_to_string(unit).unwrap();
@@ -268,8 +277,7 @@ fn the_unit_in_deploy_is_understood() {
     assert!(unit.contains(&format!("ReadWritePaths={bucket}")));
     let line = line.replace(bucket, "bucket");
     let arguments: Vec<&str> = line.split(' ').skip(1).collect();
-    age(&scene.path("bucket/prod/p-orphan/snapshot.db.enc"));
-    scene.kdc(&arguments).succeeds();
-    assert!(!scene.path("bucket/prod/p-orphan").exists());
-    assert!(scene.path("bucket/prod/p-1").exists());
+    age(&stand.file("prod/p-orphan/snapshot.db.enc"));
+    stand.scene.kdc(&arguments).succeeds();
+    assert!(!stand.has("prod/p-orphan") && stand.has("prod/p-1"));
 }

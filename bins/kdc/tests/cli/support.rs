@@ -23,6 +23,8 @@ pub(crate) const ETCD_KEY: &str = "/registry/secrets/default/demo";
 /// A folder for one test.
 pub(crate) struct Scene {
     folder: TempDir,
+    /// What the program finds in its environment beside what the tests have.
+    environment: Vec<(String, String)>,
 }
 
 /// What a run of the program came to.
@@ -36,7 +38,12 @@ impl Scene {
     pub(crate) fn new() -> Self {
         Self {
             folder: tempfile::tempdir().unwrap(),
+            environment: Vec::new(),
         }
+    }
+
+    pub(crate) fn set_env(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
     }
 
     /// One with a keyring of one version in `keyring`.
@@ -68,6 +75,7 @@ impl Scene {
             .env_remove("NO_COLOR")
             .env_remove("COLUMNS")
             .env("TERM", "xterm-256color")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null());
         command
     }

@@ -5,6 +5,7 @@
 
 mod connect;
 mod failure;
+mod list;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -12,6 +13,7 @@ mod upload;
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use object_store::aws::AmazonS3;
 use object_store::path::Path;
@@ -20,10 +22,8 @@ use object_store::{
     PutOptions, PutPayload, UpdateVersion,
 };
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc;
 use tokio_stream::StreamExt as _;
 
-use super::entries::{Object, ObjectInfo};
 use super::environment::Environment;
 use super::{BucketArguments, Replaced, StoredMetadata, Version};
 use crate::failure::{Exit, Failure};
@@ -31,11 +31,12 @@ use crate::runtime;
 use connect::Clients;
 use failure::{Kind, Place};
 use kdc_envelope::snapshot::metadata::MAX_METADATA_LEN;
+pub(super) use list::Listing;
 pub(super) use read::Reader;
 pub(super) use upload::Upload;
 
-/// Objects of a listing that wait to be looked at: two pages.
-const LISTED_AHEAD: usize = 2000;
+/// What failed for so long is not begun anew: a server that takes requests and answers none needs minutes for each.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A bucket, or what is below a prefix in it.
 pub(super) struct S3 {
@@ -193,31 +194,9 @@ impl S3 {
         self.unless_absent("delete", key, deleted).map(|_| ())
     }
 
-    /// All objects in order of their keys. Pages are asked for before they are needed.
+    /// All objects in order of their keys.
     pub(super) fn objects(s3: &Arc<Self>, cluster: Option<&str>) -> Listing {
-        let below = format!("{}{}", s3.prefix, cluster.unwrap_or_default());
-        let (sender, receiver) = mpsc::channel(LISTED_AHEAD);
-        let task = Arc::clone(s3);
-        let list = async move {
-            let prefix = match below.is_empty() {
-                true => None,
-                false => Some(Path::from(below)),
-            };
-            let mut objects = task.store().list(prefix.as_ref());
-            while let Some(object) = objects.next().await {
-                let is_end = object.is_err();
-                if sender.send(object).await.is_err() || is_end {
-                    return;
-                }
-            }
-        };
-        if let Some(runtime) = &s3.runtime {
-            runtime.spawn(list);
-        }
-        Listing {
-            s3: Arc::clone(s3),
-            receiver,
-        }
+        Listing::new(s3, cluster)
     }
 
     const fn store(&self) -> &AmazonS3 {
@@ -262,33 +241,6 @@ impl S3 {
             key: &key,
         };
         place.failure(verb, error)
-    }
-}
-
-/// Objects as the server lists them.
-pub(super) struct Listing {
-    s3: Arc<S3>,
-    receiver: mpsc::Receiver<Result<object_store::ObjectMeta, StoreError>>,
-}
-
-impl Iterator for Listing {
-    type Item = Result<Object, Failure>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let runtime = self.s3.runtime.as_ref()?;
-        Some(match runtime.block_on(self.receiver.recv())? {
-            Ok(meta) => {
-                let key = meta.location.as_ref();
-                Ok(Object {
-                    key: key.strip_prefix(&self.s3.prefix).unwrap_or(key).to_owned(),
-                    info: ObjectInfo {
-                        len: meta.size,
-                        modified: u64::try_from(meta.last_modified.timestamp()).unwrap_or(0),
-                    },
-                })
-            }
-            Err(error) => Err(self.s3.failure("list", "", &error)),
-        })
     }
 }
 

@@ -9,6 +9,7 @@ use tokio::runtime::Runtime;
 use crate::backup::bucket::environment::Environment;
 use crate::backup::bucket::tests::contract;
 use crate::backup::bucket::{Bucket, BucketArguments, SnapshotFiles};
+use crate::backup::refusal::carried;
 use crate::failure::Exit;
 use crate::runtime;
 
@@ -81,7 +82,7 @@ fn write(files: &SnapshotFiles) -> Result<u64, crate::failure::Failure> {
     let mut writer = files.create_data()?;
     match writer.write_all(&data()) {
         Ok(()) => writer.finish(),
-        Err(_) => Err(writer.take_failure().unwrap()),
+        Err(error) => Err(carried(&error).unwrap()),
     }
 }
 
@@ -110,6 +111,37 @@ fn moto_keeps_the_contract_of_a_bucket() {
     contract(&open(moto.endpoint(), "s3://bucket/a"), &data());
     let left = runtime.block_on(moto.unfinished_uploads("bucket"));
     assert_eq!(left.unwrap(), 0);
+}
+
+#[test]
+fn keys_that_the_client_cannot_hold_hide_no_snapshot() {
+    let odd = ["/z", "c//x", "c/s013//y", "c/s013//z", "d/e//", "d/e//.db"];
+    let runtime = runtime::start_few().unwrap();
+    let moto = runtime.block_on(async {
+        let moto = Moto::start().await.unwrap();
+        moto.create_bucket("bucket").await.unwrap();
+        for key in odd {
+            let key = format!("pre/fix/{key}");
+            moto.put_object("bucket", &key, "x").await.unwrap();
+        }
+        moto
+    });
+    let bucket = open(moto.endpoint(), "s3://bucket/pre/fix");
+    let ids: Vec<String> = (0..40).map(|number| format!("s{number:03}")).collect();
+    for id in &ids {
+        bucket.snapshot("c", id).commit(b"{}").unwrap();
+    }
+    let mut found = Vec::new();
+    let mut others = Vec::new();
+    for entry in bucket.entries(None).map(Result::unwrap) {
+        match entry.metadata {
+            Some(_) => found.push(entry.id),
+            None => others.extend(entry.foreign.into_iter().chain(entry.plaintext_db)),
+        }
+    }
+    assert_eq!(found, ids);
+    assert_eq!(others, odd);
+    assert_eq!(bucket.entries(Some("c")).count(), 40 + 3);
 }
 
 #[test]
