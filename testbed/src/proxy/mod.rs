@@ -62,18 +62,26 @@ impl Proxy {
                 name: "the proxy",
                 source,
             })?;
-        let mut proxy = Self {
-            address: SocketAddr::from((Ipv4Addr::LOCALHOST, ports::lasting()?)),
-            shared: Arc::new(Shared {
-                upstream: upstream.to_owned(),
-                http,
-                rule: Mutex::default(),
-                counts: Mutex::default(),
-            }),
-            acceptor: None,
-        };
-        proxy.accept_connections().await?;
-        Ok(proxy)
+        let shared = Arc::new(Shared {
+            upstream: upstream.to_owned(),
+            http,
+            rule: Mutex::default(),
+            counts: Mutex::default(),
+        });
+        let mut attempt = 1;
+        loop {
+            let mut proxy = Self {
+                address: SocketAddr::from((Ipv4Addr::LOCALHOST, ports::lasting()?)),
+                shared: Arc::clone(&shared),
+                acceptor: None,
+            };
+            match proxy.accept_connections().await {
+                Ok(()) => return Ok(proxy),
+                // Another process took the port meanwhile.
+                Err(_) if attempt < ports::ATTEMPTS => attempt += 1,
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Where clients connect: `http://127.0.0.1:PORT`.

@@ -1,4 +1,4 @@
-//! One pass over a bucket that looks at every entry: at most one read each, several at once, in bounded memory.
+//! One pass over a bucket that looks at every entry, several at once, in bounded memory.
 
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Mutex, PoisonError};
@@ -11,9 +11,9 @@ use super::bucket::{Bucket, Entry};
 use super::state::{self, Known};
 use crate::failure::Failure;
 
-/// Reads under way.
-const READERS: usize = 16;
-/// Entries that wait for one.
+/// Items that are worked on at a time: reads and writes that wait for a disk or a server.
+const WORKERS: usize = 16;
+/// Items that wait for a worker.
 const WAITING: usize = 256;
 /// How often the count on the terminal is drawn.
 const REDRAW: Duration = Duration::from_millis(200);
@@ -30,78 +30,91 @@ pub(super) struct Cost {
 pub(super) fn examine(
     bucket: &Bucket,
     cluster: Option<&str>,
-    each: impl FnMut(Known) + Send,
+    mut each: impl FnMut(Known) + Send,
 ) -> Result<Cost, Failure> {
     let progress = progress();
-    let found = Mutex::new(Found {
+    let mut cost = Cost::default();
+    let look = |entry: Entry| {
+        let reads = u64::from(entry.metadata.is_some());
+        state::look(bucket, entry).map(|known| (known, reads))
+    };
+    let outcome = in_parallel(bucket.entries(cluster), look, |(known, reads)| {
+        cost.entries += 1;
+        cost.reads += reads;
+        progress.inc(1);
+        each(known);
+        Ok(())
+    });
+    progress.finish_and_clear();
+    outcome.map(|()| cost)
+}
+
+/// Does `work` with every item, several at once, and hands each result to `each`, one at a time and in no order. The first failure, also
+/// one of `items`, ends it; of the items that wait then nothing is done.
+pub(super) fn in_parallel<T: Send, R>(
+    items: impl Iterator<Item = Result<T, Failure>>,
+    work: impl Fn(T) -> Result<R, Failure> + Sync,
+    each: impl FnMut(R) -> Result<(), Failure> + Send,
+) -> Result<(), Failure> {
+    let (sender, receiver) = sync_channel::<T>(WAITING);
+    let receiver = Mutex::new(receiver);
+    let end = Mutex::new(End {
         each,
         failure: None,
-        cost: Cost::default(),
     });
-    let (sender, receiver) = sync_channel::<Entry>(WAITING);
-    let receiver = Mutex::new(receiver);
     thread::scope(|scope| {
-        let readers = || work(bucket, &receiver, &found, &progress);
-        for _ in 0..READERS {
-            scope.spawn(readers);
+        for _ in 0..WORKERS {
+            scope.spawn(|| work_on(&receiver, &work, &end));
         }
-        for entry in bucket.entries(cluster) {
-            let is_sent = match entry {
-                Ok(entry) => sender.send(entry).is_ok(),
+        for item in items {
+            let is_sent = match item {
+                Ok(item) => sender.send(item).is_ok(),
                 Err(failure) => {
-                    lock(&found).fail(failure);
+                    lock(&end).fail(failure);
                     false
                 }
             };
-            if !is_sent || lock(&found).failure.is_some() {
+            if !is_sent || lock(&end).failure.is_some() {
                 break;
             }
         }
         drop(sender);
     });
-    progress.finish_and_clear();
-    let found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
-    found.failure.map_or(Ok(found.cost), Err)
+    let end = end.into_inner().unwrap_or_else(PoisonError::into_inner);
+    end.failure.map_or(Ok(()), Err)
 }
 
-/// What the readers share.
-struct Found<F> {
+/// What the workers share.
+struct End<F> {
     each: F,
     failure: Option<Failure>,
-    cost: Cost,
 }
 
-impl<F> Found<F> {
+impl<F> End<F> {
     fn fail(&mut self, failure: Failure) {
         self.failure.get_or_insert(failure);
     }
 }
 
-fn work<F: FnMut(Known)>(
-    bucket: &Bucket,
-    receiver: &Mutex<Receiver<Entry>>,
-    found: &Mutex<Found<F>>,
-    progress: &ProgressBar,
+fn work_on<T, R, F: FnMut(R) -> Result<(), Failure>>(
+    receiver: &Mutex<Receiver<T>>,
+    work: &impl Fn(T) -> Result<R, Failure>,
+    end: &Mutex<End<F>>,
 ) {
     loop {
         let next = lock(receiver).recv();
-        let Ok(entry) = next else {
+        let Ok(item) = next else {
             return;
         };
-        if lock(found).failure.is_some() {
+        if lock(end).failure.is_some() {
             continue; // empties the queue, so that nobody waits for room in it
         }
-        let reads = u64::from(entry.metadata.is_some());
-        match state::look(bucket, entry) {
-            Ok(known) => {
-                let mut found = lock(found);
-                found.cost.entries += 1;
-                found.cost.reads += reads;
-                (found.each)(known);
-            }
-            Err(failure) => lock(found).fail(failure),
+        let result = work(item);
+        let mut end = lock(end);
+        let outcome = result.and_then(|result| (end.each)(result));
+        if let Err(failure) = outcome {
+            end.fail(failure);
         }
-        progress.inc(1);
     }
 }
 

@@ -3,9 +3,6 @@
 //! A snapshot is touched in its metadata alone. With OpenBao the data key never leaves it. Each replacement is a compare-and-swap, so another
 //! rewrap at the same time, or a crash at any point, leaves every snapshot with a wrapped key that works; running it again goes on.
 
-use std::num::NonZeroUsize;
-use std::thread;
-
 use clap::Args;
 use indicatif::ProgressBar;
 use kdc_envelope::snapshot::check_name;
@@ -13,15 +10,15 @@ use kdc_envelope::snapshot::metadata::{Metadata, WrappedDek};
 use kdc_envelope_bao::TransitSnapshotDeks;
 use serde::Serialize;
 
-use super::bucket::{Bucket, BucketArguments, Replaced, SnapshotFiles, Version};
+use super::bucket::{
+    Bucket, BucketArguments, Entry, Replaced, SnapshotFiles, StoredMetadata, Version,
+};
 use super::kek::{Kek, KekArguments};
 use super::pass;
 use super::refusal::of_metadata;
 use crate::failure::{Exit, Failure};
 use crate::output::{Format, Output, note};
 
-/// Metadata objects that are read or written at a time.
-const IN_FLIGHT: usize = 16;
 /// How often a snapshot is tried again that somebody else changed meanwhile.
 const MAX_ROUNDS: u32 = 5;
 
@@ -97,8 +94,12 @@ pub(super) fn run(arguments: &RewrapCommand, out: &mut Output) -> Result<Exit, F
         },
         bar: pass::progress(),
     };
-    rewrap.all(&bucket, arguments.cluster.as_deref())?;
+    let outcome = rewrap.all(&bucket, arguments.cluster.as_deref());
     rewrap.bar.finish_and_clear();
+    outcome.map_err(|failure| match rewrap.report.rewrapped {
+        0 => failure,
+        done => failure.hint(&format!("{done} were moved before this, and stay so")),
+    })?;
     show(arguments, &rewrap.report, out)?;
     Ok(match rewrap.report.failed {
         0 => Exit::Ok,
@@ -106,68 +107,64 @@ pub(super) fn run(arguments: &RewrapCommand, out: &mut Output) -> Result<Exit, F
     })
 }
 
+/// A snapshot whose metadata was read.
+struct Found {
+    files: SnapshotFiles,
+    name: String,
+    stored: Option<StoredMetadata>,
+    rounds: u32,
+}
+
 impl Rewrap<'_> {
     fn all(&mut self, bucket: &Bucket, cluster: Option<&str>) -> Result<(), Failure> {
-        let mut window = Vec::new();
-        for entry in bucket.entries(cluster) {
-            let entry = entry?;
-            if entry.metadata.is_none() {
-                continue;
-            }
+        let entries = bucket.entries(cluster).filter(|entry| {
+            let entry = entry.as_ref();
+            entry.map_or(true, |entry| entry.metadata.is_some())
+        });
+        let read = |entry: Entry| {
             let name = format!("{}/{}", entry.cluster, entry.id);
-            window.push((bucket.snapshot(&entry.cluster, &entry.id), name));
-            if window.len() == TransitSnapshotDeks::MAX_REWRAP {
-                self.take_in(std::mem::take(&mut window), 0)?;
-            }
-        }
-        self.take_in(window, 0)?;
+            read(bucket.snapshot(&entry.cluster, &entry.id), name, 0)
+        };
+        pass::in_parallel(entries, read, |found| self.take_in(found))?;
         while !self.waiting.is_empty() {
             self.move_waiting()?;
         }
         Ok(())
     }
 
-    /// Reads the metadata of some snapshots and keeps those that may have to move.
-    fn take_in(
-        &mut self,
-        window: Vec<(SnapshotFiles, String)>,
-        rounds: u32,
-    ) -> Result<(), Failure> {
-        let read = in_parallel(window, |(files, name)| {
-            let stored = files.read_metadata();
-            (files, name, stored)
-        });
-        for (files, name, stored) in read {
-            self.bar.inc(1);
-            // Pruned since it was listed.
-            let Some(stored) = stored? else { continue };
-            let metadata = match Metadata::parse(&stored.json) {
-                Ok(metadata) => metadata,
-                Err(error) => {
-                    self.fail(&name, &crate::failure::chain(&error));
-                    continue;
-                }
-            };
-            if !self.kek.is_own(metadata.wrapped_dek()) {
-                self.report.other_keys += 1;
-                continue;
+    /// Keeps a snapshot that may have to move, and moves all that wait when there are enough of them.
+    fn take_in(&mut self, found: Found) -> Result<(), Failure> {
+        self.bar.inc(1);
+        // Pruned since it was listed.
+        let Some(stored) = found.stored else {
+            return Ok(());
+        };
+        let metadata = match Metadata::parse(&stored.json) {
+            Ok(metadata) => metadata,
+            Err(error) => {
+                self.fail(&found.name, &crate::failure::chain(&error));
+                return Ok(());
             }
-            if self.newest.is_some() && metadata.wrapped_dek().version() == self.newest {
-                self.report.already_newest += 1;
-                continue;
-            }
-            self.waiting.push(Candidate {
-                files,
-                name,
-                metadata,
-                version: stored.version,
-                rounds,
-            });
-            if self.waiting.len() >= TransitSnapshotDeks::MAX_REWRAP {
-                self.move_waiting()?;
-            }
+        };
+        if !self.kek.is_own(metadata.wrapped_dek()) {
+            self.report.other_keys += 1;
+            return Ok(());
         }
-        Ok(())
+        if self.newest.is_some() && metadata.wrapped_dek().version() == self.newest {
+            self.report.already_newest += 1;
+            return Ok(());
+        }
+        self.waiting.push(Candidate {
+            files: found.files,
+            name: found.name,
+            metadata,
+            version: stored.version,
+            rounds: found.rounds,
+        });
+        match self.waiting.len() {
+            TransitSnapshotDeks::MAX_REWRAP.. => self.move_waiting(),
+            _ => Ok(()),
+        }
     }
 
     /// Moves all that wait, with one question to the key.
@@ -197,17 +194,21 @@ impl Rewrap<'_> {
             return Ok(());
         }
         let mut again = Vec::new();
-        for (candidate, outcome) in in_parallel(moves, replace) {
+        let moves = moves.into_iter().map(Ok);
+        pass::in_parallel(moves, replace, |(candidate, outcome)| {
             match outcome {
                 Ok(Replaced::Yes) => self.report.rewrapped += 1,
                 Ok(Replaced::Conflict) if candidate.rounds < MAX_ROUNDS => again.push(candidate),
                 Ok(Replaced::Conflict) => self.fail(&candidate.name, "it is changed all the time"),
+                // The next one would wait as long, and fail as well.
+                Err(failure) if failure.exit() == Exit::Unavailable => return Err(failure),
                 Err(failure) => self.fail(&candidate.name, failure.line().unwrap_or_default()),
             }
-        }
+            Ok(())
+        })?;
         for candidate in again {
-            let window = vec![(candidate.files, candidate.name)];
-            self.take_in(window, candidate.rounds + 1)?;
+            let found = read(candidate.files, candidate.name, candidate.rounds + 1)?;
+            self.take_in(found)?;
         }
         Ok(())
     }
@@ -218,10 +219,20 @@ impl Rewrap<'_> {
     }
 }
 
+fn read(files: SnapshotFiles, name: String, rounds: u32) -> Result<Found, Failure> {
+    let stored = files.read_metadata()?;
+    Ok(Found {
+        files,
+        name,
+        stored,
+        rounds,
+    })
+}
+
 /// The copy beside the metadata goes first: whichever of the two a reader takes, it works.
 fn replace(
     (candidate, wrapped): (Candidate, WrappedDek),
-) -> (Candidate, Result<Replaced, Failure>) {
+) -> Result<(Candidate, Result<Replaced, Failure>), Failure> {
     let text = wrapped.text();
     let metadata = candidate.metadata.clone().with_wrapped_dek(wrapped);
     let files = &candidate.files;
@@ -231,34 +242,7 @@ fn replace(
             files.write_wrapped_dek(&text)?;
             files.replace_metadata(&metadata.to_json(), &candidate.version)
         });
-    (candidate, outcome)
-}
-
-/// Does `work` with every item on up to [`IN_FLIGHT`] threads; results come in order.
-fn in_parallel<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
-    let share = items.len().div_ceil(IN_FLIGHT);
-    let Some(share) = NonZeroUsize::new(share) else {
-        return Vec::new();
-    };
-    let mut shares: Vec<Vec<T>> = Vec::new();
-    for item in items {
-        match shares.last_mut() {
-            Some(last) if last.len() < share.get() => last.push(item),
-            _ => shares.push(vec![item]),
-        }
-    }
-    let work = &work;
-    thread::scope(|scope| {
-        let threads: Vec<_> = shares
-            .into_iter()
-            .map(|share| scope.spawn(move || share.into_iter().map(work).collect::<Vec<R>>()))
-            .collect();
-        let results = threads.into_iter().map(|thread| match thread.join() {
-            Ok(results) => results,
-            Err(panic) => std::panic::resume_unwind(panic),
-        });
-        results.flatten().collect()
-    })
+    Ok((candidate, outcome))
 }
 
 fn show(arguments: &RewrapCommand, report: &Report, out: &mut Output) -> Result<(), Failure> {

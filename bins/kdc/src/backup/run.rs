@@ -1,5 +1,9 @@
 //! `kdc backup run`: from a running etcd into a bucket, without a file in between.
 
+use std::io::{self, Read};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+
 use clap::Args;
 use kdc_envelope::Key256;
 use kdc_envelope::snapshot::Trailer;
@@ -8,7 +12,7 @@ use super::bucket::SnapshotFiles;
 use super::deposit::Destination;
 use super::progress::Progress;
 use super::rows;
-use crate::etcd::EtcdFlags;
+use crate::etcd::{EtcdFlags, SnapshotStream};
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, note};
 
@@ -37,11 +41,12 @@ pub(crate) struct Run {
 pub(super) fn run(arguments: &Run, out: &mut Output) -> Result<(), Failure> {
     let mut tries = 1;
     loop {
-        let failure = match once(arguments, out) {
-            Ok(()) => return Ok(()),
-            Err(failure) => failure,
+        let has_failed = AtomicBool::new(false);
+        let Err(failure) = once(arguments, &has_failed, out) else {
+            return Ok(());
         };
-        let may_heal = matches!(failure.exit(), Exit::Unavailable | Exit::Io | Exit::Data);
+        // What etcd sent was cut off, or not what it should be. Bucket and key have their own tries.
+        let may_heal = has_failed.load(Relaxed) || failure.exit() == Exit::Data;
         if !may_heal || tries >= arguments.tries {
             return Err(failure);
         }
@@ -54,16 +59,36 @@ pub(super) fn run(arguments: &Run, out: &mut Output) -> Result<(), Failure> {
     }
 }
 
-fn once(arguments: &Run, out: &mut Output) -> Result<(), Failure> {
+fn once(arguments: &Run, has_failed: &AtomicBool, out: &mut Output) -> Result<(), Failure> {
     let Some(connection) = arguments.etcd.connection()? else {
         let line = "--etcd-endpoints is missing: where does etcd answer?";
         return Err(Failure::new(Exit::Usage, line));
     };
     let deposit = arguments.destination.open(connection.endpoint())?;
-    let source = Progress::new(connection.snapshot(), "taking and sealing", None);
+    let source = Watched {
+        source: connection.snapshot(),
+        has_failed,
+    };
+    let source = Progress::new(source, "taking and sealing", None);
     let count = |files: &SnapshotFiles, dek: &Key256| match arguments.without_rows {
         true => Ok(None),
         false => rows::of_stored(files, dek),
     };
     deposit.store(source, Trailer::Etcd, Box::new(count), out)
+}
+
+/// A source that remembers that it failed.
+struct Watched<'w> {
+    source: SnapshotStream,
+    has_failed: &'w AtomicBool,
+}
+
+impl Read for Watched<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.source.read(buffer);
+        if read.is_err() {
+            self.has_failed.store(true, Relaxed);
+        }
+        read
+    }
 }

@@ -22,6 +22,7 @@ use zeroize::Zeroizing;
 use crate::failure::{Exit, Failure};
 use crate::runtime;
 use messages::{KeyValue, RangeRequest, RangeResponse};
+pub(crate) use snapshot::SnapshotStream;
 
 /// What the keys of all Kubernetes objects begin with, unless kube-apiserver's `--etcd-prefix` says otherwise.
 pub(crate) const REGISTRY: &str = "/registry/";

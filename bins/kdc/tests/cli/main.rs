@@ -12,6 +12,8 @@ mod backup_crash;
 mod backup_deploy;
 mod backup_refused;
 mod backup_round_trip;
+mod backup_stand;
+mod backup_unavailable;
 mod bucket;
 mod doctor;
 mod etcd;

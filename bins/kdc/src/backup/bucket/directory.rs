@@ -79,15 +79,23 @@ impl Directory {
     /// Writes a small file if the one that is there has the content `old`.
     pub(super) fn replace(&self, key: &str, bytes: &[u8], old: &[u8]) -> Result<Replaced, Failure> {
         let path = self.path(key);
-        let Some(_lock) = self.lock(key)? else {
-            return Ok(Replaced::Conflict);
-        };
         if self.read(key, old.len())?.as_deref() != Some(old) {
             return Ok(Replaced::Conflict);
         }
+        // Whoever waits for the lock need not wait for the disk as well.
         let staged = self.stage_all(&path, bytes)?;
+        let Some(lock) = self.lock(key)? else {
+            return Ok(Replaced::Conflict);
+        };
+        if self.read(key, old.len())?.as_deref() != Some(old) {
+            drop(staged);
+            // If it was deleted meanwhile, staging made its folder again.
+            let _ = path.parent().map(fs::remove_dir);
+            return Ok(Replaced::Conflict);
+        }
         let persisted = staged.persist(&path).map_err(|error| error.error);
         persisted.map_err(|error| cannot("write", &path, &error))?;
+        drop(lock);
         sync_folder(&path)?;
         Ok(Replaced::Yes)
     }

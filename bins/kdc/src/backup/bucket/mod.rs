@@ -33,6 +33,7 @@ pub(crate) use entries::Entry;
 #[cfg(test)]
 pub(crate) use entries::ObjectInfo;
 
+use super::refusal::carry;
 use crate::failure::{Exit, Failure};
 use arguments::Location;
 use directory::{Directory, StagedData};
@@ -152,10 +153,7 @@ impl SnapshotFiles {
             Place::Directory(directory) => Writer::Directory(directory.create_data(&key)?),
             Place::S3(s3) => Writer::S3(Box::new(Upload::new(s3, &key)?)),
         };
-        Ok(DataWriter {
-            writer,
-            failure: None,
-        })
+        Ok(DataWriter { writer })
     }
 
     /// Writes `dek.wrapped`, over an older one.
@@ -254,11 +252,11 @@ impl SnapshotFiles {
     }
 }
 
-/// Takes the data of a new snapshot. Dropped before [`finish`](Self::finish), it leaves nothing behind.
+/// Takes the data of a new snapshot. Dropped before [`finish`](Self::finish), it leaves nothing behind. What fails is carried through
+/// [`io::Error`], with one line that names the object.
 #[derive(Debug)]
 pub(crate) struct DataWriter {
     writer: Writer,
-    failure: Option<Failure>,
 }
 
 #[derive(Debug)]
@@ -269,19 +267,11 @@ enum Writer {
 
 impl DataWriter {
     /// Makes the object appear, and gives its length in bytes.
-    pub(crate) fn finish(mut self) -> Result<u64, Failure> {
-        if let Some(failure) = self.failure.take() {
-            return Err(failure);
-        }
+    pub(crate) fn finish(self) -> Result<u64, Failure> {
         match self.writer {
             Writer::Directory(staged) => staged.finish(),
             Writer::S3(upload) => upload.finish(),
         }
-    }
-
-    /// Why a write failed, in one line that names the object. [`io::Error`] says less.
-    pub(crate) const fn take_failure(&mut self) -> Option<Failure> {
-        self.failure.take()
     }
 }
 
@@ -291,11 +281,7 @@ impl Write for DataWriter {
             Writer::Directory(staged) => staged.write(bytes),
             Writer::S3(upload) => upload.write(bytes),
         };
-        written.map_err(|failure| {
-            let error = io_error(&failure);
-            self.failure = Some(failure);
-            error
-        })
+        written.map_err(carry)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -318,8 +304,4 @@ impl Read for DataReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.reader.read(buffer)
     }
-}
-
-fn io_error(failure: &Failure) -> io::Error {
-    io::Error::other(failure.line().unwrap_or_default().to_owned())
 }

@@ -152,13 +152,10 @@ fn delete(
             Ok(false) => files.delete(),
             Err(failure) => Err(failure),
         };
-        if let Err(failure) = outcome {
-            note(&format!(
-                "{} of {count} were deleted before this",
-                gone.len()
-            ));
-            return Err(failure);
-        }
+        outcome.map_err(|failure| match gone.len() {
+            0 => failure,
+            done => failure.hint(&format!("{done} of {count} were deleted before this")),
+        })?;
         gone.push((candidate, decision));
     }
     Ok(gone)

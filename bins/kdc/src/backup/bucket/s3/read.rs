@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use object_store::path::Path;
 use object_store::{Error as StoreError, GetRange, ObjectStore as _};
@@ -11,7 +11,8 @@ use tokio::sync::mpsc;
 use tokio_stream::StreamExt as _;
 
 use super::failure::Kind;
-use super::{S3, get_options};
+use super::{PATIENCE, S3, get_options};
+use crate::backup::refusal::carry;
 use crate::failure::Failure;
 
 /// Pieces that wait to be read. They are as long as one read of the connection.
@@ -100,7 +101,7 @@ impl Read for Reader {
                 return Ok(len);
             }
             let more = self.next_piece();
-            if !more.map_err(|failure| super::super::io_error(&failure))? {
+            if !more.map_err(carry)? {
                 return Ok(0);
             }
         }
@@ -110,17 +111,19 @@ impl Read for Reader {
 /// Sends all pieces, however often the connection breaks, unless nothing comes any more.
 async fn fetch(s3: Arc<S3>, mut rest: Rest, sender: mpsc::Sender<Result<Piece, StoreError>>) {
     let mut attempt = 0;
+    let mut begin = Instant::now();
     loop {
         let start = rest.start;
         let Err(error) = answer(&s3, &mut rest, &sender).await else {
             return;
         };
-        attempt = match rest.start > start {
-            true => 1,
-            false => attempt + 1,
-        };
+        if rest.start > start {
+            (attempt, begin) = (0, Instant::now());
+        }
+        attempt += 1;
         let is_transient = matches!(Kind::of_error(&error), Kind::Server | Kind::Silent);
-        if !is_transient || rest.e_tag.is_none() || attempt >= ATTEMPTS {
+        let is_over = attempt >= ATTEMPTS || begin.elapsed() >= PATIENCE;
+        if !is_transient || rest.e_tag.is_none() || is_over {
             let _ = sender.send(Err(error)).await;
             return;
         }

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::io::Read as _;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use object_store::multipart::{MultipartStore as _, PartId};
 use object_store::path::Path;
@@ -15,14 +15,16 @@ use object_store::{
 };
 use tokio::task::JoinHandle;
 
-use super::S3;
 use super::failure::Kind;
+use super::{PATIENCE, S3};
 use crate::failure::{Exit, Failure};
 
 /// Parts under way; one more is being filled.
 const IN_FLIGHT: usize = 3;
 /// How often the client's own tries are repeated.
 const ATTEMPTS: u32 = 4;
+/// How long aborting may take. A lifecycle rule of the bucket does it, too.
+const ABORT_LIMIT: Duration = Duration::from_secs(10);
 const PART_LEN: usize = 8 << 20;
 /// Of the parts after [`SMALL_PARTS`], so that the number of parts that S3 allows is enough.
 const LARGE_PART_LEN: usize = 64 << 20;
@@ -218,11 +220,18 @@ impl Drop for Upload {
             for part in in_flight {
                 let _ = part.await;
             }
-            self.s3.store().abort_multipart(&self.path, &id).await
+            let aborted = self.s3.store().abort_multipart(&self.path, &id);
+            tokio::time::timeout(ABORT_LIMIT, aborted).await
         };
-        if let Ok(Err(error)) = self.s3.wait(abort)
-            && Kind::of_error(&error) != Kind::NoObject
-        {
+        let Ok(Ok(Err(error))) = self.s3.wait(abort) else {
+            return;
+        };
+        // That a server keeps failing is told already by what failed before this.
+        let is_told = matches!(
+            Kind::of_error(&error),
+            Kind::NoObject | Kind::Server | Kind::Silent
+        );
+        if !is_told {
             let failure = self.s3.failure("abort the upload of", &self.key, &error);
             crate::output::note(failure.line().unwrap_or_default());
         }
@@ -237,6 +246,7 @@ async fn put_part(
     index: usize,
     payload: PutPayload,
 ) -> Result<PartId, StoreError> {
+    let begin = Instant::now();
     let mut attempt = 1;
     loop {
         let sent = s3.store().put_part(&path, &id, index, payload.clone());
@@ -245,7 +255,7 @@ async fn put_part(
             Err(error) => error,
         };
         let is_transient = matches!(Kind::of_error(&error), Kind::Server | Kind::Silent);
-        if !is_transient || attempt >= ATTEMPTS {
+        if !is_transient || attempt >= ATTEMPTS || begin.elapsed() >= PATIENCE {
             return Err(error);
         }
         tokio::time::sleep(Duration::from_secs(1) * 2_u32.pow(attempt)).await;

@@ -1,0 +1,99 @@
+//! S3 servers that fail for ever: each verb ends in time, with one line, and with the exit code that says so.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use kdc_testbed::Proxy;
+use kdc_testbed::proxy::{Fault, Rule};
+
+use crate::backup_stand::{Place, Stand};
+
+/// What `docs/buckets.md` promises.
+const LIMIT: Duration = Duration::from_secs(120);
+const PROD: [&str; 4] = ["--cluster", "prod", "--keyring", "keyring"];
+
+/// One verb against a server to which something befalls for ever.
+struct Case<'c> {
+    rule: Rule,
+    verb: &'static str,
+    more: &'c [&'c str],
+    words: &'static str,
+}
+
+fn case<'c>(rule: impl Into<Rule>, verb: &'static str, more: &'c [&'c str]) -> Case<'c> {
+    Case {
+        rule: rule.into(),
+        verb,
+        more,
+        words: "keeps failing",
+    }
+}
+
+impl Case<'_> {
+    fn ends(self, stand: &Stand) {
+        let begin = Instant::now();
+        let endpoint = stand.endpoint().unwrap();
+        let proxy = stand.runtime.block_on(Proxy::start(endpoint)).unwrap();
+        proxy.set(self.rule);
+        let address = proxy.address();
+        let more = [&["--s3-endpoint", &address][..], self.more].concat();
+        stand.run(self.verb, &more).fails(69, self.words);
+        let elapsed = begin.elapsed();
+        assert!(elapsed < LIMIT, "{}: {elapsed:?}", self.verb);
+    }
+}
+
+#[test]
+fn a_server_that_fails_for_ever_ends_each_verb_in_one_line() {
+    let stand = &Stand::new(Place::S3);
+    let etcd = stand.etcd_with_rows();
+    etcd.save_snapshot(&stand.scene.path("saved.db")).unwrap();
+    stand.scene.write("long.db", vec![7; 20 << 20]);
+    for id in ["one", "two"] {
+        let seal = ["saved.db", "--snapshot", id];
+        stand.on_prod("seal", &seal).succeeds();
+    }
+    stand.rotate();
+    let always = || Fault::status(500, "x");
+    let open = |out| [&PROD[..], &["--out", out]].concat();
+    let (opened, cut) = (open("opened.db"), open("cut.db"));
+    let seal = [&PROD[..], &["saved.db"]].concat();
+    let long = [&PROD[..], &["long.db", "--without-checksum"]].concat();
+    let run = [&PROD[..], &["--etcd-endpoints", etcd.endpoint()]].concat();
+    let cases = [
+        case(always(), "list", &[]),
+        case(always(), "inventory", &[]),
+        case(always(), "verify", &PROD),
+        case(always(), "open", &opened),
+        case(always(), "seal", &seal),
+        case(always(), "run", &run),
+        case(always(), "rewrap", &PROD),
+        case(always(), "prune", &["--keep-last", "1", "--yes"]),
+        // From the middle on.
+        case(always().on("partNumber"), "seal", &long),
+        case(always().on("POST"), "seal", &long),
+        case(always().on("PUT"), "run", &run),
+        case(always().on("PUT"), "rewrap", &PROD),
+        case(
+            always().on("DELETE"),
+            "prune",
+            &["--keep-last", "1", "--yes"],
+        ),
+        Case {
+            words: "does not answer",
+            ..case(Fault::TruncateBody(0).on("snapshot.db.enc"), "open", &cut)
+        },
+    ];
+    thread::scope(|scope| {
+        for case in cases {
+            scope.spawn(|| case.ends(stand));
+        }
+    });
+    for file in ["opened.db", "cut.db"] {
+        assert!(!stand.scene.path(file).exists(), "{file}");
+    }
+    // Nothing was lost, and nothing half done looks whole.
+    let verify = ["--all", "--full", "--output", "json"];
+    let verdicts = stand.on_prod("verify", &verify).succeeds().json();
+    assert_eq!(verdicts.as_array().unwrap().len(), 2);
+}
