@@ -96,7 +96,7 @@ impl Unlocked {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct OpenOptions {
-    /// Threads that decrypt, beside one that reads and one that writes. Default 1.
+    /// Threads that decrypt, beside one that reads and one that writes; 1, the default, does all on the calling thread.
     pub workers: NonZeroUsize,
     /// What the end of the content must show. Default [`Trailer::Etcd`].
     pub trailer: Trailer,
@@ -213,7 +213,7 @@ impl Chunks {
     }
 }
 
-fn produce(source: &mut impl Read, mut feed: Feed, header_len: u64) -> Result<(), OpenError> {
+fn produce(source: &mut impl Read, mut feed: Feed<'_>, header_len: u64) -> Result<(), OpenError> {
     loop {
         let space = feed.space().map_err(|Stopped| stopped())?;
         match source.read(space) {

@@ -1,7 +1,8 @@
 //! One reader, several workers, one writer, in order and in bounded memory.
 //!
 //! Blocks come from a pool; when none is free, the reader waits. The threads live within one call: they are scoped,
-//! and gone when it returns, whichever way.
+//! and gone when it returns, whichever way. One worker works without threads: on one core, blocks that wander between
+//! threads cost more than they gain.
 
 use core::num::NonZeroUsize;
 use std::collections::BTreeMap;
@@ -54,24 +55,39 @@ impl Drop for Block {
     }
 }
 
+/// Where blocks come from, and where they go when they are full.
+trait Blocks {
+    fn free(&mut self) -> Result<Block, Stopped>;
+    /// The blocks come in order.
+    fn pass(&mut self, block: Block) -> Result<(), Stopped>;
+}
+
 /// Where the reader puts bytes. A block is passed on only when a byte after it is there, or the end is known.
-pub(super) struct Feed {
-    free: Receiver<Block>,
-    todo: Sender<(u64, Block)>,
+pub(super) struct Feed<'b> {
+    blocks: &'b mut dyn Blocks,
     held: Option<Block>,
     current: Option<Block>,
-    next_sequence: u64,
     next_chunk: u64,
-    slot_len: usize,
-    gap_len: usize,
+    layout: Layout,
     /// Bytes of the open slot that are filled.
     in_slot: usize,
 }
 
-impl Feed {
+impl<'b> Feed<'b> {
+    fn new(blocks: &'b mut dyn Blocks, layout: Layout) -> Self {
+        Self {
+            blocks,
+            held: None,
+            current: None,
+            next_chunk: 0,
+            layout,
+            in_slot: 0,
+        }
+    }
+
     /// Room for the next bytes: at most the rest of a slot. Waits for a free block.
     pub(super) fn space(&mut self) -> Result<&mut [u8], Stopped> {
-        let stride = self.slot_len + self.gap_len;
+        let Layout { slot_len, gap_len } = self.layout;
         let is_full = self
             .current
             .as_ref()
@@ -79,7 +95,7 @@ impl Feed {
         if is_full {
             self.flush_held()?;
             self.held = self.current.take();
-            let mut block = self.free.recv().map_err(|_| Stopped)?;
+            let mut block = self.blocks.free()?;
             block.filled = 0;
             block.is_last = false;
             block.first_chunk = self.next_chunk;
@@ -87,8 +103,8 @@ impl Feed {
             self.current = Some(block);
         }
         let block = self.current.as_mut().ok_or(Stopped)?;
-        let start = block.filled - block.filled % stride + self.in_slot;
-        let rest = self.slot_len - self.in_slot;
+        let start = block.filled - block.filled % (slot_len + gap_len) + self.in_slot;
+        let rest = slot_len - self.in_slot;
         let end = (start + rest).min(block.bytes.len());
         block.bytes.get_mut(start..end).ok_or(Stopped)
     }
@@ -102,11 +118,11 @@ impl Feed {
             return;
         }
         if self.in_slot == 0 {
-            block.filled += self.gap_len;
+            block.filled += self.layout.gap_len;
         }
         block.filled += len;
         self.in_slot += len;
-        if self.in_slot == self.slot_len {
+        if self.in_slot == self.layout.slot_len {
             self.in_slot = 0;
         }
     }
@@ -121,18 +137,15 @@ impl Feed {
             return Ok(false);
         };
         last.is_last = true;
-        self.pass(last)?;
+        self.blocks.pass(last)?;
         Ok(true)
     }
 
     fn flush_held(&mut self) -> Result<(), Stopped> {
-        self.held.take().map_or(Ok(()), |block| self.pass(block))
-    }
-
-    fn pass(&mut self, block: Block) -> Result<(), Stopped> {
-        let sequence = self.next_sequence;
-        self.next_sequence += 1;
-        self.todo.send((sequence, block)).map_err(|_| Stopped)
+        match self.held.take() {
+            Some(block) => self.blocks.pass(block),
+            None => Ok(()),
+        }
     }
 }
 
@@ -145,12 +158,77 @@ pub(super) struct Layout {
     pub(super) gap_len: usize,
 }
 
-/// Runs `produce` and `workers` times `work` on threads of their own, and `consume` on this one, block after block in order.
-/// The first failure in that order of importance counts: of `work` and `consume`, then of `produce`.
+/// Runs `produce`, `work` and `consume`, the latter block after block in order and on this thread. With several `workers`, `produce` and as
+/// many `work` run on threads of their own; with one, all on this thread.
+///
+/// The first failure in this order of importance counts: of `work` and `consume`, then of `produce`.
 pub(super) fn run<P, E>(
     workers: NonZeroUsize,
     layout: Layout,
-    produce: impl FnOnce(Feed) -> Result<P, E> + Send,
+    produce: impl FnOnce(Feed<'_>) -> Result<P, E> + Send,
+    work: impl Fn(&mut Block) -> Result<(), E> + Sync,
+    consume: impl FnMut(&mut Block) -> Result<(), E>,
+) -> Result<P, E>
+where
+    P: Send,
+    E: Send,
+{
+    match workers.get() {
+        1 => run_alone(layout, produce, work, consume),
+        _ => run_on_threads(workers, layout, produce, work, consume),
+    }
+}
+
+fn run_alone<P, E>(
+    layout: Layout,
+    produce: impl FnOnce(Feed<'_>) -> Result<P, E>,
+    work: impl Fn(&mut Block) -> Result<(), E>,
+    consume: impl FnMut(&mut Block) -> Result<(), E>,
+) -> Result<P, E> {
+    let mut alone = Alone {
+        layout,
+        free: Vec::new(),
+        work,
+        consume,
+        failure: None,
+    };
+    let produced = produce(Feed::new(&mut alone, layout));
+    alone.failure.map_or(produced, Err)
+}
+
+/// Works on each block at once. There are two: the one that waits for what follows it, and that.
+struct Alone<W, C, E> {
+    layout: Layout,
+    free: Vec<Block>,
+    work: W,
+    consume: C,
+    failure: Option<E>,
+}
+
+impl<W, C, E> Blocks for Alone<W, C, E>
+where
+    W: Fn(&mut Block) -> Result<(), E>,
+    C: FnMut(&mut Block) -> Result<(), E>,
+{
+    fn free(&mut self) -> Result<Block, Stopped> {
+        let free = self.free.pop();
+        Ok(free.unwrap_or_else(|| empty_block(self.layout)))
+    }
+
+    fn pass(&mut self, mut block: Block) -> Result<(), Stopped> {
+        let outcome = (self.work)(&mut block).and_then(|()| (self.consume)(&mut block));
+        self.free.push(block);
+        outcome.map_err(|error| {
+            self.failure = Some(error);
+            Stopped
+        })
+    }
+}
+
+fn run_on_threads<P, E>(
+    workers: NonZeroUsize,
+    layout: Layout,
+    produce: impl FnOnce(Feed<'_>) -> Result<P, E> + Send,
     work: impl Fn(&mut Block) -> Result<(), E> + Sync,
     mut consume: impl FnMut(&mut Block) -> Result<(), E>,
 ) -> Result<P, E>
@@ -165,20 +243,15 @@ where
         // The receiver is alive: it is in this very function.
         let _ = free_in.send(empty_block(layout));
     }
-    let feed = Feed {
+    let mut queue = Queue {
         free,
         todo,
-        held: None,
-        current: None,
         next_sequence: 0,
-        next_chunk: 0,
-        slot_len: layout.slot_len,
-        gap_len: layout.gap_len,
-        in_slot: 0,
     };
     let (todo_out, work) = (&Mutex::new(todo_out), &work);
     thread::scope(|scope| {
-        let producer = scope.spawn(move || produce(feed));
+        // The queue ends with the producer, which tells the workers.
+        let producer = scope.spawn(move || produce(Feed::new(&mut queue, layout)));
         for _ in 0..workers.get() {
             let done_in = done_in.clone();
             scope.spawn(move || work_on(todo_out, &done_in, work));
@@ -194,6 +267,25 @@ where
             Err(panic) => std::panic::resume_unwind(panic),
         }
     })
+}
+
+/// Blocks on their way to the workers.
+struct Queue {
+    free: Receiver<Block>,
+    todo: Sender<(u64, Block)>,
+    next_sequence: u64,
+}
+
+impl Blocks for Queue {
+    fn free(&mut self) -> Result<Block, Stopped> {
+        self.free.recv().map_err(|_| Stopped)
+    }
+
+    fn pass(&mut self, block: Block) -> Result<(), Stopped> {
+        let sequence = self.next_sequence;
+        self.next_sequence += 1;
+        self.todo.send((sequence, block)).map_err(|_| Stopped)
+    }
 }
 
 fn empty_block(layout: Layout) -> Block {

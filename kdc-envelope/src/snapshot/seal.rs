@@ -16,7 +16,7 @@ use crate::{Key256, random};
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct SealOptions {
-    /// Threads that encrypt, beside one that reads and one that writes. Default 1.
+    /// Threads that encrypt, beside one that reads and one that writes; 1, the default, does all on the calling thread.
     pub workers: NonZeroUsize,
     /// How the content is packed first. Default [`Codec::None`].
     pub codec: Codec,
@@ -118,7 +118,7 @@ fn seal_block(
 /// Reads, checks and packs the content.
 fn produce(
     mut source: impl Read,
-    mut feed: Feed,
+    mut feed: Feed<'_>,
     options: &SealOptions,
     totals: &std::sync::OnceLock<Totals>,
 ) -> Result<ContentSummary, SealError> {
@@ -148,7 +148,7 @@ fn produce(
 
 fn copy_plain(
     source: &mut impl Read,
-    feed: &mut Feed,
+    feed: &mut Feed<'_>,
     check: &mut ContentCheck,
 ) -> Result<(), SealError> {
     loop {
@@ -187,7 +187,7 @@ mod compressed {
     /// Copies the content compressed, and gives the length of that.
     pub(super) fn copy(
         source: &mut impl Read,
-        feed: &mut Feed,
+        feed: &mut Feed<'_>,
         check: &mut ContentCheck,
     ) -> Result<u64, SealError> {
         let sink = FeedSink { feed, len: 0 };
@@ -207,12 +207,12 @@ mod compressed {
         Ok(sink.len)
     }
 
-    struct FeedSink<'f> {
-        feed: &'f mut Feed,
+    struct FeedSink<'f, 'b> {
+        feed: &'f mut Feed<'b>,
         len: u64,
     }
 
-    impl Write for FeedSink<'_> {
+    impl Write for FeedSink<'_, '_> {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             let space = self
                 .feed
@@ -239,7 +239,7 @@ mod compressed {
 
     pub(super) fn copy(
         _: &mut impl Read,
-        _: &mut Feed,
+        _: &mut Feed<'_>,
         _: &mut ContentCheck,
     ) -> Result<u64, SealError> {
         let error = "this build has no zstd; the cargo feature `zstd` brings it";
