@@ -5,9 +5,9 @@ use std::time::Duration;
 use kdc_envelope_bao::{
     BaoError, Client, CredentialError, LoginMethod, RoleId, Session, TransitKeyName, inspect,
 };
-use kdc_testbed::bao::{Bao, Caller, Grant};
+use kdc_testbed::bao::{Bao, Caller, Grant, kms_plugin_policy};
 
-use crate::support::{Files, KEY, POLICY, SEED, config, each_version, server};
+use crate::support::{Files, KEY, SEED, config, each_version, server};
 
 fn key() -> TransitKeyName {
     TransitKeyName::new("transit", KEY).unwrap()
@@ -85,7 +85,7 @@ async fn parent(bao: &Bao) -> Caller {
     let team = org.create_namespace("team").await.unwrap();
     team.enable_transit("transit").await.unwrap();
     team.create_key("transit", KEY).await.unwrap();
-    let policy = POLICY.replace("\"transit/", "\"team/transit/")
+    let policy = kms_plugin_policy(KEY).replace("\"transit/", "\"team/transit/")
         + "path \"team/sys/capabilities-self\" { capabilities = [\"update\"] }\n"
         + "path \"sys/capabilities-self\" { capabilities = [\"update\"] }\n";
     org.write_policy("kms", &policy).await.unwrap();

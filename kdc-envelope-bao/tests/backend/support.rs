@@ -9,28 +9,22 @@ use kdc_envelope::{Aad, KekError, KeyEncryptionKey as _, SecretBytes, WrappedKey
 use kdc_envelope_bao::{
     Client, ClientConfig, LoginMethod, Session, TransitKek, TransitKeyName, TransitOptions,
 };
-use kdc_testbed::bao::{Bao, BaoVersion, Options};
+use kdc_testbed::bao::{Bao, BaoVersion, Options, kms_plugin_policy};
 use tempfile::TempDir;
 
 pub(crate) const KEY: &str = "etcd";
 pub(crate) const AAD: Aad<'static> = Aad::new(b"cluster-a");
 pub(crate) const SEED: [u8; 32] = [0x5e; 32];
 
-/// The policy that the documentation tells to write.
-pub(crate) const POLICY: &str = r#"
-path "transit/encrypt/etcd" { capabilities = ["update"] }
-path "transit/decrypt/etcd" { capabilities = ["update"] }
-path "transit/keys/etcd" { capabilities = ["read"] }
-path "auth/token/renew-self" { capabilities = ["update"] }
-path "auth/token/lookup-self" { capabilities = ["read"] }
-"#;
-
 /// A server whose Transit engine has the key [`KEY`].
 pub(crate) async fn server(options: Options) -> Bao {
     let bao = options.start().await.unwrap();
     bao.root().enable_transit("transit").await.unwrap();
     bao.root().create_key("transit", KEY).await.unwrap();
-    bao.root().write_policy("kms", POLICY).await.unwrap();
+    bao.root()
+        .write_policy("kms", &kms_plugin_policy(KEY))
+        .await
+        .unwrap();
     bao
 }
 

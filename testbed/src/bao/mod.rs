@@ -9,6 +9,7 @@ mod cluster;
 mod grant;
 mod login;
 mod options;
+mod policy;
 mod version;
 
 use std::fmt;
@@ -26,6 +27,7 @@ pub use cluster::BaoCluster;
 pub use grant::Grant;
 pub use login::{AppRole, JwtIssuer};
 pub use options::Options;
+pub use policy::kms_plugin_policy;
 pub use version::{BAO_VERSIONS, BaoVersion, UnknownVersion};
 
 use crate::Error;

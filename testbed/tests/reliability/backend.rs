@@ -3,12 +3,13 @@
 use std::fs;
 use std::time::Duration;
 
+use kdc_testbed::bao::kms_plugin_policy;
 use kdc_testbed::process::Signal;
 use kdc_testbed::proxy::Fault;
 use serde_json::json;
 
 use crate::plugin::put;
-use crate::stand::{POLICY, Proxied, Scale, Stand, grant};
+use crate::stand::{Proxied, Scale, Stand, grant};
 use crate::table::Table;
 
 /// Long enough that calls which wait for their limit end within it.
@@ -188,7 +189,7 @@ async fn lost_rights_and_credentials_heal() {
                     s.backend
                         .bao
                         .root()
-                        .write_policy("kms", POLICY)
+                        .write_policy("kms", &kms_plugin_policy("etcd"))
                         .await
                         .unwrap()
                 },

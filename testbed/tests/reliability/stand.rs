@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use kdc_testbed::bao::{AppRole, Bao, Caller, Grant};
+use kdc_testbed::bao::{AppRole, Bao, Caller, Grant, kms_plugin_policy};
 use kdc_testbed::proxy::Proxy;
 use kdc_testbed::{ApiServer, Etcd, Resource, encryption_config};
 use serde_json::json;
@@ -16,15 +16,6 @@ use crate::table::{Row, Table};
 
 /// Once the fault has ended, all must be well within this time.
 const RECOVERY_LIMIT: Duration = Duration::from_secs(10);
-
-/// The policy of the documentation.
-pub(crate) const POLICY: &str = r#"
-path "transit/encrypt/etcd" { capabilities = ["update"] }
-path "transit/decrypt/etcd" { capabilities = ["update"] }
-path "transit/keys/etcd" { capabilities = ["read"] }
-path "auth/token/renew-self" { capabilities = ["update"] }
-path "auth/token/lookup-self" { capabilities = ["read"] }
-"#;
 
 /// The parts end in this order.
 pub(crate) struct Stand<B> {
@@ -75,7 +66,9 @@ pub(crate) struct Proxied {
 pub(crate) async fn set_up(root: &Caller) -> AppRole {
     root.enable_transit("transit").await.unwrap();
     root.create_key("transit", "etcd").await.unwrap();
-    root.write_policy("kms", POLICY).await.unwrap();
+    root.write_policy("kms", &kms_plugin_policy("etcd"))
+        .await
+        .unwrap();
     root.enable_auth("approle", "approle").await.unwrap();
     // After five wrong secret ids OpenBao would refuse the right one, too, for 15 minutes.
     let tune = json!({"user_lockout_config": {"lockout_disable": true}});

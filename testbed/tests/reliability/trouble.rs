@@ -3,13 +3,14 @@
 use std::fs;
 use std::time::Duration;
 
+use kdc_testbed::bao::kms_plugin_policy;
 use kdc_testbed::process::Signal;
 use kdc_testbed::proxy::Fault;
 
 use crate::backend::{restore_role, revoke_tokens};
 use crate::plugin::put;
 use crate::random::Random;
-use crate::stand::{POLICY, Proxied, Stand};
+use crate::stand::{Proxied, Stand};
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Trouble {
@@ -120,7 +121,9 @@ impl Trouble {
             Self::Refused => s.backend.proxy.accept_connections().await.unwrap(),
             Self::PolicyRemoved => {
                 let root = s.backend.bao.root();
-                root.write_policy("kms", POLICY).await.unwrap();
+                root.write_policy("kms", &kms_plugin_policy("etcd"))
+                    .await
+                    .unwrap();
             }
             Self::RoleRemoved => restore_role(s).await,
             Self::CredentialWrong | Self::CredentialRemoved => {

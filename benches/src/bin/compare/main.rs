@@ -1,6 +1,8 @@
 //! Measures this project and its peers in one run, side by side, and prints tables for `docs/performance.md`.
 
+mod backup;
 mod bao;
+mod child;
 mod machine;
 mod plugin;
 mod process;
@@ -9,7 +11,9 @@ mod rows;
 mod scan;
 mod snapshot;
 
-use std::path::PathBuf;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -20,6 +24,9 @@ struct Arguments {
     /// The release build of kms-plugin to measure.
     #[arg(long, default_value = "target/dist/kms-plugin", global = true)]
     kms_plugin: PathBuf,
+    /// The release build of kdc to measure.
+    #[arg(long, default_value = "target/dist/kdc", global = true)]
+    kdc: PathBuf,
     #[command(subcommand)]
     what: What,
 }
@@ -36,6 +43,8 @@ enum What {
     Bao,
     /// Sealing and opening snapshots, against the processor's limit and age.
     Snapshot,
+    /// Looking through a bucket of many snapshots, and moving their data keys.
+    Backup,
     /// Counting the rows of a snapshot, against `etcdutl snapshot status`.
     Scan,
     /// Rewriting rows through an API server, against clients that read and write whole objects.
@@ -62,7 +71,11 @@ enum What {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
-    let Arguments { kms_plugin, what } = Arguments::parse();
+    let Arguments {
+        kms_plugin,
+        kdc,
+        what,
+    } = Arguments::parse();
     match &what {
         What::SnapshotChild { job, len, folder } => return job.run(*len, folder),
         What::ScanFile { file } => return scan::scan_file(file),
@@ -85,6 +98,9 @@ async fn main() -> Result<()> {
     if matches!(what, What::Snapshot | What::All) {
         snapshot::compare()?;
     }
+    if matches!(what, What::Backup | What::All) {
+        backup::compare(&kdc).await?;
+    }
     if matches!(what, What::Scan | What::All) {
         scan::compare().await?;
     }
@@ -105,4 +121,11 @@ fn median(mut rounds: Vec<f64>) -> f64 {
 #[expect(clippy::print_stdout, reason = "tables are what this program is for")]
 fn print(line: std::fmt::Arguments<'_>) {
     println!("{line}");
+}
+
+/// A credential, which only its owner may read.
+fn write_private(path: &Path, content: &str) -> Result<()> {
+    fs::write(path, content)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    Ok(())
 }

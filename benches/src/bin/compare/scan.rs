@@ -3,16 +3,16 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::process::Command;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use kdc_benches::row_keys;
 use kdc_envelope::etcd_file::{EtcdFile, ReadAt};
 use kdc_testbed::Etcd;
 use kdc_testbed::servers::{Server, prepare};
 
+use crate::child::{Taken, run};
 use crate::{median, print};
 
 const ROWS: u32 = 1_000_000;
@@ -23,12 +23,6 @@ const PLAINTEXT_LEN: usize = 256;
 /// Written to etcd at once.
 const BATCH: u32 = 12_800;
 const ROUNDS: usize = 5;
-
-/// What a process took.
-struct Taken {
-    seconds: f64,
-    resident_mib: f64,
-}
 
 pub(crate) async fn compare() -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -122,27 +116,4 @@ async fn write(path: &Path) -> Result<()> {
     etcd.put_all(&again?).await?;
     etcd.save_snapshot(path)?;
     Ok(())
-}
-
-/// Runs a program to its end, and watches its memory: pages of the file that it maps count, too.
-fn run(command: &mut Command) -> Result<Taken> {
-    let begin = Instant::now();
-    let mut child = command.stdout(Stdio::null()).spawn()?;
-    let status = PathBuf::from(format!("/proc/{}/status", child.id()));
-    let mut resident_kib = 0u32;
-    let exit = loop {
-        let text = fs::read_to_string(&status).unwrap_or_default();
-        let most = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kib = most.and_then(|most| most.trim().trim_end_matches(" kB").parse().ok());
-        resident_kib = resident_kib.max(kib.unwrap_or_default());
-        if let Some(exit) = child.try_wait().context("cannot wait")? {
-            break exit;
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    };
-    ensure!(exit.success(), "{command:?}: {exit}");
-    Ok(Taken {
-        seconds: begin.elapsed().as_secs_f64(),
-        resident_mib: f64::from(resident_kib) / 1024.0,
-    })
 }

@@ -1,6 +1,5 @@
 //! A real OpenBao with a key and a role, and plugins on it.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -9,19 +8,13 @@ use anyhow::{Context as _, Result, bail};
 use kdc_envelope_kms::client::KmsClient;
 use kdc_envelope_kms::server::SocketAddress;
 use kdc_testbed::Process;
-use kdc_testbed::bao::{AppRole, Bao, Caller, Grant};
+use kdc_testbed::bao::{AppRole, Bao, Caller, Grant, kms_plugin_policy};
 use kdc_testbed::proxy::Proxy;
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
-/// The policy of `docs/deploying-openbao.md`.
-const POLICY: &str = r#"
-path "transit/encrypt/etcd" { capabilities = ["update"] }
-path "transit/decrypt/etcd" { capabilities = ["update"] }
-path "transit/keys/etcd" { capabilities = ["read"] }
-path "auth/token/renew-self" { capabilities = ["update"] }
-path "auth/token/lookup-self" { capabilities = ["read"] }
-"#;
+use crate::write_private;
+
 const START_LIMIT: Duration = Duration::from_secs(30);
 
 pub(super) struct Stand {
@@ -45,7 +38,7 @@ impl Stand {
         let root = bao.root();
         root.enable_transit("transit").await?;
         root.create_key("transit", "etcd").await?;
-        root.write_policy("kms", POLICY).await?;
+        root.write_policy("kms", &kms_plugin_policy("etcd")).await?;
         root.enable_auth("approle", "approle").await?;
         let grant = Grant::of(["kms"]).without_default_policy();
         let role = root.create_approle("approle", "kms", &grant).await?;
@@ -126,11 +119,4 @@ impl Drop for Stand {
             proxies.shutdown_background();
         }
     }
-}
-
-fn write_private(path: &Path, content: &str) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    fs::write(path, content)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-    Ok(())
 }

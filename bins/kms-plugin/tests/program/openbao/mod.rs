@@ -15,19 +15,10 @@ use std::time::Duration;
 use crate::support::{
     Client, Place, Running, decrypt, encrypt, eventually, get, http_address, program, status,
 };
-use kdc_testbed::bao::{Bao, Grant};
+use kdc_testbed::bao::{Bao, Grant, kms_plugin_policy};
 use kdc_testbed::proxy::Proxy;
 
 const SEED: [u8; 32] = *b"a seed that no log line may hold";
-
-/// What a cluster's role may do: exactly what the plugin needs.
-const POLICY: &str = r#"
-path "transit/encrypt/etcd" { capabilities = ["update"] }
-path "transit/decrypt/etcd" { capabilities = ["update"] }
-path "transit/keys/etcd" { capabilities = ["read"] }
-path "auth/token/renew-self" { capabilities = ["update"] }
-path "auth/token/lookup-self" { capabilities = ["read"] }
-"#;
 
 /// A server with the key `transit/etcd` and the policy `tcp` for it, and a place for the program.
 struct Backend {
@@ -45,7 +36,8 @@ impl Backend {
         let root = bao.root();
         root.enable_transit("transit").await.unwrap();
         root.create_key("transit", "etcd").await.unwrap();
-        root.write_policy("tcp", POLICY).await.unwrap();
+        let policy = kms_plugin_policy("etcd");
+        root.write_policy("tcp", &policy).await.unwrap();
         // With TLS the proxy cannot stand in between, and nobody asks it.
         let proxy = Proxy::start(bao.address()).await.unwrap();
         Self {

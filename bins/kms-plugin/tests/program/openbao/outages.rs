@@ -2,6 +2,7 @@
 
 use super::{Backend, SEED, healthy, round_trip, unhealthy};
 use crate::support::{decrypt, encrypt, status};
+use kdc_testbed::bao::kms_plugin_policy;
 use kdc_testbed::proxy::Fault;
 use tonic::Code;
 
@@ -101,7 +102,7 @@ async fn it_starts_without_credential_key_or_right_and_waits_for_each() {
         status(&mut client).await.unwrap_err().code(),
         Code::PermissionDenied
     );
-    let policy = super::POLICY.replace("etcd", "late");
+    let policy = kms_plugin_policy("late");
     root.write_policy("tcp", &policy).await.unwrap();
     says("does not exist in OpenBao").await;
     root.create_key("transit", "late").await.unwrap();

@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use super::{Backend, POLICY, SEED, healthy, unhealthy};
+use kdc_testbed::bao::kms_plugin_policy;
+
+use super::{Backend, SEED, healthy, unhealthy};
 use crate::support::{Client, connect, decrypt, encrypt, eventually, program, status};
 
 /// Keys `one` and `two` in OpenBao and `local` in a file, and the tokens of the first two.
@@ -44,7 +46,7 @@ async fn each_key_has_its_socket_cluster_health_and_series() {
     let backend = Backend::start().await;
     let root = backend.bao.root();
     root.create_key("transit", "other").await.unwrap();
-    let policy = POLICY.replace("etcd", "other");
+    let policy = kms_plugin_policy("other");
     root.write_policy("tcp-two", &policy).await.unwrap();
     let grant = kdc_testbed::bao::Grant::of(["tcp-two"]).without_default_policy();
     let one = backend.file("token-one", &backend.token().await);
