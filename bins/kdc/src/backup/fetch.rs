@@ -15,9 +15,9 @@ use super::bucket::{Bucket, BucketArguments, SnapshotFiles};
 use super::deposit::threads;
 use super::kek::{Kek, KekArguments};
 use super::pass;
-use super::progress::Progress;
 use super::refusal::{of_metadata, of_open};
 use crate::failure::{Exit, Failure};
+use crate::progress;
 
 /// The word for the newest snapshot of a cluster.
 const LATEST: &str = "latest";
@@ -138,7 +138,7 @@ impl Fetched {
         self.check_header()?;
         let place = format!("cannot open snapshot `{}`", self.id);
         let len = self.files.data_len()?;
-        let source = Progress::new(self.files.data(None)?, "opening", len);
+        let source = progress::Watched::new(self.files.data(None)?, "opening", len);
         let content = match &self.metadata {
             Metadata::V1(metadata) => open_v1(metadata, source, sink, &self.dek),
             Metadata::V2(metadata) => self.open_v2(metadata, source, sink),

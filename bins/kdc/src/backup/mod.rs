@@ -9,7 +9,7 @@
 //! | `rewrap` | data keys to the newest version |
 //! | `state`, `pass` | what lies in the bucket, in one pass: `list`, `inventory`, `prune` |
 //! | `rows`, `scan`, `file` | which keys the rows inside need |
-//! | `private_file`, `progress`, `refusal` | plaintext on disk, bars, errors of the library |
+//! | `private_file`, `refusal` | plaintext on disk, errors of the library |
 
 pub(crate) mod bucket;
 mod deposit;
@@ -21,7 +21,6 @@ mod list;
 mod open;
 mod pass;
 mod private_file;
-mod progress;
 mod prune;
 mod refusal;
 mod restore;

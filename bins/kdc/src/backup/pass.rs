@@ -3,20 +3,16 @@
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
-
-use indicatif::{ProgressBar, ProgressStyle};
 
 use super::bucket::{Bucket, Entry};
 use super::state::{self, Known};
 use crate::failure::Failure;
+use crate::progress;
 
 /// Items that are worked on at a time: reads and writes that wait for a disk or a server.
 const WORKERS: usize = 16;
 /// Items that wait for a worker.
 const WAITING: usize = 256;
-/// How often the count on the terminal is drawn.
-const REDRAW: Duration = Duration::from_millis(200);
 
 /// What a pass cost.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -32,7 +28,7 @@ pub(super) fn examine(
     cluster: Option<&str>,
     mut each: impl FnMut(Known) + Send,
 ) -> Result<Cost, Failure> {
-    let progress = progress();
+    let progress = progress::looked_at();
     let mut cost = Cost::default();
     let look = |entry: Entry| {
         let reads = u64::from(entry.metadata.is_some());
@@ -120,13 +116,4 @@ fn work_on<T, R, F: FnMut(R) -> Result<(), Failure>>(
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Seen by people alone.
-pub(super) fn progress() -> ProgressBar {
-    let progress = ProgressBar::new_spinner();
-    let style = ProgressStyle::with_template("{spinner} {human_pos} looked at, {per_sec}");
-    progress.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
-    progress.enable_steady_tick(REDRAW);
-    progress
 }

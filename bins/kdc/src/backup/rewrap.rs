@@ -18,6 +18,7 @@ use super::pass;
 use super::refusal::of_metadata;
 use crate::failure::{Exit, Failure};
 use crate::output::{Format, Output, note};
+use crate::progress;
 
 /// How often a snapshot is tried again that somebody else changed meanwhile.
 const MAX_ROUNDS: u32 = 5;
@@ -92,7 +93,7 @@ pub(super) fn run(arguments: &RewrapCommand, out: &mut Output) -> Result<Exit, F
             is_dry_run: arguments.dry_run,
             ..Report::default()
         },
-        bar: pass::progress(),
+        bar: progress::looked_at(),
     };
     let outcome = rewrap.all(&bucket, arguments.cluster.as_deref());
     rewrap.bar.finish_and_clear();

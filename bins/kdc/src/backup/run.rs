@@ -10,11 +10,11 @@ use kdc_envelope::snapshot::Trailer;
 
 use super::bucket::SnapshotFiles;
 use super::deposit::Destination;
-use super::progress::Progress;
 use super::rows;
 use crate::etcd::{EtcdFlags, SnapshotStream};
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, note};
+use crate::progress;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -65,11 +65,11 @@ fn once(arguments: &Run, has_failed: &AtomicBool, out: &mut Output) -> Result<()
         return Err(Failure::new(Exit::Usage, line));
     };
     let deposit = arguments.destination.open(connection.endpoint())?;
-    let source = Watched {
+    let source = Remembering {
         source: connection.snapshot(),
         has_failed,
     };
-    let source = Progress::new(source, "taking and sealing", None);
+    let source = progress::Watched::new(source, "taking and sealing", None);
     let count = |files: &SnapshotFiles, dek: &Key256| match arguments.without_rows {
         true => Ok(None),
         false => rows::of_stored(files, dek),
@@ -78,12 +78,12 @@ fn once(arguments: &Run, has_failed: &AtomicBool, out: &mut Output) -> Result<()
 }
 
 /// A source that remembers that it failed.
-struct Watched<'w> {
+struct Remembering<'w> {
     source: SnapshotStream,
     has_failed: &'w AtomicBool,
 }
 
-impl Read for Watched<'_> {
+impl Read for Remembering<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.source.read(buffer);
         if read.is_err() {

@@ -8,10 +8,10 @@ use clap::Args;
 use kdc_envelope::snapshot::Trailer;
 
 use super::deposit::Destination;
-use super::progress::Progress;
 use super::rows;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
+use crate::progress;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -45,14 +45,14 @@ pub(super) fn run(arguments: &Seal, out: &mut Output) -> Result<(), Failure> {
     };
     if is_stdin {
         let deposit = arguments.destination.open(&source)?;
-        let source = Progress::new(io::stdin(), "sealing", None);
+        let source = progress::Watched::new(io::stdin(), "sealing", None);
         return deposit.store(source, trailer, Box::new(|_, _| Ok(None)), out);
     }
     let file = open(path)?;
     let len = file.metadata().map(|metadata| metadata.len());
     let len = len.map_err(|error| Failure::unreadable("FILE", path, &error))?;
     let deposit = arguments.destination.open(&source)?;
-    let source = Progress::new(&file, "sealing", Some(len));
+    let source = progress::Watched::new(&file, "sealing", Some(len));
     let count = Box::new(|_: &_, _: &_| rows::of_file(&file, path));
     deposit.store(source, trailer, count, out)
 }
