@@ -3,6 +3,9 @@
 //! Only what names a static key, a region and an endpoint is read. Profiles that need a login of their own (SSO, roles, programs) are
 //! refused by name: a tool for that puts its result into the environment.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -45,12 +48,12 @@ pub(super) fn load(environment: &Environment) -> Result<Profile, Failure> {
     let name = asked.as_deref().unwrap_or("default");
     let credentials = path("AWS_SHARED_CREDENTIALS_FILE", ".aws/credentials");
     let config = path("AWS_CONFIG_FILE", ".aws/config");
-    let mut settings = BTreeMap::new();
+    let mut settings = Settings::new();
     let mut is_found = false;
     for (path, has_prefix) in [(config, true), (credentials, false)] {
         let Some(path) = path else { continue };
         let Some(text) = read(&path)? else { continue };
-        let section = section(&text, name, has_prefix);
+        let section = section(&text, name, has_prefix).map_err(|damage| damage.failure(&path))?;
         is_found |= section.is_some();
         settings.extend(section.unwrap_or_default());
     }
@@ -62,10 +65,7 @@ pub(super) fn load(environment: &Environment) -> Result<Profile, Failure> {
     profile(name, &mut settings)
 }
 
-fn profile(
-    name: &str,
-    settings: &mut BTreeMap<String, Zeroizing<String>>,
-) -> Result<Profile, Failure> {
+fn profile(name: &str, settings: &mut Settings) -> Result<Profile, Failure> {
     let has_key = settings.contains_key("aws_access_key_id");
     let login = LOGINS.iter().find(|key| settings.contains_key(**key));
     if let Some(key) = login.filter(|_| !has_key) {
@@ -89,7 +89,11 @@ fn profile(
 fn read(path: &Path) -> Result<Option<Zeroizing<String>>, Failure> {
     let unreadable = |error: &io::Error| {
         let place = format!("cannot read `{}`", path.display());
-        Failure::at(crate::failure::exit_of_io(error), place, error)
+        let exit = match error.kind() {
+            io::ErrorKind::InvalidData => Exit::Config,
+            _ => crate::failure::exit_of_io(error),
+        };
+        Failure::at(exit, place, error)
     };
     match fs::metadata(path) {
         Ok(metadata) if metadata.len() > MAX_LEN => {
@@ -104,37 +108,58 @@ fn read(path: &Path) -> Result<Option<Zeroizing<String>>, Failure> {
     }
 }
 
-/// The settings of one section. Names are in lower case; lines that are indented belong to settings that we do not read.
-fn section(
-    text: &str,
-    name: &str,
-    has_prefix: bool,
-) -> Option<BTreeMap<String, Zeroizing<String>>> {
-    let mut found: Option<BTreeMap<String, Zeroizing<String>>> = None;
+/// Settings by name, in lower case.
+type Settings = BTreeMap<String, Zeroizing<String>>;
+
+/// A line that is neither heading, setting nor comment, counted from 1. Its text may be a secret.
+#[derive(Debug, PartialEq, Eq)]
+struct Damage {
+    line: usize,
+    what: &'static str,
+}
+
+impl Damage {
+    fn failure(&self, path: &Path) -> Failure {
+        let Self { line, what } = self;
+        let line = format!("`{}`, line {line}: {what}", path.display());
+        Failure::new(Exit::Config, line)
+    }
+}
+
+/// The settings of one section. Lines that are indented belong to settings that we do not read; other sections may hold what they like.
+fn section(text: &str, name: &str, has_prefix: bool) -> Result<Option<Settings>, Damage> {
+    let mut found: Option<Settings> = None;
     let mut is_inside = false;
-    for line in text.lines() {
+    // Some editors put it in front.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    for (line, number) in text.lines().zip(1..) {
+        let damage = |what| Err(Damage { line: number, what });
         let is_indented = line.starts_with([' ', '\t']);
         let line = line.trim();
         if line.is_empty() || line.starts_with(['#', ';']) {
             continue;
         }
         if let Some(heading) = line.strip_prefix('[') {
-            let heading = heading.split(']').next().unwrap_or_default().trim();
-            is_inside = is_heading(heading, name, has_prefix);
+            let Some((heading, _)) = heading.split_once(']') else {
+                return damage("a heading without `]`");
+            };
+            is_inside = is_heading(heading.trim(), name, has_prefix);
             if is_inside {
                 found.get_or_insert_default();
             }
-        } else if let (true, false, Some((key, value))) =
-            (is_inside, is_indented, line.split_once('='))
-        {
-            let value = value.split(" #").next().unwrap_or_default().trim();
-            let value = Zeroizing::new(value.to_owned());
-            found
-                .get_or_insert_default()
-                .insert(key.trim().to_ascii_lowercase(), value);
+            continue;
         }
+        let Some(settings) = found.as_mut().filter(|_| is_inside && !is_indented) else {
+            continue;
+        };
+        let Some((key, value)) = line.split_once('=') else {
+            return damage("a setting without `=`");
+        };
+        let value = value.split(" #").next().unwrap_or_default().trim();
+        let value = Zeroizing::new(value.to_owned());
+        settings.insert(key.trim().to_ascii_lowercase(), value);
     }
-    found
+    Ok(found)
 }
 
 fn is_heading(heading: &str, name: &str, has_prefix: bool) -> bool {
@@ -144,54 +169,4 @@ fn is_heading(heading: &str, name: &str, has_prefix: bool) -> bool {
     heading
         .strip_prefix("profile")
         .is_some_and(|rest| rest.starts_with([' ', '\t']) && rest.trim() == name)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const CONFIG: &str = "\
-# comment
-[default]
-region = eu-central-1
-[profile  backup]
-region=eu-west-1
-s3 =
-  endpoint_url = https://nested.example
-endpoint_url = https://s3.example # ours
-";
-
-    #[test]
-    fn a_section_is_found_by_its_name() {
-        let get = |name: &str, key: &str| {
-            let section = section(CONFIG, name, true)?;
-            section.get(key).map(|value| (**value).clone())
-        };
-        assert_eq!(get("default", "region").as_deref(), Some("eu-central-1"));
-        assert_eq!(get("backup", "region").as_deref(), Some("eu-west-1"));
-        assert_eq!(
-            get("backup", "endpoint_url").as_deref(),
-            Some("https://s3.example")
-        );
-        assert_eq!(get("other", "region"), None);
-        let credentials = "[backup]\nAWS_ACCESS_KEY_ID = AKIA\naws_secret_access_key= a/b=\n";
-        let section = section(credentials, "backup", false).unwrap();
-        assert_eq!(&**section.get("aws_access_key_id").unwrap(), "AKIA");
-        assert_eq!(&**section.get("aws_secret_access_key").unwrap(), "a/b=");
-    }
-
-    #[test]
-    fn a_profile_with_a_login_of_its_own_is_refused_by_name() {
-        let mut settings = section("[x]\nrole_arn = arn\n", "x", false).unwrap();
-        let failure = profile("x", &mut settings).err().unwrap();
-        assert!(failure.line().unwrap().contains("`role_arn`"));
-    }
-
-    #[test]
-    fn hostile_files_do_no_harm() {
-        for text in ["[", "[]", "=", "[x", "[x]\n=\n==\n", "\u{0}\u{feff}[x]"] {
-            let _ = section(text, "x", false);
-            let _ = section(text, "x", true);
-        }
-    }
 }
