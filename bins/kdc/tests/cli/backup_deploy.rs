@@ -6,6 +6,7 @@ use std::path::Path;
 use crate::support::Scene;
 
 const UNIT: &str = include_str!("../../../../deploy/backup/kdc-backup-run.service");
+const IMAGE: &str = include_str!("../../../../deploy/backup/Containerfile");
 const CRON_JOB: &str = include_str!("../../../../deploy/backup/cronjob.yaml");
 
 /// Nothing of what it needs is on this machine, but every flag is understood.
@@ -30,10 +31,37 @@ fn the_cron_job() {
     let (_, job) = CRON_JOB.split_once("\n---\n").unwrap();
     let job: serde_json::Value = serde_saphyr::from_str(job).unwrap();
     let container = &job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0];
-    assert_eq!(container["command"][0], "kdc");
+    assert!(
+        container["command"].is_null(),
+        "the entrypoint of the image"
+    );
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!(container["image"], format!("kdc:{version}"));
+    assert!(IMAGE.contains(&format!("-t kdc:{version} target/dist/static\n")));
     let arguments = container["args"].as_array().unwrap();
     let words = arguments.iter().map(|word| word.as_str().unwrap());
     is_understood(&words.collect::<Vec<_>>());
+}
+
+#[test]
+fn the_image_is_what_dist_builds_for_images() {
+    let instructions: Vec<&str> = IMAGE
+        .lines()
+        .filter(|line| line.starts_with(|first: char| first.is_ascii_uppercase()))
+        .filter(|line| !line.starts_with("LABEL"))
+        .collect();
+    let expected = [
+        "FROM scratch",
+        "COPY --chmod=0555 kdc /kdc",
+        "USER 65532:65532",
+        r#"ENTRYPOINT ["/kdc"]"#,
+    ];
+    assert_eq!(instructions, expected, "no stage, no RUN, no network");
+    let version = env!("CARGO_PKG_VERSION");
+    assert!(IMAGE.contains(&format!("image.version=\"{version}\"")));
+    let dist = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../xtask/src/dist.rs");
+    let dist = fs::read_to_string(dist).unwrap();
+    assert!(dist.contains(r#"("kdc", for_images.join("kdc"))"#));
 }
 
 #[test]

@@ -120,6 +120,7 @@ fn no_file_is_without_a_test() {
     // Those of backups are tested with `kdc`, whose command lines they hold.
     let tested = [
         "Containerfile",
+        "backup/Containerfile",
         "backup/cronjob.yaml",
         "backup/kdc-backup-prune.service",
         "backup/kdc-backup-prune.timer",
