@@ -15,6 +15,7 @@ mod backend;
 mod cluster;
 mod key;
 mod load;
+mod machine;
 mod outage;
 mod plugin;
 mod prober;

@@ -26,6 +26,7 @@ async fn outage(ttl: u64) {
         seeds: u32::try_from(ttl * NEW_SEEDS_A_SECOND + SPARE_SEEDS).unwrap(),
         with_api_server: true,
         cache_ttl: &format!("{ttl}s"),
+        launch: None,
     };
     let mut stand = Stand::proxied(Table::unwritten(), scale).await;
     // As near to the whole time as a busy machine allows.

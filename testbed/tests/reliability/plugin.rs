@@ -12,6 +12,9 @@ use kdc_testbed::{Process, programs};
 /// A machine that compiles beside the tests needs longer than an idle one.
 pub(crate) const SOON: Duration = Duration::from_secs(60);
 
+/// Makes the command that runs a program, to which its arguments are added.
+pub(crate) type Launch<'l> = &'l dyn Fn(&Path) -> Command;
+
 pub(crate) struct Plugin {
     pub(crate) process: Process,
     pub(crate) socket: PathBuf,
@@ -21,8 +24,18 @@ pub(crate) struct Plugin {
 impl Plugin {
     /// Starts it in `folder` with further `arguments`, and its log in `log`.
     pub(crate) async fn start(folder: &Path, log: &Path, arguments: &[&str]) -> Self {
+        Self::launch(&|program| Command::new(program), folder, log, arguments).await
+    }
+
+    /// The same with a command that runs the program.
+    pub(crate) async fn launch(
+        launch: Launch<'_>,
+        folder: &Path,
+        log: &Path,
+        arguments: &[&str],
+    ) -> Self {
         let socket = folder.join("kms.sock");
-        let mut command = Command::new(&programs::build().unwrap().kms_plugin);
+        let mut command = launch(&programs::build().unwrap().kms_plugin);
         command.arg("--socket").arg(&socket);
         command.args(["--bao-key", "etcd", "--bao-insecure-http"]);
         command.args(["--bao-poll-interval", "2s"]);

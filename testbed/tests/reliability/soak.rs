@@ -51,6 +51,7 @@ async fn soak(lasts: Duration, seed: u64) {
         seeds: u32::try_from(seconds * NEW_SEEDS_A_SECOND + SPARE_SEEDS).unwrap(),
         with_api_server: seconds >= WITH_API_SERVER,
         cache_ttl: "3s",
+        launch: None,
     };
     let mut stand = Stand::proxied(Table::unwritten(), scale).await;
     let load = Load::start(&stand.plugin.client, random.next());

@@ -10,7 +10,7 @@ use kdc_testbed::{ApiServer, Etcd, Resource, encryption_config};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::plugin::{Plugin, put};
+use crate::plugin::{Launch, Plugin, put};
 use crate::prober::{Prober, SEED_FILL, Tallies, wrap_seeds};
 use crate::table::{Row, Table};
 
@@ -38,16 +38,24 @@ pub(crate) struct Scale<'a> {
     pub(crate) with_api_server: bool,
     /// How long the plugin remembers a seed.
     pub(crate) cache_ttl: &'a str,
+    /// How the plugin is run, if not just so.
+    pub(crate) launch: Option<Launch<'a>>,
 }
 
-impl Scale<'_> {
+impl<'a> Scale<'a> {
     /// Without an API server, and with a cache that forgets within seconds.
     pub(crate) const fn of(seeds: u32) -> Self {
         Self {
             seeds,
             with_api_server: false,
             cache_ttl: "3s",
+            launch: None,
         }
+    }
+
+    pub(crate) const fn with_launch(mut self, launch: Launch<'a>) -> Self {
+        self.launch = Some(launch);
+        self
     }
 
     pub(crate) const fn with_api_server(mut self) -> Self {
@@ -117,7 +125,11 @@ impl<B> Stand<B> {
             ["--cache-ttl", scale.cache_ttl],
         ];
         let log = folder.path().join("plugin.log");
-        let plugin = Plugin::start(folder.path(), &log, arguments.as_flattened()).await;
+        let arguments = arguments.as_flattened();
+        let plugin = match scale.launch {
+            None => Plugin::start(folder.path(), &log, arguments).await,
+            Some(launch) => Plugin::launch(launch, folder.path(), &log, arguments).await,
+        };
         plugin.healthy().await;
         let known = wrap_seeds(&plugin.client, scale.seeds).await;
         let control_plane = match scale.with_api_server {
