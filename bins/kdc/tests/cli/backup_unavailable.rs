@@ -1,5 +1,9 @@
-//! S3 servers that fail for ever: each verb ends in time, with one line, and with the exit code that says so.
+//! S3 servers that fail for ever: each verb ends in time, with one line, and with the exit code that says so. An etcd that goes away in the
+//! middle of a run is asked again.
 
+use std::io::{self, Read as _};
+use std::iter;
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -96,4 +100,47 @@ fn a_server_that_fails_for_ever_ends_each_verb_in_one_line() {
     let verify = ["--all", "--full", "--output", "json"];
     let verdicts = stand.on_prod("verify", &verify).succeeds().json();
     assert_eq!(verdicts.as_array().unwrap().len(), 2);
+}
+
+/// A way to a server that breaks on the first connection, after so many bytes of answers.
+fn breaking_relay(server: &str, limit: u64) -> String {
+    let server = server.strip_prefix("http://").unwrap().to_owned();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        let limits = iter::once(limit).chain(iter::repeat(u64::MAX));
+        for (client, limit) in listener.incoming().zip(limits) {
+            let (client, server) = (client.unwrap(), TcpStream::connect(&server).unwrap());
+            let (mut asks, mut asked) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            // Errors are ends of connections, which are what this is for.
+            thread::spawn(move || io::copy(&mut asks, &mut asked));
+            thread::spawn(move || {
+                let _ = io::copy(&mut (&server).take(limit), &mut (&client));
+                let _ = client.shutdown(Shutdown::Both);
+                let _ = server.shutdown(Shutdown::Both);
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn a_run_that_loses_etcd_in_the_middle_is_tried_again() {
+    for place in [Place::Folder, Place::S3] {
+        let stand = Stand::new(place);
+        let etcd = stand.etcd_with_rows();
+        let endpoint = breaking_relay(etcd.endpoint(), 100_000);
+        let run = stand.on_prod("run", &["--etcd-endpoints", &endpoint]);
+        assert_eq!(run.code, 0, "{}", run.stderr);
+        assert!(run.stderr.contains("try 1 of 3 failed"), "{}", run.stderr);
+        let listed = stand.run("list", &["--output", "json"]).succeeds().json();
+        assert_eq!(listed.as_array().unwrap().len(), 1, "{listed}");
+        stand.on_prod("verify", &["--full"]).succeeds();
+        let endpoint = breaking_relay(etcd.endpoint(), 100_000);
+        let once = ["--etcd-endpoints", &endpoint, "--tries", "1"];
+        let run = stand.on_prod("run", &[&once[..], &["--snapshot", "lost"]].concat());
+        assert_ne!(run.code, 0);
+        assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);
+        assert!(!stand.has("prod/lost"));
+    }
 }
