@@ -11,6 +11,8 @@ mod metadata;
 mod refused;
 mod round_trip;
 
+use std::num::NonZeroUsize;
+
 use kdc_envelope::Key256;
 use kdc_envelope::snapshot::{
     self, Expected, Identity, OpenError, OpenOptions, SealOptions, Sealed, Trailer,
@@ -57,8 +59,18 @@ fn seal(content: &[u8], options: &SealOptions) -> (Vec<u8>, Sealed) {
     (object, sealed)
 }
 
+/// Opens on one thread and on several, which must come to the same.
 fn open_with(object: &[u8], dek: &Key256, options: &OpenOptions) -> Result<Vec<u8>, OpenError> {
-    let mut content = Vec::new();
-    snapshot::open(object, &mut content, dek, &expected(), options)?;
-    Ok(content)
+    let [alone, together] = [1, 3].map(|workers| {
+        let mut options = options.clone();
+        options.workers = NonZeroUsize::new(workers).unwrap();
+        let mut content = Vec::new();
+        snapshot::open(object, &mut content, dek, &expected(), &options).map(|_| content)
+    });
+    match (&alone, &together) {
+        (Ok(alone), Ok(together)) => assert!(alone == together),
+        (Err(alone), Err(together)) => assert_eq!(alone.to_string(), together.to_string()),
+        _ => panic!("{:?} and {:?}", alone.err(), together.err()),
+    }
+    alone
 }

@@ -1,6 +1,7 @@
 //! What is changed, cut, mixed, or somebody else's.
 
 use std::io::{self, Read, Write};
+use std::num::NonZeroUsize;
 
 use kdc_envelope::Key256;
 use kdc_envelope::snapshot::{
@@ -129,20 +130,18 @@ fn a_source_that_ends_early_gives_no_object() {
         1000 * 512 + 32,
         content.len() - 1,
     ] {
-        let mut object = Vec::new();
-        let sealed = snapshot::seal(
-            &content[..len],
-            &mut object,
-            &dek(),
-            &identity(),
-            &SealOptions::default(),
-        );
-        let error = sealed.unwrap_err();
-        assert!(
-            matches!(error, SealError::Trailer(_) | SealError::Empty),
-            "{len}: {error}"
-        );
-        assert!(open_with(&object, &dek(), &unchecked().1).is_err(), "{len}");
+        for workers in [1, 3] {
+            let mut options = SealOptions::default();
+            options.workers = NonZeroUsize::new(workers).unwrap();
+            let (dek, mut object) = (dek(), Vec::new());
+            let sealed = snapshot::seal(&content[..len], &mut object, &dek, &identity(), &options);
+            let error = sealed.unwrap_err();
+            assert!(
+                matches!(error, SealError::Trailer(_) | SealError::Empty),
+                "{len}: {error}"
+            );
+            assert!(open_with(&object, &dek, &unchecked().1).is_err(), "{len}");
+        }
     }
 }
 
@@ -191,9 +190,15 @@ impl Write for Fails {
 
 #[test]
 fn failures_of_source_and_destination_keep_their_reason() {
-    let (seal_options, open_options) = unchecked();
+    let (mut seal_options, mut open_options) = unchecked();
     let (dek, identity) = (dek(), identity());
-    for after in [0, 100, 5 * CHUNK, 50 * CHUNK] {
+    let limits = [0, 100, 5 * CHUNK, 50 * CHUNK];
+    for (after, workers) in limits
+        .into_iter()
+        .flat_map(|after| [(after, 1), (after, 3)])
+    {
+        seal_options.workers = NonZeroUsize::new(workers).unwrap();
+        open_options.workers = seal_options.workers;
         let mut object = Vec::new();
         let sealed = snapshot::seal(Fails { after }, &mut object, &dek, &identity, &seal_options);
         assert!(matches!(sealed, Err(SealError::Source(_))));
