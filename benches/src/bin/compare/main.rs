@@ -45,7 +45,7 @@ enum What {
     Snapshot,
     /// Looking through a bucket of many snapshots, and moving their data keys.
     Backup,
-    /// Counting the rows of a snapshot, against `etcdutl snapshot status`.
+    /// Counting the rows of a snapshot, against `etcdutl snapshot status`, and of a running etcd, against `etcdctl`.
     Scan,
     /// Rewriting rows through an API server, against clients that read and write whole objects.
     Rewrite(rewrite::Size),
@@ -102,7 +102,7 @@ async fn main() -> Result<()> {
         backup::compare(&kdc).await?;
     }
     if matches!(what, What::Scan | What::All) {
-        scan::compare().await?;
+        scan::compare(&kdc).await?;
     }
     if let What::Rewrite(size) = &what {
         rewrite::compare(size).await?;
