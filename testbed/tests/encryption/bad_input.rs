@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -38,8 +39,16 @@ async fn mistakes_are_named_and_change_nothing() {
         "away",
         &kubeconfig.replace(&cluster.members[0].url, "https://127.0.0.1:1"),
     );
-    let readonly = folder.join("readonly");
-    fs::create_dir(&readonly).unwrap();
+    let client = cluster.client();
+    client
+        .ensure_service_account("default", "nobody")
+        .await
+        .unwrap();
+    let nobody = client
+        .service_account_token("default", "nobody", None, Duration::from_secs(600))
+        .await
+        .unwrap();
+    let nobody = write("nobody", &kubeconfig.replace(token, &nobody));
     let nowhere = format!("{}=/nowhere/at/all/config", cluster.members[0].url);
     let endpoint = cluster.etcd.endpoint();
     let state = cluster.state();
@@ -80,6 +89,11 @@ async fn mistakes_are_named_and_change_nothing() {
             ),
             78,
             &["damaged"],
+        ),
+        (
+            only(&cluster, &["rewrite", "secrets", "--kubeconfig", &nobody]),
+            77,
+            &["list", "secrets"],
         ),
         (
             only(&cluster, &["rewrite", "secrets", "--kubeconfig", &away]),

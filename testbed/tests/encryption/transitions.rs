@@ -116,6 +116,15 @@ async fn every_change_is_carried_out_without_a_failed_read() {
     change(&cluster, &enable, &["kms:v2:kdc"]).await;
     assert_eq!(cluster.prefixes("configmaps").await, ["kms:v2:kdc"]);
 
+    // Another KMS plugin.
+    let other = cluster.folder().join("other");
+    std::fs::create_dir(&other).unwrap();
+    let other = Plugin::start(&other).await;
+    let endpoint = other.endpoint.as_str();
+    let kms = ["--kms-name", "other", "--kms-endpoint", endpoint, "--yes"];
+    let enable = [&["enable", "--resources", "secrets"], kms.as_slice()].concat();
+    change(&cluster, &enable, &["kms:v2:other"]).await;
+
     // An abort after the first file was written, and after the promotion was recorded.
     for patience in ["0s", "4s"] {
         let disable = [
@@ -130,7 +139,7 @@ async fn every_change_is_carried_out_without_a_failed_read() {
         if stopped.code == Some(0) {
             panic!("it was done within {patience}: {}", stopped.stdout);
         }
-        let abort = change(&cluster, &["abort", "--yes"], &["kms:v2:kdc"]).await;
+        let abort = change(&cluster, &["abort", "--yes"], &["kms:v2:other"]).await;
         assert_eq!(abort["change"], "abort");
     }
 

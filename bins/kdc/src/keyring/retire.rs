@@ -108,7 +108,7 @@ fn prove_unused(arguments: &Retire, etcd: &etcd::Connection, key_id: &str) -> Re
             Exit::Negative,
             format_args!(
                 "{needed} of {} rows under `{prefix}` need key id `{key_id}`; rewrite them first, for example with \
-                 `kubectl get secrets -A -o json | kubectl replace -f -`; nothing was changed",
+                 `kdc encryption rewrite secrets`; nothing was changed",
                 survey.rows()
             ),
         ));

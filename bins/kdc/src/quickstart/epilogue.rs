@@ -51,7 +51,7 @@ pub(super) fn tell(out: &mut Output) -> Result<(), Failure> {
     )?;
     command(
         out,
-        format_args!("kubectl get secrets,configmaps -A -o json | kubectl replace -f -"),
+        format_args!("kdc encryption rewrite secrets configmaps"),
     )?;
     command(
         out,

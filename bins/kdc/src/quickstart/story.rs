@@ -202,10 +202,7 @@ fn rewrite(
         out,
         &format!("all {count} rows still read; they are stale, and due for rewriting"),
     )?;
-    command(
-        out,
-        format_args!("kubectl get secrets -A -o json | kubectl replace -f -"),
-    )?;
+    command(out, format_args!("kdc encryption rewrite secrets"))?;
     let rewritten = samples
         .iter()
         .map(|sample| control_plane.replace(sample))

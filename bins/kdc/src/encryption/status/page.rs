@@ -129,3 +129,61 @@ fn row_table(resources: &[ResourceRows]) -> String {
         rows,
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encryption::rows::GroupRows;
+    use crate::encryption::status::report::{
+        ChangeReport, KeyIdReport, ResourceReport, ServerReport,
+    };
+
+    #[test]
+    fn names_are_text_whatever_they_hold() {
+        let evil = "<script>&\"'\u{1b}";
+        let text = || evil.to_owned();
+        let rows = ResourceRows {
+            resource: text(),
+            writer: text(),
+            rows: 3,
+            current: 1,
+            groups: vec![GroupRows {
+                by: text(),
+                key_id: Some(text()),
+                rows: 3,
+                current: false,
+                damaged: false,
+            }],
+        };
+        let report = Report {
+            taken: None,
+            resources: vec![ResourceReport {
+                resource: text(),
+                writer: text(),
+                readers: vec![text()],
+            }],
+            servers: vec![ServerReport {
+                name: text(),
+                version: Some(text()),
+                file: text(),
+                loaded: text(),
+                since: Some(text()),
+                key_ids: vec![KeyIdReport {
+                    provider: text(),
+                    key_id_hash: text(),
+                }],
+            }],
+            rows: Some(vec![rows]),
+            change: Some(ChangeReport {
+                change: "rotate",
+                asked: text(),
+                phase: text(),
+                blockers: vec![text()],
+            }),
+        };
+        let page = render(&report);
+        assert!(!page.contains("<script") && !page.contains('\u{1b}'));
+        assert!(page.matches("&lt;script&gt;").count() >= 14);
+        assert!(page.contains("1 of 3") && page.contains("width=\"213\""));
+    }
+}
