@@ -130,6 +130,8 @@ fn the_state_is_held_by_one_and_comes_back() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state");
     assert!(StateFolder::look(&path).wish().unwrap().is_none());
+    let unheld = StateFolder::look(&path).save_passes(&Passes::default());
+    assert!(matches!(unheld, Err(FilesError::NotHeld { .. })));
     assert!(!path.exists(), "looking makes nothing");
     let state = StateFolder::hold(&path).unwrap();
     let busy = StateFolder::hold(&path).unwrap_err();

@@ -63,6 +63,12 @@ pub enum FilesError {
         /// Which file.
         path: PathBuf,
     },
+    /// The state was opened to be read only.
+    #[error("the state in `{}` is not held, so it is not changed", path.display())]
+    NotHeld {
+        /// Which folder.
+        path: PathBuf,
+    },
     /// What shall be written cannot be.
     #[error("the configuration cannot be written")]
     Render(#[from] RenderError),

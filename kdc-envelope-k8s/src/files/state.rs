@@ -1,6 +1,6 @@
 //! What is kept for the cluster as a whole: every key, the wish, and the last complete passes over the rows.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -73,12 +73,6 @@ impl StateFolder {
         &self.path
     }
 
-    /// Whether the state may be changed through this.
-    #[must_use]
-    pub const fn is_held(&self) -> bool {
-        self.lock.is_some()
-    }
-
     /// The keyring; empty if there is none yet.
     ///
     /// # Errors
@@ -92,6 +86,7 @@ impl StateFolder {
     /// # Errors
     /// [`FilesError`]; the keyring is then as it was.
     pub fn save_keyring(&self, keyring: &KeyHistory) -> Result<(), FilesError> {
+        self.check_held()?;
         write_history(&self.path.join(KEYRING), keyring)
     }
 
@@ -127,6 +122,15 @@ impl StateFolder {
         self.write(PASSES, passes)
     }
 
+    fn check_held(&self) -> Result<(), FilesError> {
+        match &self.lock {
+            Some(_) => Ok(()),
+            None => Err(FilesError::NotHeld {
+                path: self.path.clone(),
+            }),
+        }
+    }
+
     fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, FilesError> {
         let path = self.path.join(name);
         let bytes = match private_file::read(&path) {
@@ -144,6 +148,7 @@ impl StateFolder {
     }
 
     fn write(&self, name: &str, value: &impl Serialize) -> Result<(), FilesError> {
+        self.check_held()?;
         let path = self.path.join(name);
         let text = serde_json::to_vec_pretty(value);
         let text = text.map_err(|source| FilesError::State {
@@ -151,14 +156,5 @@ impl StateFolder {
             source,
         })?;
         Ok(private_file::replace(&path, &text)?)
-    }
-}
-
-/// Whether there is anything in the folder; a tool that finds nothing begins anew.
-impl StateFolder {
-    /// Whether the folder exists.
-    #[must_use]
-    pub fn exists(&self) -> bool {
-        fs::metadata(&self.path).is_ok()
     }
 }

@@ -167,6 +167,7 @@ mod tests {
                 version: Some(text()),
                 file: text(),
                 loaded: text(),
+                writers: std::collections::BTreeMap::from([(text(), text())]),
                 since: Some(text()),
                 key_ids: vec![KeyIdReport {
                     provider: text(),

@@ -1,8 +1,10 @@
 //! What `status` shows, in the form in which programs read it.
 
+use std::collections::BTreeMap;
+
 use kdc_envelope_k8s::Layout;
 use kdc_envelope_k8s::control_plane::Observation;
-use kdc_envelope_k8s::rotation::{ApiServer, Wish, plan};
+use kdc_envelope_k8s::rotation::{ApiServer, Observed, Wish, plan};
 use serde::Serialize;
 
 use crate::clock;
@@ -40,6 +42,8 @@ pub(super) struct ServerReport {
     pub(super) file: String,
     /// What it uses: `its file`, `another file`, or why that is not known.
     pub(super) loaded: String,
+    /// Who writes each resource by what it uses, where that is known.
+    pub(super) writers: BTreeMap<String, String>,
     pub(super) since: Option<String>,
     pub(super) key_ids: Vec<KeyIdReport>,
 }
@@ -84,7 +88,10 @@ impl Report {
             taken: clock::rfc3339(observation.now.as_secs()),
             resources: resources.collect(),
             servers: servers
-                .map(|(index, server)| ServerReport::new(server, version(index)))
+                .map(|(index, server)| {
+                    let used = used(server, &observation.observed);
+                    ServerReport::new(server, version(index), used)
+                })
                 .collect(),
             rows: None,
             change: wish.map(|wish| ChangeReport::new(wish, observation)),
@@ -92,8 +99,24 @@ impl Report {
     }
 }
 
+/// What the file means that `server` uses, if it is one that is known.
+fn used<'o>(server: &'o ApiServer, observed: &'o Observed) -> Option<&'o Layout> {
+    let loaded = server.loaded.as_ref().ok()?.hash;
+    let files = observed.servers.iter();
+    let files = files.filter_map(|server| server.file.as_ref().ok());
+    let files = files.map(|file| (file.hash, &file.layout));
+    let earlier = observed
+        .earlier
+        .iter()
+        .map(|(hash, layout)| (*hash, layout));
+    let mut known = files.chain(earlier);
+    known
+        .find(|(hash, _)| *hash == loaded)
+        .map(|(_, layout)| &**layout)
+}
+
 impl ServerReport {
-    fn new(server: &ApiServer, version: Option<String>) -> Self {
+    fn new(server: &ApiServer, version: Option<String>, used: Option<&Layout>) -> Self {
         let file = match &server.file {
             Ok(file) => file.hash.to_string(),
             Err(why) => why.to_string(),
@@ -109,11 +132,14 @@ impl ServerReport {
             provider: provider.to_string(),
             key_id_hash: known.id.to_string(),
         });
+        let rules = used.into_iter().flat_map(Layout::rules);
+        let writers = rules.map(|(name, chain)| (name.to_string(), chain.writer().to_string()));
         Self {
             name: server.name.to_string(),
             version,
             file,
             loaded,
+            writers: writers.collect(),
             since: since.and_then(|since| clock::rfc3339(since.as_secs())),
             key_ids: key_ids.collect(),
         }
@@ -123,13 +149,25 @@ impl ServerReport {
         self.loaded == "its file"
     }
 
+    /// What it uses, with its writers where that is not its file.
+    fn used(&self) -> String {
+        if self.is_well() || self.writers.is_empty() {
+            return self.loaded.clone();
+        }
+        let writers = self.writers.iter();
+        let writers: Vec<_> = writers
+            .map(|(name, writer)| format!("{name}: {writer}"))
+            .collect();
+        format!("{} ({})", self.loaded, writers.join(", "))
+    }
+
     pub(super) fn cells(&self) -> Vec<String> {
         let dash = || "-".to_owned();
         let key_ids: Vec<_> = self.key_ids.iter().map(KeyIdReport::short).collect();
         vec![
             self.name.clone(),
             self.version.clone().unwrap_or_else(dash),
-            self.loaded.clone(),
+            self.used(),
             self.since.clone().unwrap_or_else(dash),
             if key_ids.is_empty() {
                 dash()
