@@ -4,7 +4,9 @@ use core::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
+use super::error::{RewriteError, Verb};
 use super::resolve::Object;
+use crate::encryption_config::GroupResource;
 
 /// An answer in full.
 #[derive(Debug, Default)]
@@ -74,13 +76,10 @@ pub(super) enum Listed {
     Page(Page),
     /// The continue token is too old; another one, if the server gives one.
     Expired(Option<String>),
-    /// The resource is not served any more.
-    Gone,
-    Denied(Box<str>),
     /// A row cannot be decrypted.
     Unreadable(Box<str>),
+    /// Perhaps later.
     Failed(Failure),
-    Unexpected(Box<str>),
 }
 
 /// A page of a listing.
@@ -130,29 +129,43 @@ pub(super) fn judge_patch(object: &Object, answer: &Answer) -> Verdict {
     }
 }
 
-/// Judges the answer to a list.
-pub(super) fn judge_list(answer: &Answer) -> Listed {
+/// Judges the answer to a list of a resource; an error is one that will stay.
+pub(super) fn judge_list(
+    resource: &GroupResource,
+    answer: &Answer,
+) -> Result<Listed, RewriteError> {
+    let denied = |why| RewriteError::Denied {
+        verb: Verb::List,
+        resource: resource.to_string().into(),
+        why,
+    };
     if answer.status == 200 {
-        return match serde_json::from_slice::<List>(&answer.body) {
+        return Ok(match serde_json::from_slice::<List>(&answer.body) {
             Ok(list) => page(list, answer.body.len()),
             Err(error) => Listed::Failed(Failure::server(&format!(
                 "an answer that is no list: {error}"
             ))),
-        };
+        });
     }
     let Some(status) = Status::of(answer) else {
         return match answer.status {
-            401 | 403 => Listed::Denied(bare(answer)),
-            _ => Listed::Failed(failure(answer, None)),
+            401 | 403 => Err(denied(bare(answer))),
+            _ => Ok(Listed::Failed(failure(answer, None))),
         };
     };
     match answer.status {
-        401 | 403 => Listed::Denied(status.why(answer)),
-        404 => Listed::Gone,
-        410 => Listed::Expired(status.metadata.token()),
-        _ if status.is_undecryptable() => Listed::Unreadable(status.why(answer)),
-        408 | 429 | 500.. => Listed::Failed(failure(answer, Some(&status))),
-        _ => Listed::Unexpected(status.why(answer)),
+        401 | 403 => Err(denied(status.why(answer))),
+        404 => Err(RewriteError::NoSuchResource {
+            resource: resource.clone(),
+        }),
+        410 => Ok(Listed::Expired(status.metadata.token())),
+        _ if status.is_undecryptable() => Ok(Listed::Unreadable(status.why(answer))),
+        408 | 429 | 500.. => Ok(Listed::Failed(failure(answer, Some(&status)))),
+        _ => Err(RewriteError::Unexpected {
+            verb: Verb::List,
+            resource: resource.to_string().into(),
+            why: status.why(answer),
+        }),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use kube::Client;
 
-use super::answer::{Listed, judge_list};
+use super::answer::{Failure, Listed, judge_list};
 use super::error::{RewriteError, Verb};
 use super::find;
 use super::options::RewriteOptions;
@@ -47,7 +47,11 @@ async fn count_one(
     let (mut objects, mut limit, mut token) = (0_u64, 1, None);
     loop {
         let answer = transport.list(resource, limit, token.as_deref()).await;
-        let failure = match answer.map_or_else(Listed::Failed, |answer| judge_list(&answer)) {
+        let listed = match answer {
+            Ok(answer) => judge_list(&resource.resource, &answer)?,
+            Err(failure) => Listed::Failed(failure),
+        };
+        let failure = match listed {
             Listed::Page(page) => {
                 patience.succeeded();
                 let listed = u64::try_from(page.objects.len()).unwrap_or(u64::MAX);
@@ -65,31 +69,12 @@ async fn count_one(
                     objects = 0;
                 }
                 token = next;
-                super::answer::Failure::server("the continue token expired")
+                Failure::server("the continue token expired")
             }
             Listed::Failed(failure) => failure,
-            Listed::Gone => {
-                return Err(RewriteError::NoSuchResource {
-                    resource: resource.resource.clone(),
-                });
-            }
-            Listed::Denied(why) => {
-                return Err(RewriteError::Denied {
-                    verb: Verb::List,
-                    resource: name.into(),
-                    why,
-                });
-            }
             Listed::Unreadable(why) => {
                 return Err(RewriteError::Unreadable {
                     resource: resource.resource.clone(),
-                    why,
-                });
-            }
-            Listed::Unexpected(why) => {
-                return Err(RewriteError::Unexpected {
-                    verb: Verb::List,
-                    resource: name.into(),
                     why,
                 });
             }

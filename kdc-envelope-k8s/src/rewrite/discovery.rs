@@ -229,8 +229,6 @@ struct ResourceList {
 struct ResourceDocument {
     name: Box<str>,
     #[serde(default)]
-    namespaced: bool,
-    #[serde(default)]
     verbs: Option<Vec<Box<str>>>,
     #[serde(default)]
     storage_version_hash: Box<str>,
@@ -240,7 +238,6 @@ impl From<ResourceDocument> for Resource {
     fn from(document: ResourceDocument) -> Self {
         Self {
             name: document.name,
-            is_namespaced: document.namespaced,
             verbs: document.verbs.unwrap_or_default(),
             is_stored: !document.storage_version_hash.is_empty(),
         }

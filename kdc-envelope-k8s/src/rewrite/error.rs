@@ -99,8 +99,6 @@ pub enum Verb {
     List,
     /// Sending an object the patch that changes nothing.
     Patch,
-    /// Creating an object.
-    Create,
 }
 
 impl Verb {
@@ -111,7 +109,6 @@ impl Verb {
             Self::Get => "get",
             Self::List => "list",
             Self::Patch => "patch",
-            Self::Create => "create",
         }
     }
 }

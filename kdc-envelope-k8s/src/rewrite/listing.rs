@@ -8,7 +8,7 @@ use super::resolve::Object;
 /// Pages whose metadata is larger are followed by smaller ones. Metadata of one object can be 256 KiB of annotations.
 const LARGE_PAGE: usize = 4 << 20;
 /// How often a listing may start over.
-pub(super) const MAX_RESTARTS: u32 = 5;
+const MAX_RESTARTS: u32 = 5;
 /// How often a page may fail because a row cannot be decrypted, before that is taken for the truth. A server that is just
 /// starting says it too.
 const MAX_UNREADABLE: u32 = 4;

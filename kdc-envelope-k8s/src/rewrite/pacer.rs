@@ -5,8 +5,8 @@
 //! take more than [`TOLERANCE`] times as long as an idle server would need, which shows a queue before the server has to
 //! refuse. It shrinks at most once per round: the answers to requests that were sent before a decrease tell nothing new.
 //!
-//! What an idle server would need is measured at the start and every [`MEASURE_EVERY`]: for a few answers, no more than two
-//! patches are in flight.
+//! What an idle server would need is measured at the start and every [`MEASURE_EVERY`]: for a few answers, patches are sent
+//! one at a time.
 //!
 //! A state machine without a clock: whoever drives it says what time it is.
 
@@ -16,7 +16,7 @@ use core::time::Duration;
 use tokio::time::Instant;
 
 /// Patches in flight while the server's own speed is measured.
-const FEW: f64 = 2.0;
+const ALONE: f64 = 1.0;
 /// Answers that make a measurement.
 const MEASURED: u32 = 8;
 /// Time between two measurements.
@@ -105,7 +105,7 @@ impl Pacer {
         let most = f64::from(max_in_flight.get());
         Self {
             most,
-            limit: FEW.min(most),
+            limit: ALONE,
             in_flight: 0,
             interval: max_per_second.map(|rate| Duration::from_secs(1) / rate.get()),
             next: now,
@@ -121,7 +121,7 @@ impl Pacer {
 
     pub(super) fn permit(&self, now: Instant) -> Permit {
         let limit = match self.measuring {
-            Some(_) => self.limit.min(FEW),
+            Some(_) => self.limit.min(ALONE),
             None => self.limit,
         };
         if f64::from(self.in_flight) + 1.0 > limit {
@@ -261,7 +261,7 @@ mod tests {
     #[test]
     fn a_fast_server_gets_as_many_as_allowed_and_no_more() {
         let (mut pacer, mut now) = pacer(16, None);
-        assert_eq!(rounds(&mut pacer, &mut now, 4, 10 * MS), 2);
+        assert_eq!(rounds(&mut pacer, &mut now, 8, 10 * MS), 1);
         assert_eq!(rounds(&mut pacer, &mut now, 30, 10 * MS), 16);
     }
 
@@ -370,10 +370,11 @@ mod tests {
     fn the_rate_has_no_bursts_after_a_pause() {
         let (mut pacer, now) = pacer(16, Some(10));
         pacer.start(now);
+        pacer.end(now, now, Signal::Neutral);
         assert_eq!(pacer.permit(now), Permit::At(now + 100 * MS));
         let later = now + Duration::from_secs(60);
-        pacer.end(now, later, Signal::Neutral);
-        assert_eq!(fill(&mut pacer, later), 1);
+        pacer.start(later);
+        pacer.end(later, later, Signal::Neutral);
         assert_eq!(pacer.permit(later), Permit::At(later + 100 * MS));
     }
 }

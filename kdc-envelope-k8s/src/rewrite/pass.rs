@@ -184,16 +184,15 @@ impl Pass<'_, '_> {
             return self.settle_patch(task, started, ended, verdict);
         };
         let why = why.clone();
-        match judge_list(&answer) {
-            Listed::Failed(failure) => return self.fail(task, started, ended, failure),
-            Listed::Denied(why) => return Err(self.denied(Verb::List, why)),
-            Listed::Page(page) if page.objects.contains(&task.object) => {
+        match judge_list(&self.resource.resource, &answer) {
+            Ok(Listed::Failed(failure)) => return self.fail(task, started, ended, failure),
+            Ok(Listed::Page(page)) if page.objects.contains(&task.object) => {
                 self.refuse(task.object, why);
             }
-            Listed::Page(_) | Listed::Gone => self.report.overtaken += 1,
-            Listed::Expired(_) | Listed::Unreadable(_) | Listed::Unexpected(_) => {
-                self.refuse(task.object, why);
-            }
+            Ok(Listed::Page(_)) => self.report.overtaken += 1,
+            Ok(Listed::Expired(_) | Listed::Unreadable(_))
+            | Err(RewriteError::Unexpected { .. }) => self.refuse(task.object, why),
+            Err(error) => return Err(error),
         }
         self.report.objects += 1;
         self.shared.pacer.end(started, ended, Signal::Neutral);
@@ -224,7 +223,13 @@ impl Pass<'_, '_> {
                 self.shared.pacer.end(started, ended, signal);
                 return Ok(());
             }
-            Verdict::Denied(why) => return Err(self.denied(Verb::Patch, why)),
+            Verdict::Denied(why) => {
+                return Err(RewriteError::Denied {
+                    verb: Verb::Patch,
+                    resource: self.name.clone(),
+                    why,
+                });
+            }
             Verdict::Failed(failure) => return self.fail(task, started, ended, failure),
         }
         self.report.objects += 1;
@@ -280,7 +285,10 @@ impl Pass<'_, '_> {
     /// Takes the answer to a list.
     fn turn(&mut self, answer: Result<Answer, Failure>) -> Result<(), RewriteError> {
         let now = Instant::now();
-        let listed = answer.map_or_else(Listed::Failed, |answer| judge_list(&answer));
+        let listed = match answer {
+            Ok(answer) => judge_list(&self.resource.resource, &answer)?,
+            Err(failure) => Listed::Failed(failure),
+        };
         match listed {
             Listed::Page(page) => {
                 self.shared.patience.succeeded();
@@ -320,15 +328,6 @@ impl Pass<'_, '_> {
                 self.listing.due = now + self.shared.patience.pause(&failure);
                 Ok(())
             }
-            Listed::Denied(why) => Err(self.denied(Verb::List, why)),
-            Listed::Gone => Err(RewriteError::NoSuchResource {
-                resource: self.resource.resource.clone(),
-            }),
-            Listed::Unexpected(why) => Err(RewriteError::Unexpected {
-                verb: Verb::List,
-                resource: self.name.clone(),
-                why,
-            }),
         }
     }
 
@@ -346,14 +345,6 @@ impl Pass<'_, '_> {
         self.report.refused = 0;
         self.report.refusals.clear();
         Ok(())
-    }
-
-    fn denied(&self, verb: Verb, why: Box<str>) -> RewriteError {
-        RewriteError::Denied {
-            verb,
-            resource: self.name.clone(),
-            why,
-        }
     }
 }
 

@@ -24,8 +24,6 @@ pub struct ServedResource {
     pub resource: GroupResource,
     /// The version that the server prefers.
     pub version: Box<str>,
-    /// Whether its objects lie in namespaces.
-    pub is_namespaced: bool,
 }
 
 /// An object as a page of a listing shows it.
@@ -60,7 +58,6 @@ pub(super) struct Version {
 pub(super) struct Resource {
     /// The plural; `/` for subresources.
     pub(super) name: Box<str>,
-    pub(super) is_namespaced: bool,
     pub(super) verbs: Vec<Box<str>>,
     /// Whether it has a hash of its storage version.
     pub(super) is_stored: bool,
@@ -174,7 +171,6 @@ impl<'a> Resolver<'a> {
                 self.found.resources.push(ServedResource {
                     resource: name,
                     version: version.name.clone(),
-                    is_namespaced: resource.is_namespaced,
                 });
             }
         } else if resource.is_stored {

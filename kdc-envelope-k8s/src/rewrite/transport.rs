@@ -238,7 +238,6 @@ mod tests {
         let resource = |name: &str, version: &str| ServedResource {
             resource: GroupResource::from_text(name),
             version: version.into(),
-            is_namespaced: true,
         };
         let secrets = resource("secrets", "v1");
         assert_eq!(secrets.path(), "/api/v1/secrets");

@@ -84,7 +84,7 @@ async fn forbid(things: &Things, name: &str, reason: &str) {
     let client = things.plane().client();
     client.create(POLICIES, "", &policy).await.unwrap();
     client.create(BINDINGS, "", &binding).await.unwrap();
-    things.wait_until_refused("thing-003").await;
+    things.wait_until_refused("thing-003", "not this one").await;
 }
 
 #[test]
@@ -107,7 +107,8 @@ fn an_object_whose_webhook_is_away_is_refused_after_some_tries() {
             }],
         });
         plane.client().create(WEBHOOKS, "", &webhook).await.unwrap();
-        things.wait_until_refused("thing-003").await;
+        let why = "failed calling webhook";
+        things.wait_until_refused("thing-003", why).await;
         let hook = Hook::new(async |_| Reply::Pass);
         let client = hooked(kube_config(&plane.server).await, &hook);
         let report = pass(&client, &things.group_resource(), &options())

@@ -69,7 +69,7 @@ fn answers_that_do_not_come_are_asked_for_again() {
                 _ if !seen.is_patch() => Reply::Pass,
                 5 => Reply::Break,
                 11 => Reply::Lose,
-                17 => Reply::Delay(Duration::from_secs(60)),
+                17 => Reply::Delay(Duration::from_secs(600)),
                 23 => Reply::Answer(502, &[], "<html>Bad Gateway</html>".to_owned()),
                 24 => Reply::Answer(503, &[], String::new()),
                 25 => Reply::Answer(200, &[], "It works!".to_owned()),
@@ -80,7 +80,7 @@ fn answers_that_do_not_come_are_asked_for_again() {
         });
         let client = hooked(kube_config(&plane.server).await, &hook);
         let options = RewriteOptions {
-            request_timeout: Duration::from_secs(3),
+            request_timeout: Duration::from_secs(10),
             ..RewriteOptions::default()
         };
         let report = pass(&client, &things.group_resource(), &options)

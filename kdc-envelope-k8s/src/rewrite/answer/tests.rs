@@ -28,6 +28,10 @@ fn judged(answer: &Answer) -> Verdict {
     judge_patch(&object(), answer)
 }
 
+fn listed(answer: &Answer) -> Listed {
+    judge_list(&GroupResource::from_text("secrets"), answer).unwrap()
+}
+
 fn kind(verdict: Verdict) -> FailureKind {
     match verdict {
         Verdict::Failed(failure) => failure.kind,
@@ -126,12 +130,12 @@ fn a_row_without_a_key_is_refused_but_not_while_the_plugin_is_away() {
         kind(judged(&status(500, "InternalError", away))),
         FailureKind::Server
     );
-    let listed = judge_list(&status(429, "TooManyRequests", lost));
+    let answer = listed(&status(429, "TooManyRequests", lost));
     assert!(
-        matches!(listed, Listed::Unreadable(why) if why.contains("/registry/secrets/default/one"))
+        matches!(answer, Listed::Unreadable(why) if why.contains("/registry/secrets/default/one"))
     );
     let starting = status(429, "TooManyRequests", "storage is (re)initializing");
-    assert!(matches!(judge_list(&starting), Listed::Failed(_)));
+    assert!(matches!(listed(&starting), Listed::Failed(_)));
 }
 
 #[test]
@@ -154,7 +158,7 @@ fn a_page_has_objects_a_token_and_an_estimate() {
         "metadata": {"continue": "t", "remainingItemCount": 5},
         "items": [{"metadata": {"name": "one", "namespace": "default", "uid": "u1", "resourceVersion": "7"}}],
     });
-    let Listed::Page(page) = judge_list(&answer(200, &body)) else {
+    let Listed::Page(page) = listed(&answer(200, &body)) else {
         panic!("no page");
     };
     assert_eq!(page.objects, [object()]);
@@ -162,7 +166,7 @@ fn a_page_has_objects_a_token_and_an_estimate() {
         (page.token.as_deref(), page.remaining),
         (Some("t"), Some(5))
     );
-    let Listed::Page(page) = judge_list(&answer(200, &json!({"items": null}))) else {
+    let Listed::Page(page) = listed(&answer(200, &json!({"items": null}))) else {
         panic!("no page");
     };
     assert!(page.objects.is_empty() && page.token.is_none());
@@ -173,23 +177,35 @@ fn what_is_no_list_is_not_taken_for_an_empty_one() {
     let nameless = json!({"items": [{"metadata": {}}]});
     for body in [json!({}), json!("x"), json!({"kind": "Status"}), nameless] {
         assert!(
-            matches!(judge_list(&answer(200, &body)), Listed::Failed(_)),
+            matches!(listed(&answer(200, &body)), Listed::Failed(_)),
             "{body}"
         );
     }
 }
 
 #[test]
+fn a_list_that_will_never_come_is_an_error_with_the_name() {
+    let refused = |answer: &Answer| judge_list(&GroupResource::from_text("secrets"), answer);
+    let error = refused(&status(403, "Forbidden", "no")).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "not allowed to list secrets; the API server says: no (403)"
+    );
+    let error = refused(&status(404, "NotFound", "no")).unwrap_err();
+    assert!(matches!(error, RewriteError::NoSuchResource { .. }));
+    let error = refused(&status(400, "BadRequest", "no")).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the attempt to list secrets was answered with no (400)"
+    );
+}
+
+#[test]
 fn an_expired_token_may_come_with_another() {
     let mut body = json!({"kind": "Status", "reason": "Expired", "metadata": {"continue": "next"}});
-    assert!(
-        matches!(judge_list(&answer(410, &body)), Listed::Expired(Some(token)) if token == "next")
-    );
+    assert!(matches!(listed(&answer(410, &body)), Listed::Expired(Some(token)) if token == "next"));
     body["metadata"] = json!({});
-    assert!(matches!(
-        judge_list(&answer(410, &body)),
-        Listed::Expired(None)
-    ));
+    assert!(matches!(listed(&answer(410, &body)), Listed::Expired(None)));
 }
 
 #[test]

@@ -3,7 +3,6 @@ use super::*;
 fn resource(name: &str, verbs: &str, is_stored: bool) -> Resource {
     Resource {
         name: name.into(),
-        is_namespaced: true,
         verbs: verbs.split_whitespace().map(Into::into).collect(),
         is_stored,
     }
