@@ -29,14 +29,6 @@ pub trait Witness: Sync {
 /// Nobody.
 impl Witness for () {}
 
-/// How a change ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Outcome {
-    /// Everything is as wished. What is put off stays listed.
-    Done(Vec<Blocker>),
-}
-
 /// The change is not finished. What was done stays done; doing it again goes on.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -75,7 +67,8 @@ fn list(blockers: &[Blocker]) -> String {
 
 impl ControlPlane {
     /// Makes the cluster as `wish` says. Waits up to `patience` for anything that passes by itself, and for API servers that
-    /// do not answer. Once it is done, that is noted in the state.
+    /// do not answer. Once it is done, that is noted in the state; what is put off until something else, such as a backup, is
+    /// gone comes back as blockers.
     ///
     /// # Errors
     /// [`DriveError`].
@@ -84,7 +77,7 @@ impl ControlPlane {
         wish: &Wish,
         patience: Duration,
         witness: &impl Witness,
-    ) -> Result<Outcome, DriveError> {
+    ) -> Result<Vec<Blocker>, DriveError> {
         let mut waiting = Waiting::default();
         let mut passes = 0;
         loop {
@@ -92,7 +85,7 @@ impl ControlPlane {
             witness.planned(&plan);
             if plan.phase == Phase::Done {
                 self.note_done(wish, observation.now)?;
-                return Ok(Outcome::Done(plan.blockers));
+                return Ok(plan.blockers);
             }
             if plan.actions.is_empty() {
                 waiting.on(plan.blockers, observation.now, patience, witness)?;

@@ -4,11 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use kdc_testbed::{Process, programs};
+use kdc_testbed::{Process, Resource, programs};
 use serde_json::json;
 
 use crate::fixture::{Cluster, Load, Restarter, config, secret};
-use kdc_testbed::Resource;
 
 const SECRETS: usize = 40;
 

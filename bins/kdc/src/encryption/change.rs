@@ -1,29 +1,18 @@
-//! `kdc encryption enable|rotate|disable|abort|resume`: from what somebody asks for to a wish, and on to the work.
-
-use std::collections::BTreeMap;
-use std::time::Duration;
+//! `kdc encryption enable|rotate|disable|abort|resume`.
 
 use clap::Args;
-use kdc_envelope::SecretBytes;
-use kdc_envelope::kmsv2::ProviderName;
-use kdc_envelope::providers::KeyName;
-use kdc_envelope_k8s::GroupResource;
 use kdc_envelope_k8s::control_plane::{ControlPlane, Observation};
-use kdc_envelope_k8s::encryption_config::{KmsProvider, LocalKey, LocalProvider, Transformer};
 use kdc_envelope_k8s::rewrite::resolve;
+use kdc_envelope_k8s::rotation::Blocker;
 use kdc_envelope_k8s::rotation::rehearsal::rehearse;
-use kdc_envelope_k8s::rotation::wish::{self, Change, WishError};
-use kdc_envelope_k8s::rotation::{Blocker, Wish};
 
 use super::drive::drive;
 use super::flags::{ClusterFlags, NodeFlags, PatienceFlag, RewriteFlags, YesFlag};
+use super::wished::{Request, Subset, Wanted, Wished, wished};
 use super::{plan, refusal};
 use crate::failure::{Exit, Failure};
-use crate::output::{Format, Output, note};
+use crate::output::{Format, Output};
 use crate::runtime;
-
-/// Length of a new key of any local provider in bytes.
-const KEY_LEN: usize = 32;
 
 const ENABLE: &str = "\
 Examples:
@@ -124,59 +113,6 @@ pub(crate) struct Resume {
     common: Common,
 }
 
-/// Which resources, and by whom.
-#[derive(Debug, Clone, Args)]
-pub(super) struct Wanted {
-    /// Resources and wildcards, as in an EncryptionConfiguration.
-    #[arg(
-        long,
-        value_name = "RESOURCE",
-        value_delimiter = ',',
-        default_value = "secrets,configmaps"
-    )]
-    resources: Vec<String>,
-    /// A key that is made here and stands in the configuration: aesgcm, secretbox or aescbc.
-    #[arg(long, value_name = "PROVIDER", value_parser = parse_provider, required_unless_present = "kms_name", conflicts_with = "kms_name")]
-    provider: Option<LocalProvider>,
-    /// A KMS v2 plugin, by the name that rows will carry.
-    #[arg(long, value_name = "NAME", requires = "kms_endpoint")]
-    kms_name: Option<String>,
-    /// Its socket.
-    #[arg(long, value_name = "unix:///PATH", requires = "kms_name")]
-    kms_endpoint: Option<String>,
-    /// How long the API server waits for one call of it.
-    #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = humantime::parse_duration)]
-    kms_timeout: Duration,
-}
-
-/// Which of the resources that the configuration names.
-#[derive(Debug, Clone, Args)]
-pub(super) struct Subset {
-    /// Only these resources and wildcards of the configuration [default: all]
-    #[arg(long, value_name = "RESOURCE", value_delimiter = ',')]
-    resources: Vec<String>,
-}
-
-fn parse_provider(text: &str) -> Result<LocalProvider, String> {
-    LocalProvider::from_name(text).ok_or_else(|| "write aesgcm, secretbox or aescbc".to_owned())
-}
-
-/// What is asked for, before it is compared with what there is.
-#[derive(Debug, Clone)]
-pub(super) enum Request {
-    Enable(Wanted),
-    Rotate(Subset),
-    Disable(Subset),
-    Abort,
-    Resume,
-}
-
-/// A wish, and what it needs in the keyring.
-pub(super) struct Wished {
-    pub(super) wish: Wish,
-    pub(super) new: Vec<Transformer>,
-}
-
 pub(super) fn enable(arguments: &Enable, out: &mut Output) -> Result<Exit, Failure> {
     run(
         &Request::Enable(arguments.wanted.clone()),
@@ -272,195 +208,4 @@ fn keep(plane: &ControlPlane, wished: &Wished) -> Result<(), Failure> {
         plane.state.save_wish(&wished.wish)
     };
     save().map_err(|error| refusal::of_files(&error))
-}
-
-/// The wish that `request` comes to in this cluster.
-pub(super) fn wished(
-    request: &Request,
-    plane: &ControlPlane,
-    observation: &Observation,
-) -> Result<Wished, Failure> {
-    let last = plane.state.wish();
-    let last = last.map_err(|error| refusal::of_files(&error))?;
-    let under_way = last.as_ref().filter(|wish| wish.done.is_none());
-    let old = |wish: &Wish| {
-        let (wish, new) = (wish.clone(), Vec::new());
-        Wished { wish, new }
-    };
-    match (request, under_way) {
-        (Request::Abort, None) => Err(refusal::of_wish(&WishError::NothingUnderWay)),
-        (Request::Abort, Some(wish)) => Ok(old(&wish.aborted(observation.now))),
-        (Request::Resume, _) => {
-            let last = last
-                .as_ref()
-                .ok_or_else(|| refusal::of_wish(&WishError::NothingUnderWay));
-            last.map(old)
-        }
-        (_, Some(wish)) => {
-            if is_for(request, wish) {
-                note(&format!(
-                    "going on with the {} that is under way",
-                    wish.change.as_str()
-                ));
-                return Ok(old(wish));
-            }
-            let change = wish.change.as_str();
-            Err(refusal::of_wish(&WishError::UnderWay { change }))
-        }
-        (_, None) => begin(request, observation),
-    }
-}
-
-/// Whether `wish` came of such a request.
-fn is_for(request: &Request, wish: &Wish) -> bool {
-    let names = |names: &[String]| -> Vec<GroupResource> {
-        names
-            .iter()
-            .map(|name| GroupResource::from_text(name))
-            .collect()
-    };
-    let asked: Vec<&GroupResource> = wish.writers.keys().collect();
-    let all = |given: &[String]| {
-        let given = names(given);
-        given.is_empty()
-            || (given.len() == asked.len() && given.iter().all(|name| asked.contains(&name)))
-    };
-    match request {
-        Request::Enable(wanted) => {
-            let writes = |writer: &wish::Writer| match writer {
-                wish::Writer::Key { provider, .. } => wanted
-                    .provider
-                    .is_some_and(|wanted| wanted.as_str() == provider),
-                wish::Writer::Kms { name } => wanted.kms_name.as_ref() == Some(name),
-                _ => false,
-            };
-            wish.change == Change::Enable
-                && all(&wanted.resources)
-                && wish.writers.values().all(writes)
-        }
-        Request::Rotate(subset) => wish.change == Change::Rotate && all(&subset.resources),
-        Request::Disable(subset) => wish.change == Change::Disable && all(&subset.resources),
-        Request::Abort | Request::Resume => false,
-    }
-}
-
-fn begin(request: &Request, observation: &Observation) -> Result<Wished, Failure> {
-    let layouts = observation.layouts();
-    let mut new = Vec::new();
-    let (change, writers) = match request {
-        Request::Enable(wanted) => {
-            let writers = enabled(wanted, observation, &mut new)?;
-            (Change::Enable, writers)
-        }
-        Request::Rotate(subset) => {
-            let mut writers = BTreeMap::new();
-            let local = wish::written_locally(&layouts);
-            let local = local.map_err(|error| refusal::of_wish(&error))?;
-            let number = wish::next_key_number(&observation.transformers());
-            for (provider, names) in local {
-                let chosen: Vec<_> = names.into_iter().filter(|name| subset.has(name)).collect();
-                if !chosen.is_empty() {
-                    let key = Transformer::Local(new_key(provider, number)?);
-                    new.push(key.clone());
-                    writers.extend(chosen.into_iter().map(|name| (name, key.clone())));
-                }
-            }
-            (Change::Rotate, writers)
-        }
-        Request::Disable(subset) => {
-            let names = layouts
-                .first()
-                .into_iter()
-                .flat_map(|layout| layout.rules());
-            let names = names
-                .map(|(name, _)| name.clone())
-                .filter(|name| subset.has(name));
-            let writers = names.map(|name| (name, Transformer::Identity)).collect();
-            (Change::Disable, writers)
-        }
-        Request::Abort | Request::Resume => (Change::Abort, BTreeMap::new()),
-    };
-    if writers.is_empty() {
-        let line = "the configuration names no such resource, so there is nothing to change";
-        return Err(Failure::new(Exit::Negative, line));
-    }
-    let wish = Wish::new(change, &writers, &layouts, observation.now);
-    Ok(Wished { wish, new })
-}
-
-impl Subset {
-    fn has(&self, name: &GroupResource) -> bool {
-        let mut given = self.resources.iter();
-        self.resources.is_empty() || given.any(|given| GroupResource::from_text(given) == *name)
-    }
-}
-
-/// Who shall write what: a key that writes already if there is one of the provider, else a new one.
-fn enabled(
-    wanted: &Wanted,
-    observation: &Observation,
-    new: &mut Vec<Transformer>,
-) -> Result<BTreeMap<GroupResource, Transformer>, Failure> {
-    let layouts = observation.layouts();
-    let names = wanted
-        .resources
-        .iter()
-        .map(|name| GroupResource::from_text(name));
-    let writer = match (wanted.provider, kms(wanted)?) {
-        (Some(provider), _) => {
-            let rules = layouts
-                .first()
-                .into_iter()
-                .flat_map(|layout| layout.rules());
-            let is_of = |writer: &&Transformer| {
-                writer.local().is_some_and(|key| key.provider() == provider)
-            };
-            let known = rules.map(|(_, chain)| chain.writer()).find(is_of).cloned();
-            known.map_or_else(
-                || {
-                    let number = wish::next_key_number(&observation.transformers());
-                    new_key(provider, number).map(Transformer::Local)
-                },
-                Ok,
-            )?
-        }
-        (None, Some(kms)) => Transformer::Kms(kms.into()),
-        (None, None) => {
-            return Err(Failure::new(
-                Exit::Usage,
-                "--provider or --kms-name is missing",
-            ));
-        }
-    };
-    if !observation
-        .transformers()
-        .iter()
-        .any(|known| known.is_same(&writer))
-    {
-        new.push(writer.clone());
-    }
-    Ok(names.map(|name| (name, writer.clone())).collect())
-}
-
-fn kms(wanted: &Wanted) -> Result<Option<KmsProvider>, Failure> {
-    let (Some(name), Some(endpoint)) = (&wanted.kms_name, &wanted.kms_endpoint) else {
-        return Ok(None);
-    };
-    let name = ProviderName::new(name.as_str());
-    let name = name.map_err(|error| Failure::at(Exit::Usage, "--kms-name", &error))?;
-    Ok(Some(KmsProvider::v2(
-        &name,
-        endpoint.as_str(),
-        wanted.kms_timeout,
-    )))
-}
-
-fn new_key(provider: LocalProvider, number: u64) -> Result<LocalKey, Failure> {
-    let mut secret = vec![0; KEY_LEN];
-    let filled = getrandom::fill(&mut secret);
-    let secret = SecretBytes::new(secret);
-    filled.map_err(|error| Failure::at(Exit::Io, "no random bytes for a key", &error))?;
-    let name = KeyName::new(format!("key{number}"));
-    let key = name.and_then(|name| LocalKey::new(provider, name, secret));
-    key.map_err(|error| Failure::of(Exit::Io, &error))
 }

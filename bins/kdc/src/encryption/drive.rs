@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use indicatif::ProgressBar;
-use kdc_envelope_k8s::control_plane::{ControlPlane, Outcome, Witness};
+use kdc_envelope_k8s::control_plane::{ControlPlane, Witness};
 use kdc_envelope_k8s::rewrite::{Progress, RewriteReport};
 use kdc_envelope_k8s::rotation::{Action, Blocker, Plan, Wish};
 use serde::Serialize;
@@ -155,12 +155,7 @@ pub(super) async fn drive(
             return Err(Failure::new(Exit::Negative, line));
         }
     };
-    let Outcome::Done(remarks) = outcome.map_err(|error| refusal::of_drive(&error))? else {
-        return Err(Failure::new(
-            Exit::Negative,
-            "the change ended in an unknown way",
-        ));
-    };
+    let remarks = outcome.map_err(|error| refusal::of_drive(&error))?;
     let passes = teller.with(|told| std::mem::take(&mut told.passes));
     let report = Report {
         change: wish.change.as_str(),
@@ -177,13 +172,13 @@ pub(super) async fn drive(
 }
 
 fn writers(wish: &Wish) -> Vec<WriterReport> {
-    let report = |(resource, writer): (&kdc_envelope_k8s::GroupResource, &_)| WriterReport {
-        resource: resource.to_string(),
-        writer: format!("{writer}"),
-    };
-    let writers: &std::collections::BTreeMap<_, kdc_envelope_k8s::rotation::wish::Writer> =
-        &wish.writers;
-    writers.iter().map(report).collect()
+    let writers = wish.writers.iter();
+    writers
+        .map(|(resource, writer)| WriterReport {
+            resource: resource.to_string(),
+            writer: writer.to_string(),
+        })
+        .collect()
 }
 
 fn show(report: &Report<'_>, out: &mut Output) -> Result<(), Failure> {

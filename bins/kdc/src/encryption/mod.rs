@@ -3,10 +3,11 @@
 //! | module | holds |
 //! |---|---|
 //! | `flags` | where the cluster, its nodes and the state of changes are |
-//! | `change` | `enable`, `rotate`, `disable`, `abort`, `resume`: what is wished for |
+//! | `change` | `enable`, `rotate`, `disable`, `abort`, `resume` |
+//! | `wished` | what is asked for, as a wish |
 //! | `drive` | carrying a wish out, with progress |
 //! | `plan` | what a change would do |
-//! | `status`, `picture` | what is loaded where, and what rows there are |
+//! | `status` | what is loaded where, and what rows there are |
 //! | `rewrite` | a pass over the rows of any cluster |
 //! | `verify`, `rows` | whether every row is on the newest key |
 //! | `refusal` | errors of the library |
@@ -20,6 +21,7 @@ mod rewrite;
 mod rows;
 mod status;
 mod verify;
+mod wished;
 
 use clap::Subcommand;
 

@@ -11,9 +11,9 @@ use kdc_envelope_k8s::rotation::wish::Change;
 use kdc_envelope_k8s::rotation::{Action, Wish};
 use serde::Serialize;
 
-use super::change::{Request, Subset, Wanted, wished};
 use super::flags::{ClusterFlags, NodeFlags};
 use super::refusal;
+use super::wished::{Request, Subset, Wanted, wished};
 use crate::failure::{Exit, Failure};
 use crate::output::{Format, Output, Tone};
 use crate::runtime;

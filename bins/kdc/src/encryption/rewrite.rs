@@ -1,11 +1,12 @@
 //! `kdc encryption rewrite`: a pass over the rows of any cluster.
 
+use std::sync::{Mutex, PoisonError};
+
 use clap::Args;
 use indicatif::ProgressBar;
 use kdc_envelope_k8s::GroupResource;
 use kdc_envelope_k8s::rewrite::{Progress, RewriteReport, rewrite};
 use kube::Client;
-use std::sync::{Mutex, PoisonError};
 
 use super::drive::{refusals, summary};
 use super::flags::{ClusterFlags, RewriteFlags};
