@@ -121,11 +121,18 @@ pub fn replace(path: &Path, content: &[u8]) -> Result<(), PrivateFileError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => path.to_owned(),
         found => found.map_err(PrivateFileError::io("open", path))?,
     };
+    let model = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        opened => Some(opened.map_err(PrivateFileError::io("open", path))?),
+    };
+    put(path, model.as_ref(), content)
+}
+
+/// Gives a new file the name `path`, with the owner, group and mode of `model`.
+fn put(path: &Path, model: Option<&File>, content: &[u8]) -> Result<(), PrivateFileError> {
     let temporary = Temporary::beside(path)?;
-    match File::open(path) {
-        Ok(model) => temporary.adopt_owner(&model)?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(PrivateFileError::io("open", path)(error)),
+    if let Some(model) = model {
+        temporary.adopt_owner(model)?;
     }
     temporary.fill(content)?;
     fs::rename(&temporary.path, path).map_err(PrivateFileError::io("replace", path))?;
@@ -160,12 +167,7 @@ impl Locked {
 
     /// Puts `content` in its place. Owner, group and mode stay.
     pub(super) fn replace(&self, content: &[u8]) -> Result<(), PrivateFileError> {
-        let temporary = Temporary::beside(&self.path)?;
-        temporary.adopt_owner(&self.file)?;
-        temporary.fill(content)?;
-        fs::rename(&temporary.path, &self.path)
-            .map_err(PrivateFileError::io("replace", &self.path))?;
-        sync_directory(&self.path)
+        put(&self.path, Some(&self.file), content)
     }
 }
 
