@@ -4,7 +4,6 @@ use clap::Args;
 use kdc_envelope_k8s::control_plane::{ControlPlane, Observation};
 use kdc_envelope_k8s::rewrite::resolve;
 use kdc_envelope_k8s::rotation::Blocker;
-use kdc_envelope_k8s::rotation::rehearsal::rehearse;
 
 use super::drive::drive;
 use super::flags::{ClusterFlags, NodeFlags, PatienceFlag, RewriteFlags, YesFlag};
@@ -148,12 +147,9 @@ pub(super) fn resume(arguments: &Resume, out: &mut Output) -> Result<Exit, Failu
 fn run(request: &Request, common: &Common, out: &mut Output) -> Result<Exit, Failure> {
     let runtime = runtime::start_few()?;
     runtime.block_on(async {
-        let state = common.nodes.hold()?;
         let options = common.rewrite.options();
-        let plane = common.nodes.control_plane(&common.cluster, state, options);
-        let plane = plane.await?;
-        let observation = plane.observe().await;
-        let observation = observation.map_err(|error| refusal::of_observe(&error))?;
+        let seen = common.nodes.hold_and_look(&common.cluster, options);
+        let (plane, observation) = seen.await?;
         let wished = wished(request, &plane, &observation)?;
         check(&wished, &observation)?;
         if matches!(request, Request::Enable(_)) {
@@ -178,11 +174,7 @@ fn run(request: &Request, common: &Common, out: &mut Output) -> Result<Exit, Fai
 
 /// What can never come to its end is not begun.
 fn check(wished: &Wished, observation: &Observation) -> Result<(), Failure> {
-    let mut known = observation.transformers();
-    known.extend(&wished.new);
-    let desired = wished.wish.desired(&known);
-    let desired = desired.map_err(|error| refusal::of_wish(&error))?;
-    let rehearsal = rehearse(&observation.observed, &desired, observation.now);
+    let rehearsal = wished.rehearse(observation)?;
     let is_final = |blocker: &&Blocker| {
         matches!(
             blocker,

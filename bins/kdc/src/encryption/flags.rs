@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use kdc_envelope_k8s::cluster::{Kubeconfig, connect, greet};
-use kdc_envelope_k8s::control_plane::{ControlPlane, Node};
+use kdc_envelope_k8s::control_plane::{ControlPlane, Node, Observation};
 use kdc_envelope_k8s::files::{NodeFolder, StateFolder};
 use kdc_envelope_k8s::rewrite::RewriteOptions;
 use kdc_envelope_k8s::rotation::Timestamp;
@@ -117,20 +117,46 @@ impl NodeFlags {
         folder.join("kdc-encryption")
     }
 
-    /// The state, to read.
-    pub(super) fn look(&self) -> StateFolder {
-        StateFolder::look(self.state_path())
+    /// All of it, to read, and what is seen of it.
+    pub(super) async fn look(
+        &self,
+        cluster: &ClusterFlags,
+    ) -> Result<(ControlPlane, Observation), Failure> {
+        let state = StateFolder::look(self.state_path());
+        self.observe(cluster, state, RewriteOptions::default())
+            .await
+    }
+
+    /// All of it, to change, and what is seen of it.
+    pub(super) async fn hold_and_look(
+        &self,
+        cluster: &ClusterFlags,
+        rewrite: RewriteOptions,
+    ) -> Result<(ControlPlane, Observation), Failure> {
+        self.observe(cluster, self.hold()?, rewrite).await
+    }
+
+    async fn observe(
+        &self,
+        cluster: &ClusterFlags,
+        state: StateFolder,
+        rewrite: RewriteOptions,
+    ) -> Result<(ControlPlane, Observation), Failure> {
+        let plane = self.control_plane(cluster, state, rewrite).await?;
+        let observation = plane.observe().await;
+        let observation = observation.map_err(|error| refusal::of_observe(&error))?;
+        Ok((plane, observation))
     }
 
     /// The state, to change.
-    pub(super) fn hold(&self) -> Result<StateFolder, Failure> {
+    fn hold(&self) -> Result<StateFolder, Failure> {
         let path = self.state_path();
         StateFolder::hold(path)
             .map_err(|error| refusal::of_files(&error).hint("--state names another folder"))
     }
 
     /// All of it.
-    pub(super) async fn control_plane(
+    async fn control_plane(
         &self,
         cluster: &ClusterFlags,
         state: StateFolder,

@@ -5,8 +5,8 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use kdc_envelope_k8s::GroupResource;
 use kdc_envelope_k8s::control_plane::ControlPlane;
-use kdc_envelope_k8s::rewrite::{RewriteOptions, count};
-use kdc_envelope_k8s::rotation::rehearsal::{Rehearsal, rehearse};
+use kdc_envelope_k8s::rewrite::count;
+use kdc_envelope_k8s::rotation::rehearsal::Rehearsal;
 use kdc_envelope_k8s::rotation::wish::Change;
 use kdc_envelope_k8s::rotation::{Action, Wish};
 use serde::Serialize;
@@ -132,18 +132,9 @@ pub(super) fn run(arguments: &PlanCommand, out: &mut Output) -> Result<Exit, Fai
 }
 
 async fn report(request: &Request, common: &Common) -> Result<Report, Failure> {
-    let state = common.nodes.look();
-    let options = RewriteOptions::default();
-    let plane = common.nodes.control_plane(&common.cluster, state, options);
-    let plane = plane.await?;
-    let observation = plane.observe().await;
-    let observation = observation.map_err(|error| refusal::of_observe(&error))?;
+    let (plane, observation) = common.nodes.look(&common.cluster).await?;
     let wished = wished(request, &plane, &observation)?;
-    let mut known = observation.transformers();
-    known.extend(&wished.new);
-    let desired = wished.wish.desired(&known);
-    let desired = desired.map_err(|error| refusal::of_wish(&error))?;
-    let rehearsal = rehearse(&observation.observed, &desired, observation.now);
+    let rehearsal = wished.rehearse(&observation)?;
     let objects = objects(&plane, &rehearsal).await?;
     Ok(Report::of(&wished.wish, &rehearsal, objects))
 }

@@ -5,15 +5,13 @@ mod report;
 
 use std::path::PathBuf;
 
-use clap::Args;
-use kdc_envelope_k8s::rewrite::RewriteOptions;
-
 use super::flags::{ClusterFlags, NodeFlags};
 use super::rows::{self, RowFlags};
 use super::{refusal, verify};
 use crate::failure::{Exit, Failure};
 use crate::output::{Format, Output, Tone, note};
 use crate::runtime;
+use clap::Args;
 use report::{Report, ServerReport};
 
 const EXAMPLES: &str = "\
@@ -46,14 +44,7 @@ pub(crate) struct Status {
 pub(super) fn run(arguments: &Status, out: &mut Output) -> Result<Exit, Failure> {
     let runtime = runtime::start_few()?;
     let (mut report, expected) = runtime.block_on(async {
-        let state = arguments.nodes.look();
-        let options = RewriteOptions::default();
-        let plane = arguments
-            .nodes
-            .control_plane(&arguments.cluster, state, options);
-        let plane = plane.await?;
-        let observation = plane.observe().await;
-        let observation = observation.map_err(|error| refusal::of_observe(&error))?;
+        let (plane, observation) = arguments.nodes.look(&arguments.cluster).await?;
         let wish = plane.state.wish();
         let wish = wish.map_err(|error| refusal::of_files(&error))?;
         let report = Report::new(&observation, wish.as_ref());

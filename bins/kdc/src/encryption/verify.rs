@@ -2,13 +2,12 @@
 
 use clap::Args;
 use kdc_envelope_k8s::GroupResource;
-use kdc_envelope_k8s::control_plane::{ControlPlane, Observation};
-use kdc_envelope_k8s::rewrite::{RewriteOptions, RewriteReport};
+use kdc_envelope_k8s::rewrite::RewriteReport;
 use serde::Serialize;
 
 use super::flags::{ClusterFlags, NodeFlags, RewriteFlags};
+use super::rewrite;
 use super::rows::{self, ResourceRows, RowFlags};
-use super::{refusal, rewrite};
 use crate::failure::{Exit, Failure};
 use crate::output::{Format, Output, Tone};
 use crate::runtime;
@@ -74,7 +73,7 @@ pub(super) fn run(arguments: &Verify, out: &mut Output) -> Result<Exit, Failure>
 fn by_rows(arguments: &Verify, out: &mut Output) -> Result<bool, Failure> {
     let runtime = runtime::start_few()?;
     let expected = runtime.block_on(async {
-        let (plane, observation) = look(arguments).await?;
+        let (plane, observation) = arguments.nodes.look(&arguments.cluster).await?;
         rows::expected(&plane, &observation).await
     })?;
     let resources = rows::read(&arguments.rows, &expected)?;
@@ -92,25 +91,13 @@ fn by_rows(arguments: &Verify, out: &mut Output) -> Result<bool, Failure> {
     Ok(report.verified)
 }
 
-async fn look(arguments: &Verify) -> Result<(ControlPlane, Observation), Failure> {
-    let state = arguments.nodes.look();
-    let options = RewriteOptions::default();
-    let plane = arguments
-        .nodes
-        .control_plane(&arguments.cluster, state, options);
-    let plane = plane.await?;
-    let observation = plane.observe().await;
-    let observation = observation.map_err(|error| refusal::of_observe(&error))?;
-    Ok((plane, observation))
-}
-
 fn by_pass(arguments: &Verify, out: &mut Output) -> Result<bool, Failure> {
     let runtime = runtime::start_few()?;
     let pass = runtime.block_on(async {
         let given = arguments.resources.iter();
         let mut resources: Vec<_> = given.map(|name| GroupResource::from_text(name)).collect();
         let client = if resources.is_empty() {
-            let (plane, observation) = look(arguments).await?;
+            let (plane, observation) = arguments.nodes.look(&arguments.cluster).await?;
             let layouts = observation.layouts();
             let rules = layouts
                 .first()

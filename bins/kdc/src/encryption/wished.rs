@@ -11,6 +11,7 @@ use kdc_envelope_k8s::GroupResource;
 use kdc_envelope_k8s::control_plane::{ControlPlane, Observation};
 use kdc_envelope_k8s::encryption_config::{KmsProvider, LocalKey, LocalProvider, Transformer};
 use kdc_envelope_k8s::rotation::Wish;
+use kdc_envelope_k8s::rotation::rehearsal::{Rehearsal, rehearse};
 use kdc_envelope_k8s::rotation::wish::{self, Change, WishError};
 
 use super::refusal;
@@ -71,6 +72,17 @@ pub(super) enum Request {
 pub(super) struct Wished {
     pub(super) wish: Wish,
     pub(super) new: Vec<Transformer>,
+}
+
+impl Wished {
+    /// How it would go in the cluster as it was seen.
+    pub(super) fn rehearse(&self, observation: &Observation) -> Result<Rehearsal, Failure> {
+        let mut known = observation.transformers();
+        known.extend(&self.new);
+        let desired = self.wish.desired(&known);
+        let desired = desired.map_err(|error| refusal::of_wish(&error))?;
+        Ok(rehearse(&observation.observed, &desired, observation.now))
+    }
 }
 
 /// The wish that `request` comes to in this cluster.
