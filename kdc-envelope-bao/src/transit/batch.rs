@@ -3,10 +3,14 @@
 //! A call whose slot is free goes out at once, alone or with what came in the same moment. While all slots are busy, calls
 //! gather, and the first slot that comes free takes up to [`MAX_ITEMS`] of them. So the size of a batch follows the load by
 //! itself, and there is no timer. A request of OpenBao costs far more than a key in it.
+//!
+//! OpenBao works on the keys of one request one after the other. Callers who were answered together ask again together, and
+//! would keep one processor of it busy at a time; so slots that come free in the same moment share what waits.
 
 use core::fmt;
 use std::collections::VecDeque;
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
@@ -15,6 +19,9 @@ use crate::error::BaoError;
 
 /// The most keys in one request. OpenBao counts the strings of a request, 1,000 at most by default: six for a key.
 pub(super) const MAX_ITEMS: usize = 100;
+
+/// Keys that are worth a request of their own while another slot is free as well.
+const MIN_SHARE: usize = 8;
 
 /// What is sent in batches.
 pub(super) trait BatchCall: fmt::Debug + Send + Sync + 'static {
@@ -54,19 +61,66 @@ pub(super) enum CallError {
     Item(ItemError),
 }
 
+/// One slot for several batchers, each of which has one of its own besides. So connections stay few, and whoever has the
+/// load has two.
+#[derive(Debug, Clone, Default)]
+pub(super) struct SpareSlot {
+    is_taken: Arc<AtomicBool>,
+}
+
+impl SpareSlot {
+    fn take(&self) -> bool {
+        !self.is_taken.swap(true, Ordering::AcqRel)
+    }
+
+    fn give_back(&self) {
+        self.is_taken.store(false, Ordering::Release);
+    }
+}
+
 /// Gathers calls.
 #[derive(Debug)]
 pub(super) struct Batcher<C: BatchCall>(Arc<Shared<C>>);
 
 struct Shared<C: BatchCall> {
     call: C,
-    slots: usize,
+    spare: SpareSlot,
     queue: Mutex<Queue<C>>,
 }
 
 struct Queue<C: BatchCall> {
     waiting: VecDeque<Job<C>>,
+    /// Slots of this one, the spare one included.
     busy: usize,
+    /// Busy slots without a request, which are about to take what waits.
+    taking: usize,
+}
+
+impl<C: BatchCall> Queue<C> {
+    /// Whether one more slot is to be had: the own one, then the spare one.
+    fn begin(&mut self, spare: &SpareSlot) -> bool {
+        let has_slot = match self.busy {
+            0 => true,
+            1 => spare.take(),
+            _ => false,
+        };
+        self.busy += usize::from(has_slot);
+        self.taking += usize::from(has_slot);
+        has_slot
+    }
+
+    fn end(&mut self, spare: &SpareSlot) {
+        if self.busy == 2 {
+            spare.give_back();
+        }
+        self.busy = self.busy.saturating_sub(1);
+    }
+
+    /// What one slot takes now.
+    fn share(&self) -> usize {
+        let share = self.waiting.len().div_ceil(self.taking.max(1));
+        share.clamp(MIN_SHARE, MAX_ITEMS)
+    }
 }
 
 struct Job<C: BatchCall> {
@@ -75,14 +129,15 @@ struct Job<C: BatchCall> {
 }
 
 impl<C: BatchCall> Batcher<C> {
-    /// At most `slots` requests at a time.
-    pub(super) fn new(call: C, slots: usize) -> Self {
+    /// One request at a time, or two with the spare slot.
+    pub(super) fn new(call: C, spare: SpareSlot) -> Self {
         Self(Arc::new(Shared {
             call,
-            slots,
+            spare,
             queue: Mutex::new(Queue {
                 waiting: VecDeque::new(),
                 busy: 0,
+                taking: 0,
             }),
         }))
     }
@@ -93,9 +148,7 @@ impl<C: BatchCall> Batcher<C> {
         let needs_worker = {
             let mut queue = self.0.queue();
             queue.waiting.push_back(Job { item, reply });
-            let has_slot = queue.busy < self.0.slots;
-            queue.busy += usize::from(has_slot);
-            has_slot
+            queue.begin(&self.0.spare)
         };
         if needs_worker {
             let slot = Slot {
@@ -116,11 +169,13 @@ impl<C: BatchCall> Shared<C> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Up to a batch of calls that somebody still waits for.
+    /// The share of a slot of the calls that somebody still waits for.
     fn take(&self) -> Vec<Job<C>> {
         let mut queue = self.queue();
         let mut jobs = Vec::new();
-        while jobs.len() < MAX_ITEMS {
+        let share = queue.share();
+        queue.taking = queue.taking.saturating_sub(1);
+        while jobs.len() < share {
             match queue.waiting.pop_front() {
                 None => break,
                 Some(job) if job.reply.is_closed() => {}
@@ -145,6 +200,7 @@ impl<C: BatchCall> Slot<C> {
                 self.release_if_idle();
             } else {
                 self.serve(jobs).await;
+                self.shared.queue().taking += 1;
             }
         }
     }
@@ -153,8 +209,10 @@ impl<C: BatchCall> Slot<C> {
     fn release_if_idle(&mut self) {
         let mut queue = self.shared.queue();
         if queue.waiting.is_empty() {
-            queue.busy = queue.busy.saturating_sub(1);
+            queue.end(&self.shared.spare);
             self.is_free = true;
+        } else {
+            queue.taking += 1;
         }
     }
 
@@ -193,8 +251,7 @@ impl<C: BatchCall> Drop for Slot<C> {
     /// Only a runtime that ends drops a slot which is still busy.
     fn drop(&mut self) {
         if !self.is_free {
-            let mut queue = self.shared.queue();
-            queue.busy = queue.busy.saturating_sub(1);
+            self.shared.queue().end(&self.shared.spare);
         }
     }
 }
@@ -216,7 +273,6 @@ impl<C: BatchCall> fmt::Debug for Shared<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Batcher")
             .field("call", &self.call)
-            .field("slots", &self.slots)
             .finish_non_exhaustive()
     }
 }

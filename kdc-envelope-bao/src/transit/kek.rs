@@ -10,7 +10,7 @@ use kdc_envelope::{
 };
 use tokio::time::sleep;
 
-use super::batch::{BatchCall, Batcher, CallError, ItemError};
+use super::batch::{BatchCall, Batcher, CallError, ItemError, SpareSlot};
 use super::calls::{Decrypt, Encrypt, Encrypted, Rewrap, Target, ToDecrypt, ToEncrypt, ToRewrap};
 use super::key::{TransitKeyName, own_version};
 use super::plain_row::PlainRow;
@@ -23,10 +23,6 @@ use crate::login::Session;
 pub const AAD_ANNOTATION: &str = "aad.kube-dc.com";
 /// Its value: the associated data is that of the caller, as it is.
 const AAD_AS_GIVEN: &[u8] = b"1";
-
-/// Requests of a kind that are out at a time. With the watch's they need four connections.
-const UNWRAP_SLOTS: usize = 2;
-const WRAP_SLOTS: usize = 1;
 
 /// Pauses before a call is made again because the node that answered lags behind.
 const LAG_PAUSES: [Duration; 3] = [
@@ -85,10 +81,12 @@ impl TransitKek {
             key,
             index: Arc::default(),
         };
+        // With the watch's request they need five connections at most, and four where nothing is rewrapped.
+        let spare = SpareSlot::default();
         Self(Arc::new(Inner {
-            encrypt: Batcher::new(Encrypt(target.clone()), WRAP_SLOTS),
-            decrypt: Batcher::new(Decrypt(target.clone()), UNWRAP_SLOTS),
-            rewrap: Batcher::new(Rewrap(target.clone()), WRAP_SLOTS),
+            encrypt: Batcher::new(Encrypt(target.clone()), spare.clone()),
+            decrypt: Batcher::new(Decrypt(target.clone()), spare.clone()),
+            rewrap: Batcher::new(Rewrap(target.clone()), spare),
             opens_plain_rows: options.opens_plain_rows,
             watch: Watch::new(target, options),
         }))

@@ -1,4 +1,4 @@
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 
 use tokio::sync::Semaphore;
 
@@ -45,13 +45,15 @@ struct Bench {
 }
 
 fn bench(slots: usize) -> Bench {
+    let spare = SpareSlot::default();
+    assert!(slots == 2 || spare.take());
     let (sizes, gate) = (Arc::default(), Arc::new(Semaphore::new(0)));
     let call = Gated {
         sizes: Arc::clone(&sizes),
         gate: Arc::clone(&gate),
     };
     Bench {
-        batcher: Arc::new(Batcher::new(call, slots)),
+        batcher: Arc::new(Batcher::new(call, spare)),
         sizes,
         gate,
     }
@@ -101,6 +103,67 @@ async fn no_more_requests_than_slots_are_out() {
         settle().await;
     }
     assert_eq!(bench.sizes(), [1, 1]);
+}
+
+#[tokio::test]
+async fn two_batchers_have_three_slots_and_give_the_spare_one_back() {
+    let one = bench(2);
+    let call = Gated {
+        sizes: Arc::clone(&one.sizes),
+        gate: Arc::clone(&one.gate),
+    };
+    let spare = one.batcher.0.spare.clone();
+    let other = Arc::new(Batcher::new(call, spare));
+    let ask_other = |item| {
+        let other = Arc::clone(&other);
+        tokio::spawn(async move { other.ask(item).await })
+    };
+    let mut asked = Vec::new();
+    for item in 0..2 {
+        asked.push(one.ask(item));
+        settle().await;
+    }
+    for item in 0..2 {
+        asked.push(ask_other(item));
+        settle().await;
+    }
+    assert_eq!(one.sizes(), [1; 3]);
+    one.gate.add_permits(4);
+    for asked in asked {
+        asked.await.unwrap().unwrap();
+    }
+    settle().await;
+    let mut asked = Vec::new();
+    for item in 0..2 {
+        asked.push(ask_other(item));
+        settle().await;
+    }
+    assert_eq!(one.sizes(), [1; 6]);
+    one.gate.add_permits(2);
+    for asked in asked {
+        asked.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn slots_that_are_free_share_what_came_together() {
+    let bench = bench(2);
+    for _ in 0..3 {
+        let asked: Vec<_> = (0..32).map(|item| bench.ask(item)).collect();
+        settle().await;
+        bench.gate.add_permits(2);
+        for (item, asked) in (0..).zip(asked) {
+            assert_eq!(asked.await.unwrap().unwrap(), item + 1);
+        }
+    }
+    assert_eq!(bench.sizes(), [16; 6]);
+    let few: Vec<_> = (0..8).map(|item| bench.ask(item)).collect();
+    settle().await;
+    bench.gate.add_permits(1);
+    for asked in few {
+        asked.await.unwrap().unwrap();
+    }
+    assert_eq!(bench.sizes()[6..], [MIN_SHARE]);
 }
 
 #[tokio::test]
@@ -155,7 +218,7 @@ impl BatchCall for Failing {
 
 #[tokio::test]
 async fn a_failed_request_or_a_wrong_number_of_answers_fails_its_calls_and_frees_the_slot() {
-    let batcher = Batcher::new(Failing(AtomicUsize::new(0)), 1);
+    let batcher = Batcher::new(Failing(AtomicUsize::new(0)), SpareSlot::default());
     for _ in 0..2 {
         let error = batcher.ask(()).await.unwrap_err();
         assert!(matches!(error, CallError::Request(_)), "{error:?}");
