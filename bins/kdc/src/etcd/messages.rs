@@ -30,6 +30,19 @@ pub(super) struct RangeResponse {
     pub(super) more: bool,
 }
 
+impl RangeResponse {
+    pub(super) fn rows(&self) -> i64 {
+        i64::try_from(self.kvs.len()).unwrap_or(i64::MAX)
+    }
+
+    /// Of keys and values.
+    pub(super) fn bytes(&self) -> i64 {
+        let len = |row: &KeyValue| row.key.len().saturating_add(row.value.len());
+        let bytes = self.kvs.iter().map(len).fold(0, usize::saturating_add);
+        i64::try_from(bytes).unwrap_or(i64::MAX)
+    }
+}
+
 /// `etcdserverpb.ResponseHeader`
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 pub(super) struct ResponseHeader {
