@@ -8,9 +8,10 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 /// How often what moves by itself is drawn.
 const REDRAW: Duration = Duration::from_millis(200);
 
-/// A bar that counts `len` steps, called `unit`.
+/// A bar that counts `len` steps, called `unit`, with the time left and a message.
 pub(crate) fn count(len: u64, unit: &str) -> ProgressBar {
-    styled(Some(len), &format!("[{{wide_bar}}] {{pos}}/{{len}} {unit}"))
+    let template = format!("[{{wide_bar}}] {{pos}}/{{len}} {unit}, {{eta}} left {{msg}}");
+    styled(Some(len), &template)
 }
 
 /// A bar for `len` bytes, with rate and time left.

@@ -16,6 +16,7 @@ use super::state::{Known, State};
 use crate::clock::{self, rfc3339};
 use crate::failure::{Exit, Failure};
 use crate::output::{Format, Output, Tone, note};
+use crate::progress;
 use plan::{Candidate, Decision, Retention, plan};
 
 const EXAMPLES: &str = "\
@@ -134,31 +135,45 @@ fn candidates(bucket: &Bucket, cluster: Option<&str>) -> Result<Vec<Candidate>, 
     Ok(candidates)
 }
 
-/// Deletes in order, and gives what is gone. What fails ends it, with how far it came.
+/// Deletes several at once, the oldest first, and gives what is gone. What fails ends it, with how far it came.
 fn delete(
     bucket: &Bucket,
     deletions: Vec<(Candidate, Decision)>,
 ) -> Result<Vec<(Candidate, Decision)>, Failure> {
     let count = deletions.len();
+    let bar = progress::count(count as u64, "snapshots");
     let mut gone = Vec::with_capacity(count);
-    for (candidate, decision) in deletions {
-        let files = bucket.snapshot(&candidate.cluster, &candidate.id);
-        let outcome = match is_committed_by_now(&files, candidate.state) {
-            Ok(true) => {
-                let Candidate { cluster, id, .. } = &candidate;
-                note(&format!("{cluster}/{id} was completed meanwhile and stays"));
-                continue;
-            }
-            Ok(false) => files.delete(),
-            Err(failure) => Err(failure),
-        };
-        outcome.map_err(|failure| match gone.len() {
-            0 => failure,
-            done => failure.hint(&format!("{done} of {count} were deleted before this")),
-        })?;
-        gone.push((candidate, decision));
-    }
+    let delete = |(candidate, decision): (Candidate, Decision)| {
+        let is_gone = delete_one(bucket, &candidate)?;
+        Ok((candidate, decision, is_gone))
+    };
+    let deletions = deletions.into_iter().map(Ok);
+    let outcome = pass::in_parallel(deletions, delete, |(candidate, decision, is_gone)| {
+        bar.inc(1);
+        if is_gone {
+            gone.push((candidate, decision));
+        } else {
+            let Candidate { cluster, id, .. } = &candidate;
+            bar.suspend(|| note(&format!("{cluster}/{id} was completed meanwhile and stays")));
+        }
+        Ok(())
+    });
+    bar.finish_and_clear();
+    outcome.map_err(|failure| match gone.len() {
+        0 => failure,
+        done => failure.hint(&format!("{done} of {count} were deleted before this")),
+    })?;
+    gone.sort_by_key(|(candidate, _)| candidate.created);
     Ok(gone)
+}
+
+/// Whether it was deleted: what has become a snapshot meanwhile is not.
+fn delete_one(bucket: &Bucket, candidate: &Candidate) -> Result<bool, Failure> {
+    let files = bucket.snapshot(&candidate.cluster, &candidate.id);
+    if is_committed_by_now(&files, candidate.state)? {
+        return Ok(false);
+    }
+    files.delete().map(|()| true)
 }
 
 /// A run that took longer than a day.
