@@ -24,7 +24,7 @@ const POLL: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone)]
 #[must_use = "nothing runs before `start`"]
 pub struct Options {
-    minor: KubeMinor,
+    minor: Option<KubeMinor>,
     encryption_config: Option<PathBuf>,
     automatic_reload: bool,
     flags: Vec<String>,
@@ -40,9 +40,9 @@ enum Health {
 }
 
 impl Options {
-    /// The minor version; without this call the newest.
+    /// The minor version; without this call the [usual](KubeMinor::usual) one.
     pub fn minor(mut self, minor: KubeMinor) -> Self {
-        self.minor = minor;
+        self.minor = Some(minor);
         self
     }
 
@@ -85,10 +85,11 @@ impl Options {
     /// When it cannot be built, ends, or is not ready within three minutes;
     /// the error shows the end of its log.
     pub async fn start(self, etcd: &Etcd) -> Result<ApiServer, Error> {
-        let program = prepare_in_background(Server::KubeApiserver(self.minor)).await?;
+        let minor = self.minor.map_or_else(KubeMinor::usual, Ok)?;
+        let program = prepare_in_background(Server::KubeApiserver(minor)).await?;
         let mut attempt = 1;
         loop {
-            let mut server = ApiServer::spawn(&program, &self, etcd)?;
+            let mut server = ApiServer::spawn(&program, minor, &self, etcd)?;
             match server.wait_for(self.until, START_LIMIT).await {
                 Err(Error::Ended { .. })
                     if attempt < ports::ATTEMPTS && ports::was_taken(&server.process) =>
@@ -104,6 +105,7 @@ impl Options {
     fn command(
         &self,
         program: &Path,
+        minor: KubeMinor,
         etcd: &Etcd,
         port: u16,
         folder: &Path,
@@ -141,6 +143,10 @@ impl Options {
                 "--service-cluster-ip-range=10.0.0.0/24",
                 "--disable-admission-plugins=ServiceAccount",
             ]);
+        // Newer ones refuse to tell the cluster that they are to be found at a loopback address.
+        if minor >= KubeMinor::V1_37 {
+            command.arg("--endpoint-reconciler-type=none");
+        }
         if let Some(tls) = etcd.tls() {
             command.arg("--etcd-cafile").arg(&tls.ca);
             command
@@ -174,10 +180,10 @@ pub struct ApiServer {
 }
 
 impl ApiServer {
-    /// The newest supported version, without encryption.
+    /// The usual version, without encryption.
     pub fn options() -> Options {
         Options {
-            minor: KubeMinor::DEFAULT,
+            minor: None,
             encryption_config: None,
             automatic_reload: false,
             flags: Vec::new(),
@@ -234,7 +240,12 @@ impl ApiServer {
         self.wait_for(Health::Ready, limit).await
     }
 
-    fn spawn(program: &Path, options: &Options, etcd: &Etcd) -> Result<Self, Error> {
+    fn spawn(
+        program: &Path,
+        minor: KubeMinor,
+        options: &Options,
+        etcd: &Etcd,
+    ) -> Result<Self, Error> {
         let folder = tempfile::tempdir()
             .map_err(Error::file("create a folder in", &std::env::temp_dir()))?;
         let authority = pki::authority()?;
@@ -246,8 +257,8 @@ impl ApiServer {
             &kubeconfig,
             &kubeconfig_text(&url, &folder.path().join("ca.crt"), &authority.token),
         )?;
-        let command = options.command(program, etcd, port, folder.path())?;
-        let name = format!("kube-apiserver {}", options.minor);
+        let command = options.command(program, minor, etcd, port, folder.path())?;
+        let name = format!("kube-apiserver {minor}");
         let process = Process::start_owning(
             Some(folder.path()),
             &name,

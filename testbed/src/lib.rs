@@ -24,6 +24,7 @@
 pub mod apiserver;
 pub mod bao;
 pub mod client;
+pub mod controllers;
 pub mod encryption_config;
 mod error;
 pub mod etcd;
@@ -41,6 +42,7 @@ pub mod servers;
 pub use apiserver::ApiServer;
 pub use bao::{Bao, BaoCluster, BaoVersion};
 pub use client::{ApiError, Client, Resource};
+pub use controllers::ControllerManager;
 pub use error::Error;
 pub use etcd::Etcd;
 pub use meter::Meter;

