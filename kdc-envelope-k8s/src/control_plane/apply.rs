@@ -2,7 +2,7 @@
 
 use super::{ControlPlane, Node, Witness};
 use crate::encryption_config::GroupResource;
-use crate::files::FilesError;
+use crate::files::{FilesError, Passes};
 use crate::rewrite::{RewriteError, RewriteReport, rewrite};
 use crate::rotation::history::RecordError;
 use crate::rotation::{Action, Binding, Pass};
@@ -48,19 +48,15 @@ impl ControlPlane {
             Action::Write { server, layout } => self.node(server)?.folder.write(layout)?,
             Action::Rewrite { resources, binding } => {
                 let report = self.pass(resources, witness).await?;
-                let refused = report.refused().max(u64::from(!report.is_complete()));
-                let mut passes = self.state.passes()?;
-                passes.rewritten = Some(pass(resources, binding, refused));
-                self.state.save_passes(&passes)?;
+                let pass = passed(resources, binding, &report, report.refused());
+                self.tell_of_pass(|passes| passes.rewritten = Some(pass))?;
             }
             Action::Verify { resources, binding } => {
                 let report = self.pass(resources, witness).await?;
                 // What had to be written again was not on the newest key after the first pass.
                 let stale = report.refused() + report.rewritten();
-                let refused = stale.max(u64::from(!report.is_complete()));
-                let mut passes = self.state.passes()?;
-                passes.verified = Some(pass(resources, binding, refused));
-                self.state.save_passes(&passes)?;
+                let pass = passed(resources, binding, &report, stale);
+                self.tell_of_pass(|passes| passes.verified = Some(pass))?;
             }
         }
         Ok(())
@@ -89,16 +85,28 @@ impl ControlPlane {
         }
     }
 
+    fn tell_of_pass(&self, tell: impl FnOnce(&mut Passes)) -> Result<(), FilesError> {
+        let mut passes = self.state.passes()?;
+        tell(&mut passes);
+        self.state.save_passes(&passes)
+    }
+
     fn node(&self, name: &str) -> Result<&Node, ApplyError> {
         let found = self.nodes.iter().find(|node| *node.name == *name);
         found.ok_or_else(|| ApplyError::UnknownServer(name.into()))
     }
 }
 
-fn pass(resources: &[GroupResource], binding: &Binding, refused: u64) -> Pass {
+/// What is kept of a pass that left so many rows `refused`; one at least if it passed rows over.
+fn passed(
+    resources: &[GroupResource],
+    binding: &Binding,
+    report: &RewriteReport,
+    refused: u64,
+) -> Pass {
     Pass {
         binding: binding.clone(),
         resources: resources.to_vec(),
-        refused,
+        refused: refused.max(u64::from(!report.is_complete())),
     }
 }
