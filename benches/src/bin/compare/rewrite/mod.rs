@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use clap::Args;
+use kdc_testbed::servers::{Server, prepare};
 
 use crate::print;
 use reader::Reader;
@@ -62,6 +63,8 @@ impl Taken {
 }
 
 pub(crate) async fn compare(size: &Size) -> Result<()> {
+    // Building it takes minutes.
+    tokio::task::spawn_blocking(|| prepare(Server::Kubectl, &mut |_| ())).await??;
     let stand = Stand::start().await?;
     print(format_args!(
         "Secrets rewritten on one kube-apiserver and etcd; clients, servers and a reader on the same cores\n"
@@ -98,7 +101,7 @@ async fn rows(stand: &Stand, set: &Set) -> Result<()> {
     row(set, "kdc-envelope", &ours, ours.rate(), idle);
     stand.make_stale(set).await?;
     let taken = measured(stand, set, async || peers::get_then_replace(stand).await).await?;
-    let name = "stand-in for `kubectl get -o json \\| kubectl replace -f -`";
+    let name = "`kubectl get -o json \\| kubectl replace -f -`";
     row(set, name, &taken, ours.rate(), idle);
     stand.make_stale(set).await?;
     let taken = measured(stand, set, async || peers::migrate(stand).await).await?;

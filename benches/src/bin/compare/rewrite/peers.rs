@@ -1,36 +1,48 @@
-//! What others send, one request after the other: lists with bodies, and a PUT of each object.
+//! What others do: lists with bodies, and a PUT of each object, one after the other.
 //!
-//! They are stand-ins, since the programs could not be built here. What a stand-in leaves out (kubectl's client-side
-//! validation and its printing and reading of the objects, the migrator's updates of its own resource) would only make it
-//! slower.
+//! kubectl is the real one. The migrator is a stand-in, since it could not be built here; what that leaves out, its updates of
+//! its own resource, would only make it slower.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
+use kdc_testbed::servers::{Server, prepare};
 use reqwest::header::CONTENT_TYPE;
 use serde_json::Value;
 
 use super::stand::Stand;
 
-/// As kubectl and the migrator page.
+/// As the migrator pages.
 const PAGE: usize = 500;
 const PATH: &str = "/api/v1/secrets";
 
-/// `kubectl get secrets -A -o json | kubectl replace -f -`: all pages first, then all objects.
+/// `kubectl get secrets -A -o json | kubectl replace -f -`.
 pub(super) async fn get_then_replace(stand: &Stand) -> Result<Option<f64>> {
-    let client = Client::of(stand)?;
-    let mut objects = Vec::new();
-    let mut token = String::new();
-    loop {
-        let (page, next) = client.page(&token).await?;
-        objects.extend(page);
-        if next.is_empty() {
-            break;
-        }
-        token = next;
-    }
-    for object in &objects {
-        client.put(object).await?;
-    }
+    let kubeconfig = stand.kubeconfig();
+    tokio::task::spawn_blocking(move || get_then_replace_with(&kubeconfig)).await??;
     Ok(None)
+}
+
+fn get_then_replace_with(kubeconfig: &Path) -> Result<()> {
+    let kubectl = prepare(Server::Kubectl, &mut |_| ())?;
+    let kubectl = |args: &[&str]| {
+        let mut command = Command::new(&kubectl);
+        command.arg("--kubeconfig").arg(kubeconfig).args(args);
+        command
+    };
+    let mut get = kubectl(&["get", "secrets", "-A", "-o", "json"])
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let objects = get.stdout.take().context("no output of kubectl get")?;
+    let replace = kubectl(&["replace", "-f", "-"])
+        .stdin(objects)
+        .stdout(Stdio::null())
+        .output()?;
+    let errors = String::from_utf8_lossy(&replace.stderr);
+    ensure!(get.wait()?.success(), "kubectl get failed");
+    ensure!(replace.status.success(), "kubectl replace: {errors}");
+    Ok(())
 }
 
 /// kube-storage-version-migrator: one worker that puts the objects of a page before it lists the next one
