@@ -77,6 +77,33 @@ pub enum RewriteError {
         /// How many times.
         times: u32,
     },
+    /// Migrations were asked for where there are none.
+    #[error(
+        "the API server does not serve storagemigration.k8s.io/v1, which Kubernetes has from 1.37 on; a pass of its own works everywhere"
+    )]
+    NoMigrations,
+    /// Nobody works on a migration.
+    #[error(
+        "no controller has taken up the migration of {resource} within {} s; is the storage-version-migrator-controller of \
+         kube-controller-manager running?",
+        patience.as_secs()
+    )]
+    NotTakenUp {
+        /// Which resource.
+        resource: GroupResource,
+        /// How long it was waited for.
+        patience: Duration,
+    },
+    /// The controller gave up.
+    #[error(
+        "kube-controller-manager could not migrate {resource}: {why}; a pass names every object that is refused"
+    )]
+    MigrationFailed {
+        /// Which resource.
+        resource: GroupResource,
+        /// What it says, on one line.
+        why: Box<str>,
+    },
     /// An answer that no API server should give to such a request.
     #[error("the attempt to {verb} {resource} was answered with {why}")]
     Unexpected {
@@ -93,7 +120,11 @@ pub enum RewriteError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Verb {
-    /// Reading a discovery document.
+    /// Asking for a migration.
+    Create,
+    /// Taking away an earlier migration.
+    Delete,
+    /// Reading a discovery document, or how a migration comes along.
     Get,
     /// Listing the metadata of objects.
     List,
@@ -106,6 +137,8 @@ impl Verb {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Create => "create",
+            Self::Delete => "delete",
             Self::Get => "get",
             Self::List => "list",
             Self::Patch => "patch",

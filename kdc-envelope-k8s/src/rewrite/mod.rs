@@ -1,7 +1,8 @@
 //! Rewriting every row of a resource through an API server, and proof that none is left.
 //!
-//! A pass sends every object a JSON merge patch that names its uid and resourceVersion and changes nothing, and asks for
-//! the metadata alone in return, so that no object travels, in either direction. kube-apiserver leaves the row as it is,
+//! A pass sends every object a patch that names its uid and resourceVersion and changes nothing, and asks for
+//! the metadata alone in return, so that no object travels, in either direction. It is a strategic merge patch, which costs
+//! kube-apiserver much less with large objects, and a JSON merge patch for resources that do not have the former: custom ones. kube-apiserver leaves the row as it is,
 //! unless it is stale: not written by the first provider, or under an older KMS key id (`GuaranteedUpdate` in
 //! `k8s.io/apiserver/pkg/storage/etcd3`). Then it writes the row anew, and the resourceVersion changes. One that did not
 //! change proves that the row was current.
@@ -17,6 +18,8 @@
 //! Rights that it needs, cluster-wide: `list` and `patch` on the resources, and `list` on
 //! `apiservices.apiregistration.k8s.io` if any of them is outside the core group.
 //!
+//! [`hand_over`] leaves the first of the two passes to kube-controller-manager.
+//!
 //! The pace is set by how the API server answers, and failures that may pass are borne for
 //! [`RewriteOptions::patience`]. A client made with [`kube::Config::default_retry`] off lets the pass see that the server
 //! is busy; with it on, the client waits by itself, and the pass adapts less well.
@@ -25,6 +28,7 @@ mod answer;
 mod count;
 mod discovery;
 mod error;
+mod hand_over;
 mod listing;
 mod options;
 mod pacer;
@@ -40,6 +44,7 @@ use tokio::time::Instant;
 
 pub use count::count;
 pub use error::{RewriteError, Verb};
+pub use hand_over::{Migrated, hand_over};
 pub use options::RewriteOptions;
 pub use progress::Progress;
 pub use report::{

@@ -17,10 +17,12 @@ use super::pacer::{Pacer, Permit, Signal};
 use super::patience::{Patience, pause};
 use super::report::{MAX_REFUSALS, Refusal, ResourceReport};
 use super::resolve::{Object, ServedResource};
-use super::transport::Transport;
+use super::transport::{PatchForm, Transport};
 
 /// How often an object is tried whose failures may be its own.
 const MAX_TRIES: u32 = 5;
+/// Says an API server of a form of patch that a resource has not.
+const UNSUPPORTED_MEDIA_TYPE: u16 = 415;
 
 /// What the passes over all resources share.
 pub(super) struct Shared<'a> {
@@ -36,6 +38,8 @@ struct Pass<'a, 's> {
     resource: &'a ServedResource,
     name: Box<str>,
     report: ResourceReport,
+    /// Of the patches that start now.
+    form: PatchForm,
     listing: Listing,
     /// Objects of the page that came last.
     ready: VecDeque<Task>,
@@ -60,6 +64,8 @@ enum Question {
 /// A task that came back.
 struct Done {
     task: Task,
+    /// What a patch was sent as.
+    form: PatchForm,
     started: Instant,
     ended: Instant,
     answer: Result<Answer, Failure>,
@@ -78,6 +84,7 @@ pub(super) async fn pass<'a>(
         resource,
         name: resource.resource.to_string().into(),
         report: ResourceReport::new(resource.resource.clone()),
+        form: PatchForm::first_for(resource.resource.group()),
         listing: Listing::new(page_size, Instant::now()),
         ready: VecDeque::new(),
         waiting: Vec::new(),
@@ -87,7 +94,7 @@ pub(super) async fn pass<'a>(
     loop {
         let mut wake = None;
         while let Some(task) = pass.next_task(&mut wake) {
-            tasks.push(ask(transport, resource, field_manager, task));
+            tasks.push(ask(transport, resource, field_manager, pass.form, task));
         }
         if pages.is_empty() && pass.wants_page(&mut wake) {
             let (limit, token) = pass.listing.request();
@@ -109,15 +116,20 @@ async fn ask(
     transport: &Transport,
     resource: &ServedResource,
     field_manager: &str,
+    form: PatchForm,
     task: Task,
 ) -> Done {
     let started = Instant::now();
     let answer = match task.question {
-        Question::Patch => transport.patch(resource, &task.object, field_manager).await,
+        Question::Patch => {
+            let object = &task.object;
+            transport.patch(resource, object, form, field_manager).await
+        }
         Question::Look(_) => transport.look(resource, &task.object).await,
     };
     Done {
         task,
+        form,
         started,
         ended: Instant::now(),
         answer,
@@ -171,6 +183,7 @@ impl Pass<'_, '_> {
     fn settle(&mut self, done: Done) -> Result<(), RewriteError> {
         let Done {
             task,
+            form,
             started,
             ended,
             answer,
@@ -180,6 +193,12 @@ impl Pass<'_, '_> {
             Err(failure) => return self.fail(task, started, ended, failure),
         };
         let Question::Look(why) = &task.question else {
+            if form == PatchForm::Strategic && answer.status == UNSUPPORTED_MEDIA_TYPE {
+                self.form = PatchForm::Merge;
+                self.waiting.push((ended, task));
+                self.shared.pacer.end(started, ended, Signal::Neutral);
+                return Ok(());
+            }
             let verdict = judge_patch(&task.object, &answer);
             return self.settle_patch(task, started, ended, verdict);
         };

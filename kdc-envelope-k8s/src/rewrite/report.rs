@@ -208,6 +208,9 @@ fn text<S: Serializer>(resource: &GroupResource, serializer: S) -> Result<S::Ok,
     serializer.collect_str(resource)
 }
 
-fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn seconds<S: Serializer>(
+    duration: &Duration,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(duration.as_secs_f64())
 }

@@ -10,6 +10,7 @@
 //! | objects or rows that the server refuses; missing rights | `refusals` |
 //! | the server is busy, slow or gone; the pass is dropped | `troubles` |
 //! | several API servers, large objects | `scale` |
+//! | kube-controller-manager does it | `hand_over`, on each version of Kubernetes that is asked for |
 
 #![expect(
     clippy::unwrap_used,
@@ -20,6 +21,7 @@
 )]
 
 mod fixture;
+mod hand_over;
 mod meanwhile;
 mod refusals;
 mod rotation;

@@ -64,6 +64,19 @@ fn a_first_pass_rewrites_every_row_and_a_second_one_none() {
 }
 
 #[test]
+fn custom_objects_in_a_group_that_looks_like_one_of_kubernetes_are_rewritten() {
+    run(async {
+        let plane = Plane::shared().await;
+        let things = Things::stale(&plane, "kdc-envelope.k8s.io", 40).await;
+        let (client, options) = (plane.kube().await, RewriteOptions::default());
+        let resources = things.group_resource();
+        let report = pass(&client, &resources, &options).await.unwrap();
+        assert_eq!(counts(&report), [40, 40, 0, 0, 0], "{report:?}");
+        assert_eq!(things.stale_names().await, Vec::<String>::new());
+    });
+}
+
+#[test]
 fn wildcards_cover_every_row_that_can_be_encrypted() {
     run(async {
         let mut plane = Plane::start(&["*.*"], &["old"]).await;

@@ -3,28 +3,27 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use indicatif::ProgressBar;
 use kdc_envelope_k8s::control_plane::{ControlPlane, Witness};
 use kdc_envelope_k8s::rewrite::{Progress, RewriteReport};
 use kdc_envelope_k8s::rotation::{Action, Blocker, Plan, Wish};
 use serde::Serialize;
 
+use super::pass_bar::PassBar;
 use super::refusal;
 use crate::failure::{Exit, Failure};
 use crate::output::{Format, Output, Tone, step};
-use crate::progress;
 
 /// What is told on the way.
 #[derive(Default)]
 pub(super) struct Teller {
     told: Mutex<Told>,
+    bar: PassBar,
 }
 
 #[derive(Default)]
 struct Told {
     phase: String,
     blockers: Vec<String>,
-    bar: Option<ProgressBar>,
     passes: Vec<RewriteReport>,
 }
 
@@ -77,21 +76,12 @@ impl Witness for Teller {
     }
 
     fn rewriting(&self, progress: &Progress) {
-        self.with(|told| {
-            let bar = told
-                .bar
-                .get_or_insert_with(|| progress::count(0, "objects"));
-            bar.set_length(progress.total.unwrap_or(progress.done));
-            bar.set_position(progress.done);
-            bar.set_message(progress.resource.to_string());
-        });
+        self.bar.show(progress);
     }
 
     fn passed(&self, report: &RewriteReport) {
+        self.bar.end();
         self.with(|told| {
-            if let Some(bar) = told.bar.take() {
-                bar.finish_and_clear();
-            }
             step(&told.phase, &summary(report));
             for line in refusals(report) {
                 step(&told.phase, &line);

@@ -15,6 +15,7 @@
 mod change;
 mod drive;
 mod flags;
+mod pass_bar;
 mod plan;
 mod refusal;
 mod rewrite;

@@ -49,11 +49,20 @@ pub(super) fn of_files(error: &FilesError) -> Failure {
 pub(super) fn of_rewrite(error: &RewriteError) -> Failure {
     let exit = match error {
         RewriteError::Denied { .. } => Exit::Denied,
-        RewriteError::NoSuchResource { .. } | RewriteError::Aggregated { .. } => Exit::Usage,
+        RewriteError::NoSuchResource { .. }
+        | RewriteError::Aggregated { .. }
+        | RewriteError::NoMigrations => Exit::Usage,
         RewriteError::Unreadable { .. } => Exit::Data,
+        RewriteError::MigrationFailed { .. } => Exit::Negative,
         _ => Exit::Unavailable,
     };
-    Failure::of(exit, error)
+    let failure = Failure::of(exit, error);
+    match error {
+        RewriteError::NoMigrations | RewriteError::MigrationFailed { .. } => {
+            failure.hint("leave --hand-over out")
+        }
+        _ => failure,
+    }
 }
 
 pub(super) fn of_observe(error: &ObserveError) -> Failure {

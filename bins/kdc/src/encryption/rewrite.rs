@@ -1,24 +1,24 @@
 //! `kdc encryption rewrite`: a pass over the rows of any cluster.
 
-use std::sync::{Mutex, PoisonError};
-
 use clap::Args;
-use indicatif::ProgressBar;
 use kdc_envelope_k8s::GroupResource;
-use kdc_envelope_k8s::rewrite::{Progress, RewriteReport, rewrite};
+use kdc_envelope_k8s::rewrite::{Migrated, Progress, RewriteReport, hand_over, resolve, rewrite};
 use kube::Client;
+use serde::Serialize;
 
 use super::drive::{refusals, summary};
 use super::flags::{ClusterFlags, RewriteFlags};
+use super::pass_bar::PassBar;
 use super::refusal;
 use crate::failure::{Exit, Failure};
-use crate::output::{Format, Output, Tone};
-use crate::{progress, runtime};
+use crate::output::{Format, Output, Tone, step};
+use crate::runtime;
 
 const EXAMPLES: &str = "\
 Examples:
   kdc encryption rewrite secrets configmaps
-  kdc encryption rewrite '*.*' --rate 200 --output json";
+  kdc encryption rewrite '*.*' --rate 200 --output json
+  kdc encryption rewrite secrets --hand-over";
 
 /// Rewrite every stale row of resources, through the API server.
 ///
@@ -30,7 +30,11 @@ Examples:
 pub(crate) struct Rewrite {
     /// Resources and wildcards, as in an EncryptionConfiguration.
     #[arg(value_name = "RESOURCE", required = true)]
-    resources: Vec<String>,
+    resources: Vec<GroupResource>,
+    /// Let kube-controller-manager rewrite the rows first, by storagemigration.k8s.io/v1 (Kubernetes 1.37 and newer). The
+    /// pass after it proves that it has.
+    #[arg(long)]
+    hand_over: bool,
     /// How to show the outcome.
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     output: Format,
@@ -42,21 +46,60 @@ pub(crate) struct Rewrite {
 
 pub(super) fn run(arguments: &Rewrite, out: &mut Output) -> Result<Exit, Failure> {
     let runtime = runtime::start_few()?;
-    let names = arguments.resources.iter();
-    let resources: Vec<_> = names.map(|name| GroupResource::from_text(name)).collect();
-    let report = runtime.block_on(async {
+    let resources = &arguments.resources;
+    let outcome = runtime.block_on(async {
         let client = arguments.cluster.client().await?;
-        pass(&client, &resources, &arguments.rewrite).await
+        let handed_over = match arguments.hand_over {
+            true => migrate(&client, resources, &arguments.rewrite).await?,
+            false => Vec::new(),
+        };
+        let pass = pass(&client, resources, &arguments.rewrite).await?;
+        Ok::<_, Failure>(Outcome { handed_over, pass })
     })?;
     match arguments.output {
-        Format::Json => out.json(&report)?,
-        Format::Text => show(&report, out)?,
+        Format::Json => out.json(&outcome)?,
+        Format::Text => show(&outcome.pass, out)?,
     }
-    Ok(if report.is_complete() {
+    Ok(if outcome.pass.is_complete() {
         Exit::Ok
     } else {
         Exit::Negative
     })
+}
+
+/// What is told of it as JSON.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Outcome {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    handed_over: Vec<Migrated>,
+    #[serde(flatten)]
+    pass: RewriteReport,
+}
+
+/// Leaves the rows to kube-controller-manager.
+async fn migrate(
+    client: &Client,
+    resources: &[GroupResource],
+    flags: &RewriteFlags,
+) -> Result<Vec<Migrated>, Failure> {
+    let tell = |resource: &GroupResource| {
+        step(
+            "migrating",
+            &format!("kube-controller-manager rewrites {resource}"),
+        );
+    };
+    let migrate = async {
+        let served = resolve(client, resources).await?.resources;
+        hand_over(client, &served, &flags.options(), &tell).await
+    };
+    tokio::select! {
+        migrated = migrate => migrated.map_err(|error| refusal::of_rewrite(&error)),
+        _ = tokio::signal::ctrl_c() => {
+            let line = "stopped by Ctrl-C; what kube-controller-manager has begun goes on there";
+            Err(Failure::new(Exit::Negative, line))
+        }
+    }
 }
 
 /// One pass, with a bar.
@@ -65,13 +108,8 @@ pub(super) async fn pass(
     resources: &[GroupResource],
     flags: &RewriteFlags,
 ) -> Result<RewriteReport, Failure> {
-    let bar: Mutex<Option<ProgressBar>> = Mutex::default();
-    let tell = |progress: &Progress| {
-        let mut bar = bar.lock().unwrap_or_else(PoisonError::into_inner);
-        let bar = bar.get_or_insert_with(|| progress::count(0, "objects"));
-        bar.set_length(progress.total.unwrap_or(progress.done));
-        bar.set_position(progress.done);
-    };
+    let bar = PassBar::default();
+    let tell = |progress: &Progress| bar.show(progress);
     let options = flags.options();
     let report = tokio::select! {
         report = rewrite(client, resources, &options, &tell) => report,
@@ -80,9 +118,7 @@ pub(super) async fn pass(
             return Err(Failure::new(Exit::Negative, line));
         }
     };
-    if let Some(bar) = bar.lock().unwrap_or_else(PoisonError::into_inner).take() {
-        bar.finish_and_clear();
-    }
+    bar.end();
     report.map_err(|error| refusal::of_rewrite(&error))
 }
 

@@ -34,7 +34,7 @@ pub(crate) struct Verify {
         value_delimiter = ',',
         conflicts_with = "etcd_endpoints"
     )]
-    resources: Vec<String>,
+    resources: Vec<GroupResource>,
     /// How to show it.
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     output: Format,
@@ -94,8 +94,7 @@ fn by_rows(arguments: &Verify, out: &mut Output) -> Result<bool, Failure> {
 fn by_pass(arguments: &Verify, out: &mut Output) -> Result<bool, Failure> {
     let runtime = runtime::start_few()?;
     let pass = runtime.block_on(async {
-        let given = arguments.resources.iter();
-        let mut resources: Vec<_> = given.map(|name| GroupResource::from_text(name)).collect();
+        let mut resources = arguments.resources.clone();
         let client = if resources.is_empty() {
             let (plane, observation) = arguments.nodes.look(&arguments.cluster).await?;
             let layouts = observation.layouts();

@@ -31,7 +31,7 @@ pub(super) struct Wanted {
         value_delimiter = ',',
         default_value = "secrets,configmaps"
     )]
-    resources: Vec<String>,
+    resources: Vec<GroupResource>,
     /// A key that is made here and stands in the configuration: aesgcm, secretbox or aescbc.
     #[arg(long, value_name = "PROVIDER", value_parser = parse_provider, required_unless_present = "kms_name", conflicts_with = "kms_name")]
     provider: Option<LocalProvider>,
@@ -51,7 +51,7 @@ pub(super) struct Wanted {
 pub(super) struct Subset {
     /// Only these resources and wildcards of the configuration [default: all]
     #[arg(long, value_name = "RESOURCE", value_delimiter = ',')]
-    resources: Vec<String>,
+    resources: Vec<GroupResource>,
 }
 
 fn parse_provider(text: &str) -> Result<LocalProvider, String> {
@@ -124,15 +124,8 @@ pub(super) fn wished(
 
 /// Whether `wish` came of such a request.
 fn is_for(request: &Request, wish: &Wish) -> bool {
-    let names = |names: &[String]| -> Vec<GroupResource> {
-        names
-            .iter()
-            .map(|name| GroupResource::from_text(name))
-            .collect()
-    };
     let asked: Vec<&GroupResource> = wish.writers.keys().collect();
-    let all = |given: &[String]| {
-        let given = names(given);
+    let all = |given: &[GroupResource]| {
         given.is_empty()
             || (given.len() == asked.len() && given.iter().all(|name| asked.contains(&name)))
     };
@@ -201,8 +194,7 @@ fn begin(request: &Request, observation: &Observation) -> Result<Wished, Failure
 
 impl Subset {
     fn has(&self, name: &GroupResource) -> bool {
-        let mut given = self.resources.iter();
-        self.resources.is_empty() || given.any(|given| GroupResource::from_text(given) == *name)
+        self.resources.is_empty() || self.resources.contains(name)
     }
 }
 
@@ -213,10 +205,7 @@ fn enabled(
     new: &mut Vec<Transformer>,
 ) -> Result<BTreeMap<GroupResource, Transformer>, Failure> {
     let layouts = observation.layouts();
-    let names = wanted
-        .resources
-        .iter()
-        .map(|name| GroupResource::from_text(name));
+    let names = wanted.resources.iter().cloned();
     let writer = match (wanted.provider, kms(wanted)?) {
         (Some(provider), _) => {
             let rules = layouts

@@ -1,0 +1,308 @@
+//! Leaving the rewriting to kube-controller-manager, which has a controller for it from Kubernetes 1.37 on
+//! (KEP-4192; `pkg/controller/storageversionmigrator` in Kubernetes).
+//!
+//! It is asked by an object of storagemigration.k8s.io/v1 for each resource, and sends the same kind of patch from where it
+//! keeps what it knows of all objects. It tells how it came along only at the end, stops at the first object that is
+//! refused, and proves nothing: what it knew was perhaps not the newest. So a pass has to follow.
+//!
+//! Rights that it needs: `create`, `get` and `delete` on `storageversionmigrations.storagemigration.k8s.io`, and those of
+//! [`resolve`](super::resolve()).
+
+use core::time::Duration;
+
+use http::Method;
+use kube::Client;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+
+use super::answer::{Answer, Failure, describe, failure_of};
+use super::error::{RewriteError, Verb};
+use super::options::RewriteOptions;
+use super::patience::Patience;
+use super::resolve::ServedResource;
+use super::transport::Transport;
+use crate::encryption_config::GroupResource;
+
+const API: &str = "/apis/storagemigration.k8s.io/v1";
+const COLLECTION: &str = "/apis/storagemigration.k8s.io/v1/storageversionmigrations";
+const RESOURCE: &str = "storageversionmigrations.storagemigration.k8s.io";
+/// Times between two looks at a migration.
+const POLL: Duration = Duration::from_millis(500);
+
+/// A resource that kube-controller-manager says it has rewritten.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Migrated {
+    /// Which one.
+    pub resource: GroupResource,
+    /// How long it took.
+    #[serde(rename = "seconds", serialize_with = "super::report::seconds")]
+    pub elapsed: Duration,
+}
+
+/// Asks kube-controller-manager to rewrite all objects of `resources`, one resource after the other, and waits until it has.
+/// What it did is proven by a [pass](super::rewrite()) in which nothing is rewritten, and not by this.
+///
+/// The objects that ask for it have names that begin with `kdc-envelope-`, stay as a record, and are replaced the next time.
+/// `begin` is called with each resource before its turn. Dropping the future leaves a migration that has begun to its
+/// controller.
+///
+/// # Errors
+/// [`RewriteError::NoMigrations`] where storagemigration.k8s.io/v1 is not served, [`RewriteError::NotTakenUp`] where nobody
+/// works on a migration for [`RewriteOptions::patience`], [`RewriteError::MigrationFailed`]; and those of a pass.
+pub async fn hand_over(
+    client: &Client,
+    resources: &[ServedResource],
+    options: &RewriteOptions,
+    begin: &(dyn Fn(&GroupResource) + Sync),
+) -> Result<Vec<Migrated>, RewriteError> {
+    let mut migrator = Migrator {
+        transport: &Transport::new(client, options.request_timeout),
+        patience: Patience::new(options.patience),
+        limit: options.patience,
+    };
+    if migrator.ask(Verb::Get, API, None).await?.is_none() {
+        return Err(RewriteError::NoMigrations);
+    }
+    let mut all = Vec::new();
+    for ServedResource { resource, .. } in resources {
+        begin(resource);
+        all.push(migrator.migrate(resource).await?);
+    }
+    Ok(all)
+}
+
+struct Migrator<'a> {
+    transport: &'a Transport,
+    patience: Patience,
+    limit: Duration,
+}
+
+impl Migrator<'_> {
+    async fn migrate(&mut self, resource: &GroupResource) -> Result<Migrated, RewriteError> {
+        let start = Instant::now();
+        let path = format!("{COLLECTION}/{}", name_of(resource));
+        // An earlier one does not count, however it ended: its rows were those of its time.
+        self.ask(Verb::Delete, &path, None).await?;
+        let body = migration(resource);
+        while self
+            .ask(Verb::Create, COLLECTION, Some(&body))
+            .await?
+            .is_none()
+        {
+            self.ask(Verb::Delete, &path, None).await?;
+            sleep(POLL).await;
+        }
+        loop {
+            sleep(POLL).await;
+            let Some(answer) = self.ask(Verb::Get, &path, None).await? else {
+                let why = "somebody deleted the StorageVersionMigration".into();
+                return Err(failed(resource, why));
+            };
+            match state_of(&answer) {
+                State::Succeeded => {
+                    return Ok(Migrated {
+                        resource: resource.clone(),
+                        elapsed: start.elapsed(),
+                    });
+                }
+                State::Failed(why) => return Err(failed(resource, why)),
+                State::New if start.elapsed() >= self.limit => {
+                    return Err(RewriteError::NotTakenUp {
+                        resource: resource.clone(),
+                        patience: self.limit,
+                    });
+                }
+                State::New | State::Running => {}
+            }
+        }
+    }
+
+    /// Tries until there is an answer; `None` is one that says that the object is not there, or that it is there already.
+    async fn ask(
+        &mut self,
+        verb: Verb,
+        path: &str,
+        body: Option<&[u8]>,
+    ) -> Result<Option<Answer>, RewriteError> {
+        let method = match verb {
+            Verb::Create => Method::POST,
+            Verb::Delete => Method::DELETE,
+            _ => Method::GET,
+        };
+        loop {
+            let sent = self.transport.exchange_json(method.clone(), path, body);
+            let failure = match sent.await {
+                Ok(answer) => match judge(verb, answer)? {
+                    Ok(answer) => {
+                        self.patience.succeeded();
+                        return Ok(answer);
+                    }
+                    Err(failure) => failure,
+                },
+                Err(failure) => failure,
+            };
+            self.patience.failed(verb, RESOURCE, &failure)?;
+            sleep(self.patience.pause(&failure)).await;
+        }
+    }
+}
+
+/// The answer, or a failure that may pass.
+fn judge(verb: Verb, answer: Answer) -> Result<Result<Option<Answer>, Failure>, RewriteError> {
+    match (answer.status, verb) {
+        (200..=202, _) => Ok(Ok(Some(answer))),
+        (404, Verb::Get | Verb::Delete) | (409, Verb::Create) => Ok(Ok(None)),
+        (401 | 403, _) => Err(RewriteError::Denied {
+            verb,
+            resource: RESOURCE.into(),
+            why: describe(&answer),
+        }),
+        _ => match failure_of(&answer) {
+            Some(failure) => Ok(Err(failure)),
+            None => Err(RewriteError::Unexpected {
+                verb,
+                resource: RESOURCE.into(),
+                why: describe(&answer),
+            }),
+        },
+    }
+}
+
+fn failed(resource: &GroupResource, why: Box<str>) -> RewriteError {
+    RewriteError::MigrationFailed {
+        resource: resource.clone(),
+        why,
+    }
+}
+
+fn name_of(resource: &GroupResource) -> String {
+    format!("kdc-envelope-{resource}")
+}
+
+fn migration(resource: &GroupResource) -> Vec<u8> {
+    json!({
+        "apiVersion": "storagemigration.k8s.io/v1",
+        "kind": "StorageVersionMigration",
+        "metadata": {"name": name_of(resource)},
+        "spec": {"resource": {"group": resource.group(), "resource": resource.resource()}},
+    })
+    .to_string()
+    .into_bytes()
+}
+
+/// How far a migration is, as its status says.
+#[derive(Debug, PartialEq, Eq)]
+enum State {
+    /// Nobody has written a status.
+    New,
+    Running,
+    Succeeded,
+    Failed(Box<str>),
+}
+
+fn state_of(answer: &Answer) -> State {
+    // What is not understood is looked at again.
+    let Ok(Migration { status }) = serde_json::from_slice(&answer.body) else {
+        return State::New;
+    };
+    let is_true = |name: &str| {
+        let mut conditions = status.conditions.iter();
+        conditions.find(|condition| *condition.kind == *name && &*condition.status == "True")
+    };
+    if is_true("Succeeded").is_some() {
+        State::Succeeded
+    } else if let Some(condition) = is_true("Failed") {
+        let why: String = condition
+            .message
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ");
+        State::Failed(why.into())
+    } else if status.conditions.is_empty() && status.resource_version.is_empty() {
+        State::New
+    } else {
+        State::Running
+    }
+}
+
+#[derive(Deserialize)]
+struct Migration {
+    #[serde(default)]
+    status: MigrationStatus,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct MigrationStatus {
+    #[serde(default)]
+    conditions: Vec<Condition>,
+    /// The first thing that the controller writes: its rows are those up to here.
+    #[serde(default)]
+    resource_version: Box<str>,
+}
+
+#[derive(Deserialize)]
+struct Condition {
+    #[serde(rename = "type")]
+    kind: Box<str>,
+    status: Box<str>,
+    #[serde(default)]
+    message: Box<str>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(status: &serde_json::Value) -> State {
+        state_of(&Answer {
+            status: 200,
+            body: json!({"status": status}).to_string().into_bytes(),
+            ..Answer::default()
+        })
+    }
+
+    #[test]
+    fn states_of_a_migration() {
+        let condition =
+            |kind: &str, status: &str| json!({"type": kind, "status": status, "message": "a\nb"});
+        assert_eq!(state(&json!({})), State::New);
+        assert_eq!(state(&json!({"resourceVersion": "5"})), State::Running);
+        let running = condition("Running", "True");
+        assert_eq!(state(&json!({"conditions": [running]})), State::Running);
+        let ended =
+            json!({"conditions": [condition("Running", "False"), condition("Succeeded", "True")]});
+        assert_eq!(state(&ended), State::Succeeded);
+        let failed =
+            json!({"conditions": [condition("Succeeded", "False"), condition("Failed", "True")]});
+        assert_eq!(state(&failed), State::Failed("a b".into()));
+    }
+
+    #[test]
+    fn names_are_names_of_objects() {
+        let widgets = GroupResource::from_text("widgets.example.com");
+        assert_eq!(name_of(&widgets), "kdc-envelope-widgets.example.com");
+    }
+
+    #[test]
+    fn what_is_gone_and_what_is_there_already_is_no_failure() {
+        let answer = |status| Answer {
+            status,
+            ..Answer::default()
+        };
+        assert!(matches!(judge(Verb::Delete, answer(404)), Ok(Ok(None))));
+        assert!(matches!(judge(Verb::Create, answer(409)), Ok(Ok(None))));
+        assert!(matches!(judge(Verb::Create, answer(201)), Ok(Ok(Some(_)))));
+        assert!(matches!(judge(Verb::Get, answer(503)), Ok(Err(_))));
+        let denied = judge(Verb::Create, answer(403));
+        assert!(matches!(
+            denied,
+            Err(RewriteError::Denied {
+                verb: Verb::Create,
+                ..
+            })
+        ));
+    }
+}

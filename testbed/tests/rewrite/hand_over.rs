@@ -1,0 +1,103 @@
+//! Leaving the rows to kube-controller-manager, where the API server has migrations; and the refusal where it has none.
+
+use core::time::Duration;
+
+use kdc_envelope_k8s::rewrite::{Migrated, RewriteError, RewriteOptions, hand_over, resolve};
+use kdc_testbed::{ControllerManager, KubeMinor, Resource};
+use serde_json::json;
+
+use crate::fixture::{Plane, counts, is_encrypted, names, pass, run};
+
+const RESOURCES: [&str; 2] = ["secrets", "configmaps"];
+const SECRETS: usize = 60;
+/// The migrator works from what the garbage collector knows.
+const CONTROLLERS: [&str; 2] = [
+    "garbage-collector-controller",
+    "storage-version-migrator-controller",
+];
+const PREFIX: &str = "/registry/secrets/default/";
+
+#[test]
+fn kube_controller_manager_rewrites_the_rows_where_it_can_be_asked() {
+    run(async {
+        for minor in KubeMinor::selected().unwrap() {
+            let plane = Plane::start_on(minor, &RESOURCES, &["old"], &[]).await;
+            if minor == KubeMinor::V1_37 {
+                migrated(plane).await;
+            } else {
+                refused(&plane).await;
+            }
+        }
+    });
+}
+
+async fn migrated(mut plane: Plane) {
+    for number in 0..SECRETS {
+        let secret = json!({"metadata": {"name": format!("s-{number}")}, "stringData": {"a": "b"}});
+        let created = plane.client().create(Resource::SECRETS, "default", &secret);
+        created.await.unwrap();
+    }
+    plane.restart(&RESOURCES, &["new", "old"]).await;
+    let nobody = RewriteOptions {
+        patience: Duration::from_secs(2),
+        ..RewriteOptions::default()
+    };
+    let refused = handed_over(&plane, &nobody).await.unwrap_err();
+    assert!(
+        matches!(refused, RewriteError::NotTakenUp { .. }),
+        "{refused}"
+    );
+
+    let migrated = by_manager(&plane).await;
+    let of_whom: Vec<_> = migrated
+        .iter()
+        .map(|each| each.resource.to_string())
+        .collect();
+    assert_eq!(of_whom, RESOURCES);
+    let rows = plane.etcd.rows(PREFIX).await.unwrap();
+    assert_eq!(rows.len(), SECRETS);
+    assert!(rows.iter().all(|row| is_encrypted(row, "new")));
+    let report = pass(
+        &plane.kube().await,
+        &names(&RESOURCES),
+        &RewriteOptions::default(),
+    )
+    .await;
+    let [objects, rewritten, current, ..] = counts(&report.unwrap());
+    assert!(objects > 60 && rewritten == 0 && current == objects);
+
+    // A record of an earlier migration is no proof of a later one.
+    plane.restart(&RESOURCES, &["newest", "new"]).await;
+    by_manager(&plane).await;
+    let rows = plane.etcd.rows(PREFIX).await.unwrap();
+    assert!(rows.iter().all(|row| is_encrypted(row, "newest")));
+}
+
+/// By a kube-controller-manager that has just started.
+async fn by_manager(plane: &Plane) -> Vec<Migrated> {
+    let manager = ControllerManager::start(&plane.server, &CONTROLLERS).await;
+    let mut manager = manager.unwrap();
+    let migrated = handed_over(plane, &RewriteOptions::default()).await;
+    assert!(
+        migrated.is_ok(),
+        "{migrated:?}\n{}",
+        manager.process().log_tail()
+    );
+    migrated.unwrap()
+}
+
+async fn refused(plane: &Plane) {
+    let refused = handed_over(plane, &RewriteOptions::default()).await;
+    let line = refused.unwrap_err().to_string();
+    let expected = "the API server does not serve storagemigration.k8s.io/v1";
+    assert!(line.starts_with(expected), "{line}");
+}
+
+async fn handed_over(
+    plane: &Plane,
+    options: &RewriteOptions,
+) -> Result<Vec<Migrated>, RewriteError> {
+    let client = plane.kube().await;
+    let served = resolve(&client, &names(&RESOURCES)).await?.resources;
+    hand_over(&client, &served, options, &|_| ()).await
+}
