@@ -36,6 +36,8 @@ const MAX_PAGE: i64 = 100_000;
 const ANSWER_LEN: i64 = 16 << 20;
 /// The most by which an answer has more rows than the one before.
 const GROWTH: i64 = 16;
+/// Bytes that etcd may send before it must hear from us; the 64 KiB of HTTP/2 would make it wait at every step.
+const WINDOW: u32 = 4 << 20;
 /// The longest answer. etcd takes rows of 1.5 MiB unless it was told otherwise.
 const MAX_ANSWER_LEN: usize = 512 << 20;
 
@@ -100,7 +102,7 @@ impl EtcdFlags {
             .iter()
             .map(|url| self.endpoint(url))
             .collect::<Result<_, _>>()?;
-        let runtime = runtime::start()?;
+        let runtime = runtime::start_few()?;
         let mut refused = Vec::new();
         for (endpoint, url) in endpoints.iter().zip(&self.etcd_endpoints) {
             match runtime.block_on(endpoint.connect()) {
@@ -130,7 +132,9 @@ impl EtcdFlags {
         let endpoint = Endpoint::from_shared(url.to_owned())
             .map_err(|_| usage("is no URL; write https://HOST:2379"))?
             .connect_timeout(self.etcd_timeout)
-            .timeout(self.etcd_timeout);
+            .timeout(self.etcd_timeout)
+            .initial_stream_window_size(WINDOW)
+            .initial_connection_window_size(WINDOW);
         match (endpoint.uri().scheme_str(), &self.etcd_cacert) {
             (Some("http"), None) => Ok(endpoint),
             (Some("http"), Some(_)) => {
@@ -189,7 +193,7 @@ fn read_pem(flag: &str, path: &Path, label: &str) -> Result<Vec<u8>, Failure> {
 impl Connection {
     /// The row at `key`, if there is one.
     pub(crate) fn row(&self, key: &[u8]) -> Result<Option<Row>, Failure> {
-        let answer = self.range(RangeRequest {
+        let answer = self.ask(RangeRequest {
             key: key.to_vec(),
             ..RangeRequest::default()
         })?;
@@ -198,7 +202,7 @@ impl Connection {
 
     /// Whether there is any row whose key begins with `prefix`.
     pub(crate) fn has_any(&self, prefix: &[u8]) -> Result<bool, Failure> {
-        let answer = self.range(RangeRequest {
+        let answer = self.ask(RangeRequest {
             key: prefix.to_vec(),
             range_end: end_of_prefix(prefix),
             limit: 1,
@@ -207,48 +211,55 @@ impl Connection {
         Ok(!answer.kvs.is_empty())
     }
 
-    /// Hands every row whose key begins with `prefix` to `visit`, in order of their keys, as of one moment.
+    /// Hands every row whose key begins with `prefix` to `visit`, in order of their keys, as of one moment. The next answer is
+    /// on its way while rows are visited.
     pub(crate) fn scan(&self, prefix: &[u8], mut visit: impl FnMut(Row)) -> Result<(), Failure> {
         let range_end = end_of_prefix(prefix);
-        let mut next = if prefix.is_empty() {
+        let first = if prefix.is_empty() {
             vec![0]
         } else {
             prefix.to_vec()
         };
-        let mut revision = 0;
-        let mut limit = PAGE;
-        loop {
-            let answer = self.range(RangeRequest {
-                key: next.clone(),
+        let page = |key: Vec<u8>, limit, revision| {
+            self.runtime.spawn(self.range(RangeRequest {
+                key,
                 range_end: range_end.clone(),
                 limit,
                 revision,
-            })?;
-            if let Some(header) = answer.header {
-                revision = if revision == 0 {
-                    header.revision
-                } else {
-                    revision
-                };
+            }))
+        };
+        let mut revision = 0;
+        let mut next = Some(page(first, PAGE, revision));
+        while let Some(asked) = next.take() {
+            let answer = self.runtime.block_on(asked);
+            let answer = answer.unwrap_or_else(|error| Err(Status::from_error(error.into())));
+            let answer = answer.map_err(|status| self.refusal(&status))?;
+            if let Some(header) = answer.header.filter(|_| revision == 0) {
+                revision = header.revision;
             }
-            let Some(last) = answer.kvs.last() else {
-                return Ok(());
-            };
-            // The least key after the last one.
-            next = [last.key.as_slice(), &[0]].concat();
-            let more = answer.more;
-            limit = next_limit(answer.rows(), answer.bytes());
+            if let Some(last) = answer.kvs.last().filter(|_| answer.more) {
+                // The least key after the last one.
+                let key = [last.key.as_slice(), &[0]].concat();
+                let limit = next_limit(answer.rows(), answer.bytes());
+                next = Some(page(key, limit, revision));
+            }
             answer.kvs.into_iter().map(Row::from).for_each(&mut visit);
-            if !more {
-                return Ok(());
-            }
         }
+        Ok(())
     }
 
-    fn range(&self, request: RangeRequest) -> Result<RangeResponse, Failure> {
+    fn ask(&self, request: RangeRequest) -> Result<RangeResponse, Failure> {
+        let answer = self.runtime.block_on(self.range(request));
+        answer.map_err(|status| self.refusal(&status))
+    }
+
+    fn range(
+        &self,
+        request: RangeRequest,
+    ) -> impl Future<Output = Result<RangeResponse, Status>> + Send + use<> {
+        let (channel, limit) = (self.channel.clone(), self.timeout);
         let call = async {
-            let mut grpc =
-                Grpc::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER_LEN);
+            let mut grpc = Grpc::new(channel).max_decoding_message_size(MAX_ANSWER_LEN);
             grpc.ready()
                 .await
                 .map_err(|error| Status::from_error(error.into()))?;
@@ -256,19 +267,14 @@ impl Connection {
             let codec = ProstCodec::<RangeRequest, RangeResponse>::default();
             grpc.unary(Request::new(request), path, codec).await
         };
-        let answer = async {
-            tokio::time::timeout(self.timeout, call)
-                .await
-                .unwrap_or_else(|_| {
-                    Err(Status::deadline_exceeded(
-                        "no answer in time; --etcd-timeout allows more",
-                    ))
-                })
-        };
-        self.runtime
-            .block_on(answer)
-            .map(tonic::Response::into_inner)
-            .map_err(|status| self.refusal(&status))
+        async move {
+            let answer = tokio::time::timeout(limit, call).await;
+            let late =
+                || Status::deadline_exceeded("no answer in time; --etcd-timeout allows more");
+            answer
+                .unwrap_or_else(|_| Err(late()))
+                .map(tonic::Response::into_inner)
+        }
     }
 
     fn refusal(&self, status: &Status) -> Failure {

@@ -65,7 +65,10 @@ impl Job {
             Self::Open | Self::OpenChecked | Self::OpenVersion1 => {
                 let path = folder.join(format!("{}-{len}", self.name()));
                 if !path.exists() {
-                    self.seal(len, &dek, File::create(&path)?)?;
+                    let file = File::create(&path)?;
+                    self.seal(len, &dek, &file)?;
+                    // Else the disk is busy with it while it is opened.
+                    file.sync_all()?;
                 }
                 // Without a checksum the processor alone is measured, so nothing is read from a file.
                 match self {
