@@ -1,5 +1,6 @@
 //! Looking at everything that counts, in one go.
 
+use core::time::Duration;
 use std::collections::BTreeMap;
 
 use kdc_envelope::ErrorChain;
@@ -11,6 +12,10 @@ use crate::encryption_config::{Layout, LocalKey, Transformer};
 use crate::files::FilesError;
 use crate::rotation::history::KeyHistory;
 use crate::rotation::{ApiServer, NodeFile, Observed, Timestamp};
+
+/// How often it is looked while API servers go away in the middle.
+const LOOKS: u32 = 3;
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// What was seen.
 #[derive(Debug, Clone)]
@@ -77,6 +82,19 @@ impl ControlPlane {
     /// # Errors
     /// [`ObserveError`]. A node that does not answer, or whose file cannot be read, is no error: the planner is told.
     pub async fn observe(&self) -> Result<Observation, ObserveError> {
+        for _ in 1..LOOKS {
+            match self.observe_once().await {
+                // It went away between two questions: the next look sees that it does not answer at all.
+                Err(ObserveError::Members(ClusterError::Unreachable { .. })) => {
+                    tokio::time::sleep(PAUSE).await;
+                }
+                observed => return observed,
+            }
+        }
+        self.observe_once().await
+    }
+
+    async fn observe_once(&self) -> Result<Observation, ObserveError> {
         let keyring = self.state.keyring()?;
         let passes = self.state.passes()?;
         let states = self.ask_all().await;

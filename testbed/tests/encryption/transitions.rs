@@ -98,7 +98,7 @@ async fn every_change_is_carried_out_without_a_failed_read() {
     assert_eq!(status["resources"][0]["writer"], "aesgcm key `key3`");
     assert_eq!(
         status["resources"][0]["readers"],
-        json!(["aesgcm key `key2`"])
+        json!(["aesgcm key `key2`", "aescbc key `key1`"])
     );
     assert_eq!(status["change"]["phase"], "Done");
 
