@@ -6,6 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::SystemTime;
 
 use serde_json::json;
 
@@ -30,9 +31,11 @@ async fn a_disk_that_is_full_at_any_write_costs_no_key() {
     let plain = config(&["secrets"], &[json!({"identity": {}})]);
     let cluster = Cluster::start(1, &plain).await;
     let library = full_disk(cluster.folder());
+    let loaded = fs::metadata(&cluster.members[0].config).unwrap().modified();
+    let loaded = loaded.unwrap();
     let mut writes = 0;
     loop {
-        begin_anew(&cluster, &plain);
+        begin_anew(&cluster, &plain, loaded);
         let full = run_with(&cluster, &library, writes + 1).await;
         let (code, line) = full.refusal();
         if code == WAITS {
@@ -77,12 +80,16 @@ fn assert_keys_are_kept(cluster: &Cluster, plain: &str) {
     }
 }
 
-fn begin_anew(cluster: &Cluster, plain: &str) {
+/// The file is as old as before: up to 1.33 an API server shows what it has loaded by its age alone.
+fn begin_anew(cluster: &Cluster, plain: &str, loaded: SystemTime) {
     for place in ["encryption-provider-bak", "encryption-provider-history.bak"] {
         remove(&node(cluster).join(place));
     }
     remove(&cluster.state());
-    fs::write(&cluster.members[0].config, plain).unwrap();
+    let config = &cluster.members[0].config;
+    fs::write(config, plain).unwrap();
+    let file = fs::File::options().write(true).open(config).unwrap();
+    file.set_modified(loaded).unwrap();
 }
 
 fn remove(path: &Path) {
