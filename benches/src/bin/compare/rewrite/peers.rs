@@ -7,7 +7,6 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
-use kdc_testbed::servers::{Server, prepare};
 use reqwest::header::CONTENT_TYPE;
 use serde_json::Value;
 
@@ -18,16 +17,15 @@ const PAGE: usize = 500;
 const PATH: &str = "/api/v1/secrets";
 
 /// `kubectl get secrets -A -o json | kubectl replace -f -`.
-pub(super) async fn get_then_replace(stand: &Stand) -> Result<Option<f64>> {
-    let kubeconfig = stand.kubeconfig();
-    tokio::task::spawn_blocking(move || get_then_replace_with(&kubeconfig)).await??;
+pub(super) async fn get_then_replace(stand: &Stand, kubectl: &Path) -> Result<Option<f64>> {
+    let (kubeconfig, kubectl) = (stand.kubeconfig(), kubectl.to_owned());
+    tokio::task::spawn_blocking(move || get_then_replace_with(&kubectl, &kubeconfig)).await??;
     Ok(None)
 }
 
-fn get_then_replace_with(kubeconfig: &Path) -> Result<()> {
-    let kubectl = prepare(Server::Kubectl, &mut |_| ())?;
+fn get_then_replace_with(kubectl: &Path, kubeconfig: &Path) -> Result<()> {
     let kubectl = |args: &[&str]| {
-        let mut command = Command::new(&kubectl);
+        let mut command = Command::new(kubectl);
         command.arg("--kubeconfig").arg(kubeconfig).args(args);
         command
     };
