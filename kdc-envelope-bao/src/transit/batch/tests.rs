@@ -47,7 +47,10 @@ struct Bench {
 fn bench(slots: usize) -> Bench {
     let spare = SpareSlot::default();
     assert!(slots == 2 || spare.take());
-    let (sizes, gate) = (Arc::default(), Arc::new(Semaphore::new(0)));
+    bench_of(Arc::default(), Arc::new(Semaphore::new(0)), spare)
+}
+
+fn bench_of(sizes: Arc<Mutex<Vec<usize>>>, gate: Arc<Semaphore>, spare: SpareSlot) -> Bench {
     let call = Gated {
         sizes: Arc::clone(&sizes),
         gate: Arc::clone(&gate),
@@ -63,6 +66,25 @@ impl Bench {
     fn ask(&self, item: u32) -> tokio::task::JoinHandle<Result<u32, CallError>> {
         let batcher = Arc::clone(&self.batcher);
         tokio::spawn(async move { batcher.ask(item).await })
+    }
+
+    /// Asks for 0 and on, each once those before it are out or wait.
+    async fn ask_in_turn(
+        &self,
+        count: u32,
+    ) -> Vec<tokio::task::JoinHandle<Result<u32, CallError>>> {
+        let mut asked = Vec::new();
+        for item in 0..count {
+            asked.push(self.ask(item));
+            settle().await;
+        }
+        asked
+    }
+
+    /// Another batcher with the same spare slot.
+    fn beside(&self) -> Self {
+        let spare = self.batcher.0.spare.clone();
+        bench_of(Arc::clone(&self.sizes), Arc::clone(&self.gate), spare)
     }
 
     fn sizes(&self) -> Vec<usize> {
@@ -98,46 +120,23 @@ async fn a_lone_call_goes_out_at_once_and_those_behind_it_gather() {
 #[tokio::test]
 async fn no_more_requests_than_slots_are_out() {
     let bench = bench(2);
-    for item in 0..3 {
-        drop(bench.ask(item));
-        settle().await;
-    }
+    bench.ask_in_turn(3).await;
     assert_eq!(bench.sizes(), [1, 1]);
 }
 
 #[tokio::test]
 async fn two_batchers_have_three_slots_and_give_the_spare_one_back() {
     let one = bench(2);
-    let call = Gated {
-        sizes: Arc::clone(&one.sizes),
-        gate: Arc::clone(&one.gate),
-    };
-    let spare = one.batcher.0.spare.clone();
-    let other = Arc::new(Batcher::new(call, spare));
-    let ask_other = |item| {
-        let other = Arc::clone(&other);
-        tokio::spawn(async move { other.ask(item).await })
-    };
-    let mut asked = Vec::new();
-    for item in 0..2 {
-        asked.push(one.ask(item));
-        settle().await;
-    }
-    for item in 0..2 {
-        asked.push(ask_other(item));
-        settle().await;
-    }
+    let other = one.beside();
+    let mut asked = one.ask_in_turn(2).await;
+    asked.extend(other.ask_in_turn(2).await);
     assert_eq!(one.sizes(), [1; 3]);
     one.gate.add_permits(4);
     for asked in asked {
         asked.await.unwrap().unwrap();
     }
     settle().await;
-    let mut asked = Vec::new();
-    for item in 0..2 {
-        asked.push(ask_other(item));
-        settle().await;
-    }
+    let asked = other.ask_in_turn(2).await;
     assert_eq!(one.sizes(), [1; 6]);
     one.gate.add_permits(2);
     for asked in asked {
