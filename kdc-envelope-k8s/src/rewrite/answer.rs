@@ -169,17 +169,31 @@ pub(super) fn judge_list(
     }
 }
 
-/// A failure of any request, for answers that may be different later.
-pub(super) fn failure_of(answer: &Answer) -> Option<Failure> {
+/// What an answer that is not to the point means to any request: a failure that may pass, or an error that will stay.
+pub(super) fn judge_other(
+    verb: Verb,
+    what: &str,
+    answer: &Answer,
+) -> Result<Failure, RewriteError> {
+    let (resource, why) = (what.into(), describe(answer));
     let status = Status::of(answer);
     match (answer.status, &status) {
-        (408 | 429 | 500.., _) | (_, None) => Some(failure(answer, status.as_ref())),
-        _ => None,
+        (401 | 403, _) => Err(RewriteError::Denied {
+            verb,
+            resource,
+            why,
+        }),
+        (408 | 429 | 500.., _) | (_, None) => Ok(failure(answer, status.as_ref())),
+        _ => Err(RewriteError::Unexpected {
+            verb,
+            resource,
+            why,
+        }),
     }
 }
 
 /// Status and message of any answer, on one line.
-pub(super) fn describe(answer: &Answer) -> Box<str> {
+fn describe(answer: &Answer) -> Box<str> {
     Status::of(answer).map_or_else(|| bare(answer), |status| status.why(answer))
 }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::answer::{Answer, Failure, describe, failure_of};
+use super::answer::{Answer, Failure, judge_other};
 use super::error::{RewriteError, Verb};
 use super::patience::Patience;
 use super::resolve::{Group, Resource, Version, concerns};
@@ -142,20 +142,11 @@ impl Server<'_> {
         } else {
             Verb::Get
         };
-        loop {
-            let failure = match self.transport.get(path).await {
-                Ok(answer) => match read_document(&answer, verb, what)? {
-                    Ok(document) => {
-                        self.patience.succeeded();
-                        return Ok(document);
-                    }
-                    Err(failure) => failure,
-                },
-                Err(failure) => failure,
-            };
-            self.patience.failed(verb, what, &failure)?;
-            tokio::time::sleep(self.patience.pause(&failure)).await;
-        }
+        let transport = self.transport;
+        let judge = |answer: Answer| read_document(&answer, verb, what);
+        self.patience
+            .until_answered(verb, what, || transport.get(path), judge)
+            .await
     }
 }
 
@@ -171,20 +162,8 @@ fn read_document<T: DeserializeOwned>(
             .map_err(|error| {
                 Failure::server(&format!("an answer that is not understood: {error}"))
             })),
-        401 | 403 => Err(RewriteError::Denied {
-            verb,
-            resource: what.into(),
-            why: describe(answer),
-        }),
         404 => Ok(Ok(None)),
-        _ => match failure_of(answer) {
-            Some(failure) => Ok(Err(failure)),
-            None => Err(RewriteError::Unexpected {
-                verb,
-                resource: what.into(),
-                why: describe(answer),
-            }),
-        },
+        _ => judge_other(verb, what, answer).map(Err),
     }
 }
 

@@ -16,8 +16,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use super::answer::{Answer, Failure, describe, failure_of};
+use super::answer::{Answer, Failure, judge_other, one_line};
 use super::error::{RewriteError, Verb};
+use super::find;
 use super::options::RewriteOptions;
 use super::patience::Patience;
 use super::resolve::ServedResource;
@@ -41,7 +42,8 @@ pub struct Migrated {
     pub elapsed: Duration,
 }
 
-/// Asks kube-controller-manager to rewrite all objects of `resources`, one resource after the other, and waits until it has.
+/// Asks kube-controller-manager to rewrite all objects of these resources, given as in an EncryptionConfiguration, one
+/// resource after the other, and waits until it has.
 /// What it did is proven by a [pass](super::rewrite()) in which nothing is rewritten, and not by this.
 ///
 /// The objects that ask for it have names that begin with `kdc-envelope-`, stay as a record, and are replaced the next time.
@@ -53,20 +55,23 @@ pub struct Migrated {
 /// works on a migration for [`RewriteOptions::patience`], [`RewriteError::MigrationFailed`]; and those of a pass.
 pub async fn hand_over(
     client: &Client,
-    resources: &[ServedResource],
+    resources: &[GroupResource],
     options: &RewriteOptions,
     begin: &(dyn Fn(&GroupResource) + Sync),
 ) -> Result<Vec<Migrated>, RewriteError> {
+    let transport = Transport::new(client, options.request_timeout);
+    let mut patience = Patience::new(options.patience);
+    let served = find(&transport, &mut patience, resources).await?.resources;
     let mut migrator = Migrator {
-        transport: &Transport::new(client, options.request_timeout),
-        patience: Patience::new(options.patience),
+        transport: &transport,
+        patience,
         limit: options.patience,
     };
     if migrator.ask(Verb::Get, API, None).await?.is_none() {
         return Err(RewriteError::NoMigrations);
     }
     let mut all = Vec::new();
-    for ServedResource { resource, .. } in resources {
+    for ServedResource { resource, .. } in &served {
         begin(resource);
         all.push(migrator.migrate(resource).await?);
     }
@@ -131,21 +136,11 @@ impl Migrator<'_> {
             Verb::Delete => Method::DELETE,
             _ => Method::GET,
         };
-        loop {
-            let sent = self.transport.exchange_json(method.clone(), path, body);
-            let failure = match sent.await {
-                Ok(answer) => match judge(verb, answer)? {
-                    Ok(answer) => {
-                        self.patience.succeeded();
-                        return Ok(answer);
-                    }
-                    Err(failure) => failure,
-                },
-                Err(failure) => failure,
-            };
-            self.patience.failed(verb, RESOURCE, &failure)?;
-            sleep(self.patience.pause(&failure)).await;
-        }
+        let transport = self.transport;
+        let send = || transport.exchange_json(method.clone(), path, body);
+        self.patience
+            .until_answered(verb, RESOURCE, send, |answer| judge(verb, answer))
+            .await
     }
 }
 
@@ -154,19 +149,7 @@ fn judge(verb: Verb, answer: Answer) -> Result<Result<Option<Answer>, Failure>, 
     match (answer.status, verb) {
         (200..=202, _) => Ok(Ok(Some(answer))),
         (404, Verb::Get | Verb::Delete) | (409, Verb::Create) => Ok(Ok(None)),
-        (401 | 403, _) => Err(RewriteError::Denied {
-            verb,
-            resource: RESOURCE.into(),
-            why: describe(&answer),
-        }),
-        _ => match failure_of(&answer) {
-            Some(failure) => Ok(Err(failure)),
-            None => Err(RewriteError::Unexpected {
-                verb,
-                resource: RESOURCE.into(),
-                why: describe(&answer),
-            }),
-        },
+        _ => judge_other(verb, RESOURCE, &answer).map(Err),
     }
 }
 
@@ -214,12 +197,7 @@ fn state_of(answer: &Answer) -> State {
     if is_true("Succeeded").is_some() {
         State::Succeeded
     } else if let Some(condition) = is_true("Failed") {
-        let why: String = condition
-            .message
-            .split_whitespace()
-            .collect::<Vec<_>>()
-            .join(" ");
-        State::Failed(why.into())
+        State::Failed(one_line(&condition.message))
     } else if status.conditions.is_empty() && status.resource_version.is_empty() {
         State::New
     } else {

@@ -2,10 +2,10 @@
 //!
 //! A pass sends every object a patch that names its uid and resourceVersion and changes nothing, and asks for
 //! the metadata alone in return, so that no object travels, in either direction. It is a strategic merge patch, which costs
-//! kube-apiserver much less with large objects, and a JSON merge patch for resources that do not have the former: custom ones. kube-apiserver leaves the row as it is,
-//! unless it is stale: not written by the first provider, or under an older KMS key id (`GuaranteedUpdate` in
-//! `k8s.io/apiserver/pkg/storage/etcd3`). Then it writes the row anew, and the resourceVersion changes. One that did not
-//! change proves that the row was current.
+//! kube-apiserver much less with large objects, and a JSON merge patch for resources that do not have the former: custom
+//! ones. kube-apiserver leaves the row as it is, unless it is stale: not written by the first provider, or under an older
+//! KMS key id (`GuaranteedUpdate` in `k8s.io/apiserver/pkg/storage/etcd3`). Then it writes the row anew, and the
+//! resourceVersion changes. One that did not change proves that the row was current.
 //!
 //! So [`rewrite`] is both passes of a rotation: the first one rewrites, and a second one that finds `rewritten` 0 has
 //! verified. What is current is so for the API servers that answered. That all of them use one configuration must be known

@@ -6,7 +6,7 @@ use std::hash::RandomState;
 
 use tokio::time::Instant;
 
-use super::answer::{Failure, FailureKind};
+use super::answer::{Answer, Failure, FailureKind};
 use super::error::{RewriteError, Verb};
 use super::pacer::LONGEST_PAUSE;
 
@@ -56,6 +56,37 @@ impl Patience {
             attempts: self.failures,
             why: failure.why.clone(),
         })
+    }
+
+    /// Sends until `judge` finds an answer to the point.
+    ///
+    /// # Errors
+    /// Those of `judge`, and [`RewriteError::OutOfPatience`].
+    pub(super) async fn until_answered<T, S>(
+        &mut self,
+        verb: Verb,
+        what: &str,
+        send: impl Fn() -> S,
+        judge: impl Fn(Answer) -> Result<Result<T, Failure>, RewriteError>,
+    ) -> Result<T, RewriteError>
+    where
+        S: Future<Output = Result<Answer, Failure>>,
+    {
+        loop {
+            let judged = match send().await {
+                Ok(answer) => judge(answer)?,
+                Err(failure) => Err(failure),
+            };
+            let failure = match judged {
+                Ok(found) => {
+                    self.succeeded();
+                    return Ok(found);
+                }
+                Err(failure) => failure,
+            };
+            self.failed(verb, what, &failure)?;
+            tokio::time::sleep(self.pause(&failure)).await;
+        }
     }
 
     /// How long to wait after the failure that was told last.

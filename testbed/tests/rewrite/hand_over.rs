@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use kdc_envelope_k8s::rewrite::{Migrated, RewriteError, RewriteOptions, hand_over, resolve};
+use kdc_envelope_k8s::rewrite::{Migrated, RewriteError, RewriteOptions, hand_over};
 use kdc_testbed::{ControllerManager, KubeMinor, Resource};
 use serde_json::json;
 
@@ -98,6 +98,5 @@ async fn handed_over(
     options: &RewriteOptions,
 ) -> Result<Vec<Migrated>, RewriteError> {
     let client = plane.kube().await;
-    let served = resolve(&client, &names(&RESOURCES)).await?.resources;
-    hand_over(&client, &served, options, &|_| ()).await
+    hand_over(&client, &names(&RESOURCES), options, &|_| ()).await
 }

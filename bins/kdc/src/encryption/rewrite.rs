@@ -2,7 +2,7 @@
 
 use clap::Args;
 use kdc_envelope_k8s::GroupResource;
-use kdc_envelope_k8s::rewrite::{Migrated, Progress, RewriteReport, hand_over, resolve, rewrite};
+use kdc_envelope_k8s::rewrite::{Migrated, Progress, RewriteReport, hand_over, rewrite};
 use kube::Client;
 use serde::Serialize;
 
@@ -89,12 +89,9 @@ async fn migrate(
             &format!("kube-controller-manager rewrites {resource}"),
         );
     };
-    let migrate = async {
-        let served = resolve(client, resources).await?.resources;
-        hand_over(client, &served, &flags.options(), &tell).await
-    };
+    let options = flags.options();
     tokio::select! {
-        migrated = migrate => migrated.map_err(|error| refusal::of_rewrite(&error)),
+        migrated = hand_over(client, resources, &options, &tell) => migrated.map_err(|error| refusal::of_rewrite(&error)),
         _ = tokio::signal::ctrl_c() => {
             let line = "stopped by Ctrl-C; what kube-controller-manager has begun goes on there";
             Err(Failure::new(Exit::Negative, line))
