@@ -9,6 +9,7 @@ mod digest;
 pub mod envelope;
 mod error_chain;
 pub mod etcd_file;
+pub mod evidence;
 pub mod kek;
 pub mod kmsv2;
 pub mod local;
