@@ -6,7 +6,7 @@ mod inspect;
 mod keys;
 mod open;
 mod source;
-pub(crate) mod survey;
+mod survey;
 
 use clap::Subcommand;
 
