@@ -56,7 +56,8 @@ pub(super) struct KeyFlags {
 /// The keys that the flags name.
 #[derive(Debug)]
 pub(super) struct Keys {
-    pub(super) config: Option<EncryptionConfiguration>,
+    /// With the file that it is from.
+    pub(super) config: Option<(PathBuf, EncryptionConfiguration)>,
     kek: Option<Kek>,
     runtime: Runtime,
 }
@@ -106,7 +107,7 @@ impl UnwrapError {
 impl KeyFlags {
     pub(super) fn load(&self) -> Result<Keys, Failure> {
         let config = match &self.encryption_config {
-            Some(path) => Some(read_config(path)?),
+            Some(path) => Some((path.clone(), read_config(path)?)),
             None => None,
         };
         Ok(Keys {

@@ -1,10 +1,12 @@
 //! `kdc value`: what etcd stores, with and without keys.
 
 mod describe;
+mod form;
 mod input;
 mod inspect;
 mod keys;
 mod open;
+mod printed;
 mod source;
 mod survey;
 
