@@ -14,8 +14,9 @@ pub(crate) struct Rows {
     prefix: String,
     /// Those of API servers, as far as the rows that were looked at tell.
     prefixes: Vec<String>,
-    /// Rows outside of the prefix.
-    not_looked_at: u64,
+    /// Rows outside of the prefix, if they could be counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_looked_at: Option<u64>,
     rows: u64,
     groups: Vec<Group>,
     /// Rows that are in no group because there were too many.
@@ -47,8 +48,8 @@ struct Group {
 }
 
 impl Rows {
-    /// `elsewhere`: how many rows there are outside of the prefix.
-    pub(crate) fn of(survey: &RowSurvey, elsewhere: u64) -> Self {
+    /// `elsewhere`: how many rows there are outside of the prefix; `None` if nobody may know.
+    pub(crate) fn of(survey: &RowSurvey, elsewhere: Option<u64>) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Self {
             prefix: text(survey.prefix()),
@@ -91,9 +92,13 @@ impl Rows {
         };
         match (self.prefix.as_str(), self.not_looked_at) {
             ("", _) => format!("{} rows in all, {found}", self.rows),
-            (prefix, 0) => format!("{} rows under {prefix}, and no others", self.rows),
-            (prefix, more) => format!(
+            (prefix, Some(0)) => format!("{} rows under {prefix}, and no others", self.rows),
+            (prefix, Some(more)) => format!(
                 "{} rows under {prefix}; {more} rows elsewhere were not looked at",
+                self.rows
+            ),
+            (prefix, None) => format!(
+                "{} rows under {prefix}; others were not looked at",
                 self.rows
             ),
         }

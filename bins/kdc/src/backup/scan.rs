@@ -92,7 +92,7 @@ pub(super) fn run(arguments: &Scan, out: &mut Output) -> Result<Exit, Failure> {
         revision: survey.totals.revision,
         total_rows: survey.totals.rows,
         total_changes: survey.totals.changes,
-        rows: Rows::of(&survey.rows, elsewhere),
+        rows: Rows::of(&survey.rows, Some(elsewhere)),
     };
     match arguments.output {
         Format::Json => out.json(&report)?,

@@ -55,9 +55,10 @@ pub(super) fn run(arguments: &Retire, out: &mut Output) -> Result<Exit, Failure>
     };
     keyring_file::edit(&arguments.file, |keyring| {
         // Looking through etcd takes its time, and another file may lie there since.
-        match super::key_id(keyring, number) == id {
-            true => keyring.retire(number, clock::now()),
-            false => Err(EditError::Replaced(number)),
+        let has_other = keyring.state(number).is_some() && super::key_id(keyring, number) != id;
+        match has_other {
+            true => Err(EditError::Replaced(number)),
+            false => keyring.retire(number, clock::now()),
         }
     })?;
     let shown = out.paint(Tone::Strong, &id);

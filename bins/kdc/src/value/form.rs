@@ -185,7 +185,7 @@ fn text(bytes: &[u8]) -> Option<Foreign> {
     if is_dump(first) {
         return Foreign::new("a hex dump", "add --format hexdump");
     }
-    if first.starts_with(b"/") {
+    if first.starts_with(b"/") || first.starts_with(b"\\x2f") {
         return printed(bytes);
     }
     let has_line = |start: &[u8]| {
@@ -201,7 +201,8 @@ fn text(bytes: &[u8]) -> Option<Foreign> {
 
 /// What `etcdctl get` prints without more: key, line feed, value, line feed; or keys alone.
 fn printed(bytes: &[u8]) -> Option<Foreign> {
-    if first_line(bytes).len() == bytes.len() {
+    let rest = bytes.get(first_line(bytes).len()..).unwrap_or_default();
+    if rest.trim_ascii().is_empty() {
         return Foreign::new("a key of etcd, and no value", TAKE_JSON);
     }
     let what =

@@ -72,6 +72,21 @@ fn each_key_version_is_told_with_what_needs_it_and_since_when() {
     assert_eq!(survey.count(State::is_complete), 2 * 365 + 1);
 }
 
+/// Early releases wrote down 0 for what lies under another prefix than `/registry/`.
+#[test]
+fn a_count_of_no_rows_says_nothing_about_inner_keys() {
+    let mut survey = Survey::default();
+    for inner in [Some(vec![]), None] {
+        survey.add(&known(&Sample {
+            inner,
+            ..Sample::default()
+        }));
+    }
+    let json = serde_json::to_value(report(&survey)).unwrap();
+    assert_eq!(json["innerKeysUnknown"]["snapshots"], 2);
+    assert!(json["innerKeys"].as_array().unwrap().is_empty());
+}
+
 #[test]
 fn the_page_is_well_formed_and_loads_nothing() {
     let page = render(&report(&year()));
