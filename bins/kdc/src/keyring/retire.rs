@@ -123,7 +123,7 @@ fn prove_unused(
     etcd.check_one_cluster()?;
     let mut survey = RowSurvey::new("");
     let asked = arguments.etcd_prefix.as_deref().unwrap_or_default();
-    let mut has_asked = false;
+    let mut has_asked = asked.is_empty();
     etcd.scan(b"", |row| {
         has_asked |= row.key.starts_with(asked.as_bytes());
         survey.count(&row.key, &row.value);

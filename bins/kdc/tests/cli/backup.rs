@@ -72,7 +72,7 @@ fn a_scan_counts_what_etcd_answered() {
         .filter(|group| group["provider"] == "kms-v2")
         .map(|group| (group["version"].as_u64(), group["rows"].as_u64()))
         .collect();
-    assert_eq!(versions, [(Some(1), Some(14)), (Some(2), Some(5))]);
+    assert_eq!(versions, [(Some(1), Some(15)), (Some(2), Some(5))]);
 
     let text = scene.kdc(&["backup", "scan", "etcd.db"]).succeeds().text();
     assert!(text.starts_with("snapshot: revision "), "{text}");

@@ -290,12 +290,12 @@ fn a_row_of_another_api_server_in_the_same_etcd_keeps_its_key() {
     let row = scene.row(b"object");
     let key_id = two_versions(&scene);
     let etcd = runtime.block_on(Etcd::start()).unwrap();
-    let stranger = Scene::with_keyring();
+    let foreign = Scene::with_keyring().row(b"other");
     runtime.block_on(async {
         let own = "/tenant_a/secrets/default/db";
         etcd.put(own, &row).await.unwrap();
         let other = "/registry/secrets/default/other";
-        etcd.put(other, &stranger.row(b"other")).await.unwrap();
+        etcd.put(other, &foreign).await.unwrap();
     });
     let before = scene.snapshot();
     let arguments = retire(&key_id, etcd.endpoint());

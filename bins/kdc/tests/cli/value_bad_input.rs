@@ -244,7 +244,7 @@ fn a_configuration_without_the_right_key_says_so() {
     let local = [b"k8s:enc:aesgcm:v1:key1:".as_slice(), &[0; 40]].concat();
     scene
         .kdc_with_input(&open, &local)
-        .fails(1, "no provider and key of the configuration");
+        .fails(1, "written by aesgcm `key1`, but `config` has only kms `local`;");
 }
 
 #[test]
