@@ -49,9 +49,10 @@ impl Prefixes {
                 .strip_prefix(certain)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
-        let is_own = |likely: &&Box<str>| !self.certain.iter().any(|one| is_below(likely, one));
-        let likely = self.likely.iter().filter(is_own);
-        let found: BTreeSet<&str> = self.certain.iter().chain(likely).map(|it| &**it).collect();
+        let is_own = |likely: &&str| !self.certain.iter().any(|one| is_below(likely, one));
+        let likely = self.likely.iter().map(|prefix| &**prefix).filter(is_own);
+        let certain = self.certain.iter().map(|prefix| &**prefix);
+        let found: BTreeSet<&str> = certain.chain(likely).collect();
         let shown = |prefix| match prefix {
             "" => "/",
             _ => prefix,

@@ -20,17 +20,17 @@ struct Tenant {
     folder: TempDir,
 }
 
-/// Secrets by `aescbc`, and plain ones read.
-fn encrypted() -> String {
+/// By `aescbc`, and plain rows read.
+fn encrypted(resources: &[&str]) -> String {
     let writer = json!({"aescbc": {"keys": [{"name": "key1", "secret": KEY}]}});
-    config(&["secrets"], &[writer, json!({"identity": {}})])
+    config(resources, &[writer, json!({"identity": {}})])
 }
 
 impl Tenant {
     async fn start(etcd: &Etcd, prefix: &str, flags: &[String]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("encryption-provider.conf");
-        fs::write(&file, encrypted()).unwrap();
+        fs::write(&file, encrypted(&["secrets"])).unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
         let mut options = ApiServer::options()
             .encryption_config(&file)
@@ -61,7 +61,10 @@ impl Tenant {
 
     async fn create_secret(&self, name: &str) {
         let object = secret(name, name);
-        let made = self.api.client().create(Resource::SECRETS, "default", &object);
+        let made = self
+            .api
+            .client()
+            .create(Resource::SECRETS, "default", &object);
         made.await.unwrap();
     }
 }
@@ -76,7 +79,7 @@ async fn wait_for_namespace(etcd: &Etcd, prefix: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_are_looked_for_where_the_api_server_keeps_them() {
-    let cluster = Cluster::start(1, &encrypted()).await;
+    let cluster = Cluster::start(1, &encrypted(&["secrets"])).await;
     wait_for_namespace(&cluster.etcd, "/registry").await;
     cluster.create_secrets(2).await;
     let etcd = cluster.etcd.endpoint();
@@ -96,7 +99,9 @@ async fn rows_are_looked_for_where_the_api_server_keeps_them() {
         let words = format!("not every row is on the newest key, first the one at `{plain}`");
         assert!(verified.stdout.contains(&words), "{verified:?}");
         assert!(
-            verified.stdout.contains("1 rows of these resources under /tenant_a in etcd"),
+            verified
+                .stdout
+                .contains("1 rows of these resources under /tenant_a in etcd"),
             "{verified:?}"
         );
     }
@@ -104,10 +109,15 @@ async fn rows_are_looked_for_where_the_api_server_keeps_them() {
     let (code, line) = root.refusal();
     assert_eq!(code, 66, "{line}");
     assert!(line.contains("rows under /registry, /tenant_a"), "{line}");
-    let other = tenant.run("verify", etcd, &["--etcd-prefix", "/registry"]).await;
+    let other = tenant
+        .run("verify", etcd, &["--etcd-prefix", "/registry"])
+        .await;
     let (code, line) = other.refusal();
     assert_eq!(code, 1, "{line}");
-    assert!(line.contains("the rows of another cluster under `/registry`"), "{line}");
+    assert!(
+        line.contains("the rows of another cluster under `/registry`"),
+        "{line}"
+    );
     let empty = tenant.run("verify", etcd, &["--etcd-prefix", ""]).await;
     assert_eq!(empty.refusal().0, 64);
 
@@ -115,16 +125,28 @@ async fn rows_are_looked_for_where_the_api_server_keeps_them() {
     let nothing = tenant.run("verify", etcd, &["--output", "json"]).await;
     assert_eq!(nothing.code, Some(1), "{nothing:?}");
     let json: serde_json::Value = serde_json::from_str(&nothing.stdout).unwrap();
-    assert_eq!((&json["verified"], &json["conclusion"]), (&false.into(), &"unknown".into()));
+    assert_eq!(
+        (&json["verified"], &json["conclusion"]),
+        (&false.into(), &"unknown".into())
+    );
     assert_eq!(json["etcdPrefix"], "/tenant_a");
     tenant.create_secret("own").await;
     let verified = tenant.run("verify", etcd, &[]).await.done();
-    assert!(verified.contains("\nevery row is on the newest key"), "{verified}");
-    let status = tenant.run("status", etcd, &["--output", "json"]).await.json();
+    assert!(
+        verified.contains("\nevery row is on the newest key"),
+        "{verified}"
+    );
+    let status = tenant
+        .run("status", etcd, &["--output", "json"])
+        .await
+        .json();
     assert_eq!(status["rowsFrom"]["etcdPrefix"], "/tenant_a");
     assert_eq!(status["rows"][0]["rows"], 1);
     let theirs = cluster.verify_rows().await.json();
-    assert_eq!((&theirs["verified"], &theirs["etcdPrefix"]), (&true.into(), &"/registry".into()));
+    assert_eq!(
+        (&theirs["verified"], &theirs["etcdPrefix"]),
+        (&true.into(), &"/registry".into())
+    );
 
     let stranger = Etcd::start().await.unwrap();
     stranger.put("/app/state", b"anything").await.unwrap();
@@ -132,6 +154,36 @@ async fn rows_are_looked_for_where_the_api_server_keeps_them() {
     let (code, line) = wrong.refusal();
     assert_eq!(code, 66, "{line}");
     assert!(line.contains("has no row of an API server"), "{line}");
+}
+
+/// Then its uid is in no row.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_api_server_that_encrypts_its_namespaces_is_found_too() {
+    let cluster = Cluster::start(1, &encrypted(&["secrets", "namespaces"])).await;
+    wait_for_namespace(&cluster.etcd, "/registry").await;
+    cluster.create_secrets(1).await;
+    let tenant = Tenant::start(&cluster.etcd, "/tenant_a", &[]).await;
+    tenant.create_secret("own").await;
+    let theirs = cluster.verify_rows().await.json();
+    assert_eq!(
+        (&theirs["verified"], &theirs["etcdPrefix"]),
+        (&true.into(), &"/registry".into())
+    );
+    let etcd = cluster.etcd.endpoint();
+    let own = tenant
+        .run("verify", etcd, &["--output", "json"])
+        .await
+        .json();
+    assert_eq!(own["etcdPrefix"], "/tenant_a");
+    let other = tenant
+        .run("verify", etcd, &["--etcd-prefix", "/registry"])
+        .await;
+    let (code, line) = other.refusal();
+    assert_eq!(code, 1, "{line}");
+    assert!(
+        line.contains("the rows of another cluster under `/registry`"),
+        "{line}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,8 +1,9 @@
 //! Under which prefix of an etcd the rows of an API server are.
 //!
 //! Several API servers may share one etcd, and an etcd may be that of another cluster: rows of somebody else would prove
-//! anything. So the prefix comes from the keys, unless it is given, and whose rows they are from the uid of the namespace
-//! `kube-system`, which stands both in its row and in what the API server answers.
+//! anything. So the prefix comes from the keys, unless it is given, and whose rows they are from the namespace `kube-system`: its uid
+//! stands both in its row and in what the API server answers. Where the row is encrypted, the resourceVersion must do, which
+//! is the revision of the row's last change, and in one etcd the same for no two rows of different API servers.
 
 use std::time::Duration;
 
@@ -19,27 +20,38 @@ const NAMESPACE: &str = "kube-system";
 /// How long the API server may take for it.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// The uid of the cluster's namespace `kube-system`. `None` if the API server does not tell, for want of rights or of the namespace.
-pub(super) async fn cluster_uid(client: &Client) -> Option<String> {
+/// What the API server tells of its namespace `kube-system`.
+#[derive(Debug)]
+pub(super) struct Identity {
+    uid: String,
+    resource_version: String,
+}
+
+/// `None` if the API server does not tell, for want of rights or of the namespace.
+pub(super) async fn identity(client: &Client) -> Option<Identity> {
     let kind = GroupVersionKind::gvk("", "v1", "Namespace");
     let resource = ApiResource::from_gvk_with_plural(&kind, "namespaces");
     let namespaces: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
     let asked = tokio::time::timeout(LIMIT, namespaces.get_metadata_opt(NAMESPACE)).await;
-    asked.ok()?.ok()??.metadata.uid
+    let metadata = asked.ok()?.ok()??.metadata;
+    Some(Identity {
+        uid: metadata.uid.filter(|uid| !uid.is_empty())?,
+        resource_version: metadata.resource_version?,
+    })
 }
 
-/// The prefix of the API server whose cluster has this uid, without a `/` at its end: the given one if it can be right, else
-/// the one that is found.
+/// The prefix of the API server that told this, without a `/` at its end: the given one if it can be right, else the one that
+/// is found.
 pub(super) fn find(
     etcd: &Connection,
     given: Option<&str>,
-    uid: Option<&str>,
+    identity: Option<&Identity>,
 ) -> Result<String, Failure> {
     let Some(given) = given else {
-        return choose(etcd, uid);
+        return choose(etcd, identity);
     };
     let prefix = normal(given)?;
-    match whose(etcd, &prefix, uid)? {
+    match whose(etcd, &prefix, identity)? {
         Whose::Ours | Whose::Unknown => Ok(prefix),
         Whose::Nobodys => Err(Failure::new(
             Exit::NoInput,
@@ -53,7 +65,7 @@ pub(super) fn find(
     }
 }
 
-fn choose(etcd: &Connection, uid: Option<&str>) -> Result<String, Failure> {
+fn choose(etcd: &Connection, identity: Option<&Identity>) -> Result<String, Failure> {
     let mut prefixes = Prefixes::default();
     etcd.scan_keys(|key| prefixes.add(key))
         .map_err(|failure| match failure.exit() {
@@ -66,7 +78,7 @@ fn choose(etcd: &Connection, uid: Option<&str>) -> Result<String, Failure> {
     let mut possible = Vec::new();
     for shown in &found {
         let prefix = shown.trim_end_matches('/');
-        match whose(etcd, prefix, uid)? {
+        match whose(etcd, prefix, identity)? {
             Whose::Ours => return Ok(prefix.to_owned()),
             Whose::Unknown => possible.push(prefix),
             Whose::Nobodys | Whose::Others => {}
@@ -97,8 +109,7 @@ fn choose(etcd: &Connection, uid: Option<&str>) -> Result<String, Failure> {
 
 fn of_others(etcd: &Connection, prefix: &str) -> Failure {
     let line = format_args!(
-        "etcd at `{}` has the rows of another cluster under `{prefix}`: its namespace {NAMESPACE} has another uid than that of \
-         the API server",
+        "etcd at `{}` has the rows of another cluster under `{prefix}`: its namespace {NAMESPACE} is not the one of the API server",
         etcd.endpoint()
     );
     Failure::new(Exit::Negative, line)
@@ -114,23 +125,27 @@ enum Whose {
     Unknown,
 }
 
-fn whose(etcd: &Connection, prefix: &str, uid: Option<&str>) -> Result<Whose, Failure> {
-    let Some(uid) = uid.filter(|uid| !uid.is_empty()) else {
+fn whose(etcd: &Connection, prefix: &str, identity: Option<&Identity>) -> Result<Whose, Failure> {
+    let Some(Identity {
+        uid,
+        resource_version,
+    }) = identity
+    else {
         return Ok(Whose::Unknown);
     };
     let key = format!("{prefix}/namespaces/{NAMESPACE}");
-    let Some(row) = etcd.row(key.as_bytes())? else {
+    let Some((row, revision)) = etcd.row_with_revision(key.as_bytes())? else {
         return Ok(Whose::Nobodys);
     };
-    if row.value.starts_with(RESERVED_PREFIX) {
-        return Ok(Whose::Unknown);
-    }
-    // Protobuf and JSON both have it as it is.
-    let has_uid = row
-        .value
-        .windows(uid.len())
-        .any(|part| part == uid.as_bytes());
-    Ok(match has_uid {
+    let is_ours = match row.value.starts_with(RESERVED_PREFIX) {
+        true => revision.to_string() == *resource_version,
+        // Protobuf and JSON both have it as it is.
+        false => row
+            .value
+            .windows(uid.len())
+            .any(|part| part == uid.as_bytes()),
+    };
+    Ok(match is_ours {
         true => Whose::Ours,
         false => Whose::Others,
     })

@@ -96,8 +96,8 @@ pub(super) struct Expected {
 pub(super) struct Told {
     expected: Vec<Expected>,
     client: Client,
-    /// Of the namespace that shows whose rows they are.
-    uid: Option<String>,
+    /// Whose rows they are.
+    identity: Option<prefix::Identity>,
 }
 
 /// Asks the API servers what rows there should be.
@@ -105,7 +105,7 @@ pub(super) async fn ask(plane: &ControlPlane, observation: &Observation) -> Resu
     Ok(Told {
         expected: expected(plane, observation).await?,
         client: plane.client.clone(),
-        uid: prefix::cluster_uid(&plane.client).await,
+        identity: prefix::identity(&plane.client).await,
     })
 }
 
@@ -169,7 +169,8 @@ pub(super) fn read(flags: &RowFlags, told: &Told, runtime: &Runtime) -> Result<R
         return Err(Failure::new(Exit::Usage, "--etcd-endpoints is missing"));
     };
     etcd.check_one_cluster()?;
-    let prefix = prefix::find(&etcd, flags.etcd_prefix.as_deref(), told.uid.as_deref())?;
+    let given = flags.etcd_prefix.as_deref();
+    let prefix = prefix::find(&etcd, given, told.identity.as_ref())?;
     let mut evidence = Evidence::new();
     let mut resources = Vec::new();
     let mut without_rows = Vec::new();

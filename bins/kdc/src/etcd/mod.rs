@@ -218,11 +218,21 @@ impl Connection {
 
     /// The row at `key`, if there is one.
     pub(crate) fn row(&self, key: &[u8]) -> Result<Option<Row>, Failure> {
+        let row = self.row_with_revision(key)?;
+        Ok(row.map(|(row, _)| row))
+    }
+
+    /// The row at `key`, if there is one, and the revision of its last change.
+    pub(crate) fn row_with_revision(&self, key: &[u8]) -> Result<Option<(Row, i64)>, Failure> {
         let answer = self.ask(RangeRequest {
             key: key.to_vec(),
             ..RangeRequest::default()
         })?;
-        Ok(answer.kvs.into_iter().next().map(Row::from))
+        let row = answer.kvs.into_iter().next();
+        Ok(row.map(|row| {
+            let revision = row.mod_revision;
+            (Row::from(row), revision)
+        }))
     }
 
     /// How many rows there are whose keys do not begin with `prefix`.

@@ -75,19 +75,17 @@ struct EtcdctlRow {
 
 /// Reads `text` as `format`.
 pub(super) fn parse(text: &[u8], format: InputFormat) -> Result<Input, InputError> {
-    let row = |(key, value)| Row { key, value };
     Ok(match format {
         InputFormat::Raw => Input::Value(text.to_vec()),
         InputFormat::Hex => Input::Value(from_hex(text).map_err(InputError::Hex)?),
         InputFormat::Base64 => Input::Value(from_base64(text).map_err(InputError::Base64)?),
         InputFormat::EtcdctlJson => Input::Rows(etcdctl(text)?),
         InputFormat::EtcdctlFields => {
-            let rows = printed::fields(text).map_err(InputError::Fields)?;
-            Input::Rows(rows.into_iter().map(row).collect())
+            Input::Rows(printed::fields(text).map_err(InputError::Fields)?)
         }
-        InputFormat::Etcdctl => Input::Rows(vec![row(
-            printed::etcdctl(text).map_err(InputError::Etcdctl)?
-        )]),
+        InputFormat::Etcdctl => {
+            Input::Rows(vec![printed::etcdctl(text).map_err(InputError::Etcdctl)?])
+        }
         InputFormat::Hexdump => Input::Value(printed::hexdump(text).map_err(InputError::Hexdump)?),
     })
 }

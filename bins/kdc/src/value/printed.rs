@@ -1,5 +1,7 @@
 //! What programs print of bytes, read back.
 
+use crate::etcd::Row;
+
 /// Why a text is not what the program prints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("line {line} {reason}")]
@@ -58,8 +60,8 @@ fn dump_line(line: &[u8]) -> Option<(usize, Vec<u8>)> {
 }
 
 /// Keys and values as `etcdctl get -w fields` prints them.
-pub(super) fn fields(text: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, BadText> {
-    let mut rows: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+pub(super) fn fields(text: &[u8]) -> Result<Vec<Row>, BadText> {
+    let mut rows: Vec<Row> = Vec::new();
     for (number, line) in text.split(|byte| *byte == b'\n').enumerate() {
         let line = line.trim_ascii_end();
         let bad = |reason| BadText {
@@ -68,12 +70,15 @@ pub(super) fn fields(text: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, BadText> {
         };
         let quoted = |text| unquote(text).ok_or_else(|| bad("is not quoted as Go does"));
         if let Some(key) = line.strip_prefix(b"\"Key\" : ") {
-            rows.push((quoted(key)?, Vec::new()));
+            rows.push(Row {
+                key: quoted(key)?,
+                value: Vec::new(),
+            });
         } else if let Some(value) = line.strip_prefix(b"\"Value\" : ") {
             let row = rows
                 .last_mut()
                 .ok_or_else(|| bad("has a value without a key"))?;
-            row.1 = quoted(value)?;
+            row.value = quoted(value)?;
         }
     }
     Ok(rows)
@@ -130,7 +135,7 @@ fn unquote(text: &[u8]) -> Option<Vec<u8>> {
 /// The key and the value that `etcdctl get KEY` prints, each with a line feed behind it; with `--hex` as `\x2f\x72`.
 ///
 /// A key has no line feed, a value may. So of several rows nobody can tell where one ends.
-pub(super) fn etcdctl(text: &[u8]) -> Result<(Vec<u8>, Vec<u8>), BadText> {
+pub(super) fn etcdctl(text: &[u8]) -> Result<Row, BadText> {
     let bad = |line, reason| BadText { line, reason };
     let end = text.iter().position(|byte| *byte == b'\n');
     let end = end.ok_or_else(|| bad(1, "has no value after it"))?;
@@ -146,7 +151,10 @@ pub(super) fn etcdctl(text: &[u8]) -> Result<(Vec<u8>, Vec<u8>), BadText> {
                 .collect();
             hex::decode(digits).map_err(|_| bad(number, "has other than hexadecimal digits"))
         };
-        return Ok((decode(1, key)?, decode(2, value)?));
+        return Ok(Row {
+            key: decode(1, key)?,
+            value: decode(2, value)?,
+        });
     }
     if !key.starts_with(b"/") {
         return Err(bad(
@@ -172,7 +180,10 @@ pub(super) fn etcdctl(text: &[u8]) -> Result<(Vec<u8>, Vec<u8>), BadText> {
             "is not the only key; of several rows take `-w json`",
         ));
     }
-    Ok((key.to_vec(), value.to_vec()))
+    Ok(Row {
+        key: key.to_vec(),
+        value: value.to_vec(),
+    })
 }
 
 #[cfg(test)]
@@ -205,7 +216,11 @@ mod tests {
             .chain("\u{e9}\u{1f600}\u{e9}".as_bytes())
             .copied()
             .collect();
-        assert_eq!(fields(text).unwrap(), [(b"/a\"b".to_vec(), value)]);
+        let rows = fields(text).unwrap();
+        let [row] = rows.as_slice() else {
+            panic!("{rows:?}");
+        };
+        assert_eq!((row.key.as_slice(), &row.value), (&b"/a\"b"[..], &value));
         assert!(fields(b"\"Value\" : \"x\"\n").is_err());
         assert!(fields(b"\"Key\" : \"\\q\"\n").is_err());
         assert!(fields(b"\"Key\" : \"\\x6\"\n").is_err());
@@ -213,12 +228,12 @@ mod tests {
 
     #[test]
     fn a_printed_row_is_taken_apart() {
-        let (key, value) = etcdctl(b"/registry/a\nk8s:enc:\n\nx\n").unwrap();
+        let Row { key, value } = etcdctl(b"/registry/a\nk8s:enc:\n\nx\n").unwrap();
         assert_eq!(
             (key.as_slice(), value.as_slice()),
             (&b"/registry/a"[..], &b"k8s:enc:\n\nx"[..])
         );
-        let (key, value) = etcdctl(b"\\x2f\\x61\n\\x6b\\x38\n").unwrap();
+        let Row { key, value } = etcdctl(b"\\x2f\\x61\n\\x6b\\x38\n").unwrap();
         assert_eq!((key.as_slice(), value.as_slice()), (&b"/a"[..], &b"k8"[..]));
         assert!(etcdctl(b"/a\nk8s:enc:x\n/b\nk8s:enc:y\n").is_err());
         assert!(etcdctl(b"/a").is_err());

@@ -43,14 +43,7 @@ fn a_scan_counts_what_etcd_answered() {
     fill(&runtime, &etcd, &scene);
     etcd.save_snapshot(&scene.path("etcd.db")).unwrap();
     let seen = scan(&scene, "etcd.db", &["--verify"]);
-    let inspect = [
-        "value",
-        "inspect",
-        "--output",
-        "json",
-        "--etcd-prefix",
-        "",
-    ];
+    let inspect = ["value", "inspect", "--output", "json", "--etcd-prefix", ""];
     let live = [&inspect[..], &["--etcd-endpoints", etcd.endpoint()]].concat();
     let live = scene.kdc(&live).succeeds().json();
     assert_eq!(
@@ -79,9 +72,15 @@ fn a_scan_counts_what_etcd_answered() {
     assert!(text.contains("identity (configmaps)"), "{text}");
     let line = "22 rows in all, of API servers under /registry, /registry2\n";
     assert!(text.ends_with(line), "{text}");
-    assert_eq!(seen["prefixes"], serde_json::json!(["/registry", "/registry2"]));
+    assert_eq!(
+        seen["prefixes"],
+        serde_json::json!(["/registry", "/registry2"])
+    );
     let some = scan(&scene, "etcd.db", &["--prefix", "/registry/"]);
-    assert_eq!((&some["rows"], &some["notLookedAt"]), (&21.into(), &1.into()));
+    assert_eq!(
+        (&some["rows"], &some["notLookedAt"]),
+        (&21.into(), &1.into())
+    );
 
     runtime.block_on(etcd.process().kill()).unwrap();
     let data = etcd.folder().join("data/member/snap/db");
@@ -104,7 +103,10 @@ fn what_cannot_be_counted_is_refused_in_one_line() {
     let scan =
         |file: &str, more: &[&str]| scene.kdc(&[&["backup", "scan", file][..], more].concat());
     scan("etcd.db", &[]).fails(65, "first the one at `/registry/secrets/a/b`");
-    scan("etcd.db", &["--prefix", "/other/"]).fails(66, "has 1 rows, but none under `/other/`; API servers have objects under /registry");
+    scan("etcd.db", &["--prefix", "/other/"]).fails(
+        66,
+        "has 1 rows, but none under `/other/`; API servers have objects under /registry",
+    );
     let whole = scene.read("etcd.db");
     scene.write("cut.db", &whole[..whole.len() - 4096]);
     scan("cut.db", &[]).fails(65, "`cut.db`: the file is cut off");
@@ -132,7 +134,10 @@ fn rows_under_any_prefix_are_counted_and_their_keys_known() {
     let etcd = runtime.block_on(Etcd::start()).unwrap();
     let row = scene.row(b"object");
     runtime.block_on(async {
-        for key in ["/tenant_a/secrets/default/db", "/kubernetes.io/secrets/default/db"] {
+        for key in [
+            "/tenant_a/secrets/default/db",
+            "/kubernetes.io/secrets/default/db",
+        ] {
             etcd.put(key, &row).await.unwrap();
         }
     });
@@ -141,14 +146,31 @@ fn rows_under_any_prefix_are_counted_and_their_keys_known() {
     let seal = ["backup", "seal", "etcd.db", "--output", "json"];
     let sealed = scene.kdc(&[&seal[..], &to, &["sealed"]].concat()).json();
     assert_eq!(sealed["rows"]["total"], 2);
-    let run = ["backup", "run", "--output", "json", "--etcd-endpoints", etcd.endpoint()];
+    let run = [
+        "backup",
+        "run",
+        "--output",
+        "json",
+        "--etcd-endpoints",
+        etcd.endpoint(),
+    ];
     let taken = scene.kdc(&[&run[..], &to, &["taken"]].concat()).json();
     assert_eq!(taken["rows"]["groups"], sealed["rows"]["groups"]);
-    let inventory = ["backup", "inventory", "--bucket", "bucket", "--output", "json"];
+    let inventory = [
+        "backup",
+        "inventory",
+        "--bucket",
+        "bucket",
+        "--output",
+        "json",
+    ];
     let seen = scene.kdc(&inventory).succeeds().json();
     let keys = seen["innerKeys"].as_array().unwrap();
     assert_eq!(keys.len(), 1);
-    assert_eq!((&keys[0]["rows"], &keys[0]["snapshots"]), (&4.into(), &2.into()));
+    assert_eq!(
+        (&keys[0]["rows"], &keys[0]["snapshots"]),
+        (&4.into(), &2.into())
+    );
     let list = scene.kdc(&["keyring", "list", "keyring", "--output", "json"]);
     assert_eq!(keys[0]["keyId"], list.json()["versions"][0]["keyId"]);
     assert_eq!(seen["innerKeysUnknown"]["snapshots"], 0);
@@ -163,7 +185,8 @@ fn a_file_without_rows_is_said_to_be_one() {
     let scene = Scene::new();
     let etcd = runtime.block_on(Etcd::start()).unwrap();
     etcd.save_snapshot(&scene.path("etcd.db")).unwrap();
-    scene
-        .kdc(&["backup", "scan", "etcd.db"])
-        .fails(66, "`etcd.db` has no rows: nothing was ever written to this etcd");
+    scene.kdc(&["backup", "scan", "etcd.db"]).fails(
+        66,
+        "`etcd.db` has no rows: nothing was ever written to this etcd",
+    );
 }
