@@ -313,6 +313,8 @@ fn sealed<'v>(key: &[u8], value: &'v [u8]) -> Sealed<'v> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::evidence::Conclusion;
 
@@ -433,6 +435,34 @@ mod tests {
             many.count(b"/registry/secrets/a", &kms(&number.to_string()));
         }
         assert_eq!(gaps(&many), [GapKind::TooMany]);
+    }
+
+    proptest! {
+        #[test]
+        fn a_key_that_a_row_needs_is_never_proven_needless(
+            rows in prop::collection::vec((0_u8..6, 0_u8..4), 0..12),
+            prefix in prop_oneof![Just(""), Just("/registry/"), Just("/t/")],
+        ) {
+            let mut survey = RowSurvey::new(prefix);
+            let mut is_needed = false;
+            let mut is_certain = prefix.is_empty() && !rows.is_empty();
+            for (kind, place) in rows {
+                let key = ["/registry/secrets/a", "/t/secrets/a", "/x", "y"][usize::from(place)];
+                let value = match kind {
+                    0 => kms("wanted"),
+                    1 => kms("other"),
+                    2 => gcm("k"),
+                    3 => b"k8s:enc:kms:v2:p:\xff".to_vec(),
+                    4 => Vec::new(),
+                    _ => b"{}".to_vec(),
+                };
+                is_needed |= kind == 0;
+                is_certain &= kind != 3 && (kind != 4 || place > 1);
+                survey.count(key.as_bytes(), &value);
+            }
+            let evidence = survey.none_needs("wanted");
+            prop_assert_eq!(evidence.is_proof(), !is_needed && is_certain);
+        }
     }
 
     #[test]

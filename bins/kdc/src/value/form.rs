@@ -8,12 +8,12 @@ use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use base64::engine::{DecodePaddingMode, general_purpose};
-use kdc_envelope::etcd_file::EtcdFile;
 use kdc_envelope::providers::{PlainFormat, RESERVED_PREFIX, StoredValue, classify};
-use kdc_envelope::snapshot::MAGIC;
 use kdc_envelope_k8s::object::{self, DecodeError};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+
+use crate::file_kind;
 
 /// Base64 as people paste it: with or without its padding.
 pub(super) const BASE64: GeneralPurpose = lenient(&alphabet::STANDARD);
@@ -58,7 +58,8 @@ pub(super) fn of_file(bytes: &[u8]) -> Option<Foreign> {
     }
     match classify(bytes) {
         StoredValue::Identity(PlainFormat::Json) => json(bytes),
-        StoredValue::Identity(PlainFormat::Other) => named(bytes)
+        StoredValue::Identity(PlainFormat::Other) => file_kind::of(bytes)
+            .and_then(|kind| Foreign::new(kind.what, kind.cure))
             .or_else(|| text(bytes))
             .or_else(|| ciphertext_inside(bytes))
             .or_else(|| {
@@ -146,26 +147,6 @@ fn json(bytes: &[u8]) -> Option<Foreign> {
 fn of_api_server() -> Option<Foreign> {
     let what = "an object as the API server gives it, decrypted; that says nothing about etcd";
     Foreign::new(what, TAKE_JSON)
-}
-
-/// Binary files that tell what they are.
-fn named(bytes: &[u8]) -> Option<Foreign> {
-    let unpack = "unpack it first";
-    if EtcdFile::open(bytes).is_ok() || bytes.get(16..20) == Some(&[0xed, 0xda, 0x0c, 0xed]) {
-        let cure = "count its rows with `kdc backup scan`";
-        return Foreign::new("a snapshot or data file of etcd", cure);
-    }
-    if bytes.starts_with(&MAGIC) {
-        let cure = "open it with `kdc backup open`";
-        return Foreign::new("a sealed snapshot", cure);
-    }
-    match bytes {
-        [0x1f, 0x8b, ..] => Foreign::new("packed with gzip", unpack),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Foreign::new("packed with zstd", unpack),
-        [0xfd, b'7', b'z', b'X', b'Z', ..] => Foreign::new("packed with xz", unpack),
-        [b'P', b'K', 3, 4, ..] => Foreign::new("a zip archive", unpack),
-        _ => None,
-    }
 }
 
 /// Forms that begin as text; of some the rest is binary.
