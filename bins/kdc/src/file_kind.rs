@@ -62,10 +62,8 @@ const KINDS: [(usize, &[u8], &str, &str); 11] = [
 
 /// The kind of what begins with these bytes, if it is a known one.
 pub(crate) fn of(head: &[u8]) -> Option<FileKind> {
-    let fits = |at: usize, magic: &[u8]| {
-        head.get(at..)
-            .is_some_and(|bytes| bytes.starts_with(magic))
-    };
+    let fits =
+        |at: usize, magic: &[u8]| head.get(at..).is_some_and(|bytes| bytes.starts_with(magic));
     let mut kinds = KINDS.iter();
     let (_, _, what, cure) = kinds.find(|(at, magic, ..)| fits(*at, magic))?;
     Some(FileKind { what, cure })

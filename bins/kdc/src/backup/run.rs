@@ -64,6 +64,7 @@ fn once(arguments: &Run, has_failed: &AtomicBool, out: &mut Output) -> Result<()
         let line = "--etcd-endpoints is missing: where does etcd answer?";
         return Err(Failure::new(Exit::Usage, line));
     };
+    connection.check_one_cluster()?;
     let deposit = arguments.destination.open(connection.endpoint())?;
     let source = connection.snapshot().inspect_err(|failure| {
         has_failed.store(failure.exit() == Exit::Unavailable, Relaxed);

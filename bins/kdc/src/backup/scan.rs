@@ -145,7 +145,10 @@ fn failure(arguments: &Scan, error: &EtcdFileError) -> Failure {
     if matches!(error, EtcdFileError::NoMeta)
         && let Some(kind) = file_kind::of_file(&arguments.file)
     {
-        let line = format_args!("`{file}` is no snapshot or data file of etcd, but {}", kind.what);
+        let line = format_args!(
+            "`{file}` is no snapshot or data file of etcd, but {}",
+            kind.what
+        );
         return Failure::new(exit, line).hint(kind.cure);
     }
     let failure = Failure::at(exit, format_args!("`{file}`"), error);

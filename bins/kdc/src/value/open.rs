@@ -156,7 +156,10 @@ fn failure_of(error: &UnwrapError, place: &str) -> Failure {
         UnwrapError::Kek(kdc_envelope::KekError::Authentication) => {
             failure.hint("it was changed, or the plugin was started with another --cluster name")
         }
-        UnwrapError::Call(CallError::Unreachable { .. }) => failure.hint("does the plugin run?"),
+        UnwrapError::Call {
+            source: CallError::Unreachable { .. },
+            ..
+        } => failure.hint("does the plugin run?"),
         _ => failure,
     }
 }
@@ -193,7 +196,10 @@ fn open_with_config(
     let plaintext = search().map_err(|error| {
         let failure = match error {
             OpenValueError::NoMatch => no_match(&stored.value, path, config),
-            _ => Failure::at(exit_of(&error), "--encryption-config", &error),
+            _ => {
+                let place = format_args!("--encryption-config: `{}`", path.display());
+                Failure::at(exit_of(&error), place, &error)
+            }
         };
         stored.explain(failure)
     })?;

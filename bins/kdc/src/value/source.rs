@@ -55,9 +55,9 @@ impl Source {
             let row = etcd.row(key.as_bytes())?.ok_or_else(|| {
                 Failure::new(
                     Exit::NoInput,
-                    format_args!("--etcd-key: etcd has no row `{key}`"),
+                    format_args!("--etcd-key: etcd at `{}` has no row `{key}`", etcd.endpoint()),
                 )
-                .hint("`etcdctl get --prefix --keys-only /registry/` lists what there is")
+                .hint("`kdc value inspect --etcd-prefix ''` tells under which prefixes API servers keep theirs")
             })?;
             return exact(&format!("the value of `{key}`"), row);
         }

@@ -32,9 +32,7 @@ fn a_row_is_read_from_etcd_and_opened() {
         "--etcd-key",
         "/registry/none",
     ];
-    scene
-        .kdc(&absent)
-        .fails(66, "etcd has no row `/registry/none`");
+    scene.kdc(&absent).fails(66, "has no row `/registry/none`");
     let unnamed = ["value", "inspect", "--etcd-endpoints", etcd.endpoint()];
     scene.kdc(&unnamed).fails(64, "--etcd-key is missing");
 }
