@@ -121,6 +121,25 @@ async fn rows_are_looked_for_where_the_api_server_keeps_them() {
     let empty = tenant.run("verify", etcd, &["--etcd-prefix", ""]).await;
     assert_eq!(empty.refusal().0, 64);
 
+    // Nor does a pass over no object prove anything.
+    let none = cluster.run(&["verify", "--resources", "jobs.batch"]).await;
+    assert_eq!(none.code, Some(1), "{none:?}");
+    assert!(
+        none.stdout.contains("it is not known whether every row"),
+        "{none:?}"
+    );
+    let broken = "/registry/secrets/default/broken";
+    cluster
+        .etcd
+        .put(broken, b"k8s:enc:aescbc:v1:key1:x")
+        .await
+        .unwrap();
+    let damaged = cluster.run(&["verify", "--etcd-endpoints", etcd]).await;
+    assert_eq!(damaged.code, Some(1), "{damaged:?}");
+    let words = format!("1 could not be read, among them `{broken}`");
+    assert!(damaged.stdout.contains(&words), "{damaged:?}");
+    cluster.etcd.delete(broken).await.unwrap();
+
     cluster.etcd.delete(plain).await.unwrap();
     let nothing = tenant.run("verify", etcd, &["--output", "json"]).await;
     assert_eq!(nothing.code, Some(1), "{nothing:?}");

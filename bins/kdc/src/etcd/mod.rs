@@ -377,8 +377,13 @@ impl Connection {
             (Code::Unauthenticated, _) => denied(&format!("refuses the login: {message}")),
             (Code::Unimplemented | Code::Unknown | Code::Internal, _) => {
                 let line = format_args!("{place}: {code:?}: {message}");
-                Failure::new(Exit::Unavailable, line)
-                    .hint("is it the port of an etcd 3 for its clients?")
+                let cure = match self.endpoint.starts_with("http://") {
+                    true => {
+                        "is it the port of an etcd 3 for its clients? if etcd speaks TLS, write https and add --etcd-cacert"
+                    }
+                    false => "is it the port of an etcd 3 for its clients?",
+                };
+                Failure::new(Exit::Unavailable, line).hint(cure)
             }
             _ => Failure::new(
                 Exit::Unavailable,

@@ -69,6 +69,16 @@ fn tls_is_as_strict_as_etcd() {
     let bare = scene.kdc(&[&bare[..], &full].concat());
     assert_eq!(bare.succeeds().stdout, b"object", "https, as there is TLS");
 
+    let plain = endpoint.replace("https://", "http://");
+    let plain = base.map(|word| if word == endpoint { &plain } else { word });
+    scene
+        .kdc(&plain)
+        .fails(69, "if etcd speaks TLS, write https");
+    let mixed = [&plain[..], &full].concat();
+    scene
+        .kdc(&mixed)
+        .fails(64, "is http, but --etcd-cacert is given; write https");
+
     open(&[]).fails(64, "needs --etcd-cacert");
     open(&client).fails(64, "needs --etcd-cacert");
     open(&["--etcd-cacert", ca, "--etcd-cert", cert]).fails(64, "--etcd-keyfile");
