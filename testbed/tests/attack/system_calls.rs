@@ -3,18 +3,18 @@
 //!
 //! `strace` counts the calls and kills; it comes with every distribution under that name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 
 use kdc_testbed::programs;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
-use crate::report::Report;
+use crate::report::{Report, say};
 use crate::run::{Ended, run, succeed};
 
 /// System calls that make, change, name or remove files.
@@ -183,42 +183,46 @@ impl Scene {
     }
 }
 
-fn strace(scene: &Scene, options: &[&str], words: &[&str]) -> Command {
+/// Runs a verb under strace, which writes what it sees into `log`.
+fn strace(scene: &Scene, log: &str, option: &str, words: &[&str]) -> ExitStatus {
     let mut strace = Command::new("strace");
     strace.current_dir(scene.folder.path());
-    strace.args(["-f", "-qq", "-o", "calls"]).args(options);
-    strace
-        .arg("--")
-        .arg(&programs::build().unwrap().kdc)
-        .args(words);
+    strace.args(["-f", "-qq", "-o", log, "-e", option, "--"]);
+    strace.arg(&programs::build().unwrap().kdc).args(words);
     strace.stdout(Stdio::null()).stderr(Stdio::null());
-    strace
+    strace.status().expect("`strace` is needed: install it")
 }
 
-/// How often each system call is made if nobody kills.
-fn counts(scene: &Scene, words: &[&str]) -> BTreeMap<String, usize> {
-    let trace = format!("trace={CALLS}");
-    let status = strace(scene, &["-e", &trace], words).status();
-    let status = status.expect("`strace` is needed: install it");
+/// Every moment at which the verb changes a file: the name of a system call, and which one of that name in its thread.
+fn moments(scene: &Scene, words: &[&str]) -> BTreeSet<(String, usize)> {
+    let status = strace(scene, "calls", &format!("trace={CALLS}"), words);
     assert!(status.success(), "{words:?}");
     let calls = fs::read_to_string(scene.path("calls")).unwrap();
-    let mut counts = BTreeMap::new();
+    let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    let mut moments = BTreeSet::new();
     for line in calls.lines() {
-        let call = line.split_whitespace().nth(1).unwrap_or_default();
-        if let Some((name, _)) = call.split_once('(') {
-            *counts.entry(name.to_owned()).or_default() += 1;
+        let Some((thread, call)) = line.split_once(' ') else {
+            continue;
+        };
+        let Some((name, arguments)) = call.trim_start().split_once('(') else {
+            continue;
+        };
+        let ordinal = counts.entry((thread, name)).or_default();
+        *ordinal += 1;
+        // Reading changes nothing.
+        let is_reading =
+            name == "openat" && !arguments.contains("O_RDWR") && !arguments.contains("O_WRONLY");
+        if !is_reading {
+            moments.insert((name.to_owned(), *ordinal));
         }
     }
-    counts
+    moments
 }
 
-/// Kills at the n-th call of that name.
-fn kill_at(scene: &Scene, verb: &Verb, name: &str, ordinal: usize) -> bool {
+/// Kills at the n-th call of that name; returns whether it was still running.
+fn kill_at(scene: &Scene, verb: &Verb, (name, ordinal): &(String, usize)) -> bool {
     let inject = format!("inject={name}:signal=KILL:when={ordinal}");
-    let status = strace(scene, &["-e", &inject], &verb.words)
-        .status()
-        .unwrap();
-    !status.success()
+    !strace(scene, "/dev/null", &inject, &verb.words).success()
 }
 
 #[test]
@@ -226,28 +230,28 @@ fn killed_at_any_system_call_files_are_old_or_new_and_nothing_plain_is_left() {
     let mut report = Report::begin("system calls");
     let original = Scene::new();
     for verb in verbs() {
-        let counts = counts(&original.copy(), &verb.words);
-        let mut moments: Vec<(&str, usize)> = counts
-            .iter()
-            .flat_map(|(name, count)| (1..=*count).map(|ordinal| (name.as_str(), ordinal)))
-            .collect();
-        if !report.is_long() {
-            let all = moments.clone();
-            moments.clear();
-            moments.extend((0..FEW).map(|_| *report.random.pick(&all)));
-        }
+        let all: Vec<_> = moments(&original.copy(), &verb.words).into_iter().collect();
+        let chosen = match report.is_long() {
+            true => all.clone(),
+            false => (0..FEW).map(|_| report.random.pick(&all).clone()).collect(),
+        };
         let mut killed = 0;
-        for (name, ordinal) in &moments {
+        for moment in &chosen {
             let scene = original.copy();
-            killed += usize::from(kill_at(&scene, &verb, name, *ordinal));
+            killed += usize::from(kill_at(&scene, &verb, moment));
+            say(&format!(
+                "{}, killed at {} {}",
+                verb.name, moment.0, moment.1
+            ));
             scene.keys_are_private();
-            crate::report::say(&format!("{} at {name} {ordinal}", verb.name));
             (verb.check)(&scene);
         }
-        let all: usize = counts.values().sum();
-        let outcome =
-            format!("{killed} in the middle, of {all} moments; old or new, nothing plain left");
-        report.line(verb.name, moments.len(), &outcome);
+        assert!(killed > 0, "{}: killed in the middle", verb.name);
+        let outcome = format!(
+            "{killed} in the middle, of {} moments; old or new, nothing plain left",
+            all.len()
+        );
+        report.line(verb.name, chosen.len(), &outcome);
     }
     let again = original.kdc(&[
         "backup",

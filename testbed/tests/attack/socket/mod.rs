@@ -10,6 +10,8 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use kdc_envelope_kms::client::KmsClient;
@@ -27,8 +29,8 @@ use kinds::{GRPC, HTTP, Kind};
 const CALL_LIMIT: Duration = Duration::from_secs(3);
 /// What kubelet gives a probe of the shipped manifests, and a loaded machine on top.
 const PROBE_LIMIT: Duration = Duration::from_secs(3);
-/// How long what an attack left open stays open; the latter in long runs.
-const HOLD: [Duration; 2] = [Duration::from_millis(700), Duration::from_secs(3)];
+/// How often calls and probes are tried while everything is open that an attack opens; the latter in long runs.
+const CHECKS: [usize; 2] = [2, 10];
 const PAUSE: Duration = Duration::from_millis(250);
 const SOON: Duration = Duration::from_secs(30);
 /// The limit of the shipped manifests.
@@ -119,30 +121,47 @@ impl Victim {
     }
 
     /// Lets it suffer one kind of attack; says what did not go on.
-    fn suffer(&mut self, (name, attack): Kind, hold: Duration) -> Result<usize, String> {
+    fn suffer(&mut self, (name, attack): Kind, checks: usize) -> Result<usize, String> {
         let (socket, http) = (self.socket.clone(), self.http);
-        let attacking = std::thread::spawn(move || {
+        let (release, released) = mpsc::channel::<()>();
+        let attacking = Arc::new(AtomicBool::new(true));
+        let is_attacking = Arc::clone(&attacking);
+        let attacker = std::thread::spawn(move || {
             let mut attacker = Attacker::new(socket, http);
             attack(&mut attacker);
-            std::thread::sleep(hold);
+            is_attacking.store(false, Ordering::Relaxed);
+            // Its connections stay open until the other end of the channel is dropped.
+            let _ = released.recv();
         });
-        let mut checks = 0;
-        while !attacking.is_finished() {
-            self.call()
-                .map_err(|error| format!("{name}: a new client: {error}"))?;
-            self.probe().map_err(|error| format!("{name}: {error}"))?;
-            checks += 1;
+        let mut count = 0;
+        let outcome = loop {
+            // All of `checks` are made while everything is open that the attack opens.
+            let is_open = !attacking.load(Ordering::Relaxed);
+            if let Err(error) = self.check() {
+                break Err(format!("{name}: {error}"));
+            }
+            count += usize::from(is_open);
+            if count >= checks {
+                break Ok(count);
+            }
             std::thread::sleep(PAUSE);
-        }
-        attacking.join().unwrap();
+        };
+        drop(release);
+        attacker.join().unwrap();
         self.process
             .ensure_running()
             .map_err(|error| format!("{name}: {error}"))?;
         let memory = self.most_memory_kib();
         match memory < MAX_MEMORY_KIB {
-            true => Ok(checks),
+            true => outcome,
             false => Err(format!("{name}: {memory} KiB of memory")),
         }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        self.call()
+            .map_err(|error| format!("a new client: {error}"))?;
+        self.probe()
     }
 }
 
@@ -156,12 +175,12 @@ fn raise_file_limit() {
 fn besiege(part: &'static str, kinds: &[Kind]) {
     raise_file_limit();
     let mut report = Report::begin(part);
-    let hold = HOLD[usize::from(report.is_long())];
+    let checks = CHECKS[usize::from(report.is_long())];
     let mut victim = Victim::start();
     let mut failures = Vec::new();
     for kind in kinds {
-        match victim.suffer(*kind, hold) {
-            Ok(checks) => report.line(kind.0, checks, "every call and probe went well"),
+        match victim.suffer(*kind, checks) {
+            Ok(count) => report.line(kind.0, count, "every call and probe went well"),
             Err(failure) => {
                 failures.push(failure);
                 victim = Victim::start();
@@ -176,7 +195,7 @@ fn besiege(part: &'static str, kinds: &[Kind]) {
     );
     while report.is_long() && report.goes_on() {
         let kind = *report.random.pick(kinds);
-        victim.suffer(kind, hold).unwrap();
+        victim.suffer(kind, checks).unwrap();
     }
     let memory = victim.most_memory_kib() >> 10;
     report.line(
