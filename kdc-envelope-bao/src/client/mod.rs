@@ -6,19 +6,19 @@
 mod answer;
 mod breaker;
 mod config;
+mod index;
+mod request;
 mod stats;
 mod transport;
 
 use core::error::Error;
-use core::fmt;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use bytes::Bytes;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{StatusCode, Url};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::field::Empty;
 use tracing::{Instrument as _, debug_span};
@@ -31,12 +31,14 @@ pub use config::{
     BaoAddress, ClientCertificateFiles, ClientConfig, InvalidAddress, InvalidNamespace, Namespace,
     TlsConfig,
 };
+pub(crate) use index::SharedIndex;
+pub use request::{Method, Request};
 pub use stats::{Operation, Outcome, Stats};
 
-use crate::credential::Secret;
 use crate::error::{BaoError, CredentialError};
 use answer::{Question, judge, server_time};
 use breaker::Breaker;
+use index::may_refuse;
 use transport::{Endpoint, Transport};
 
 /// The most bytes of an answer that are read.
@@ -60,121 +62,6 @@ struct Shared {
     preferred: AtomicUsize,
     breaker: Breaker,
     stats: Stats,
-}
-
-/// The verbs of the API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Method {
-    /// Read, and list with `?list=true`.
-    Get,
-    /// Write.
-    Post,
-    /// Write into what is there: the body is a JSON merge patch (RFC 7396).
-    Patch,
-    /// Delete.
-    Delete,
-}
-
-impl Method {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Get => "GET",
-            Self::Post => "POST",
-            Self::Patch => "PATCH",
-            Self::Delete => "DELETE",
-        }
-    }
-
-    const fn content_type(self) -> &'static str {
-        match self {
-            Self::Patch => "application/merge-patch+json",
-            Self::Get | Self::Post | Self::Delete => "application/json",
-        }
-    }
-}
-
-/// One request. Its `Debug` shows neither body nor token.
-#[derive(Clone)]
-pub struct Request<'a> {
-    operation: Operation,
-    method: Method,
-    path: &'a str,
-    body: Option<Bytes>,
-    token: Option<&'a Secret>,
-    /// `None` for that of the client; `Some(None)` for the root namespace.
-    namespace: Option<Option<&'a Namespace>>,
-    index: Option<Arc<str>>,
-    is_batch: bool,
-    is_repeatable: bool,
-}
-
-impl<'a> Request<'a> {
-    /// A request for `path`, which has neither `/v1/` nor a slash in front.
-    #[must_use]
-    pub const fn new(operation: Operation, method: Method, path: &'a str) -> Self {
-        Self {
-            operation,
-            method,
-            path,
-            body: None,
-            token: None,
-            namespace: None,
-            index: None,
-            is_batch: false,
-            is_repeatable: true,
-        }
-    }
-
-    /// With `body` as JSON. The bytes are wiped when they were sent.
-    #[must_use]
-    pub fn json(self, body: &impl Serialize) -> Self {
-        // Maps with string keys and no fallible parts always serialise.
-        let bytes = serde_json::to_vec(body).unwrap_or_default();
-        self.body(Zeroizing::new(bytes))
-    }
-
-    pub(crate) fn body(mut self, body: Zeroizing<Vec<u8>>) -> Self {
-        self.body = Some(Bytes::from_owner(body));
-        self
-    }
-
-    /// Sent once only: whether it was carried out is not known after a failure.
-    #[must_use]
-    pub const fn once(mut self) -> Self {
-        self.is_repeatable = false;
-        self
-    }
-
-    /// In this namespace, or in the root namespace, instead of that of the client.
-    #[must_use]
-    pub const fn in_namespace(mut self, namespace: Option<&'a Namespace>) -> Self {
-        self.namespace = Some(namespace);
-        self
-    }
-
-    pub(crate) const fn token(mut self, token: &'a Secret) -> Self {
-        self.token = Some(token);
-        self
-    }
-
-    /// The parts of the answer may have errors of their own.
-    pub(crate) const fn batch(mut self) -> Self {
-        self.is_batch = true;
-        self
-    }
-
-    /// The answer must know what the answer with this index knew.
-    pub(crate) fn after(mut self, index: Option<Arc<str>>) -> Self {
-        self.index = index;
-        self
-    }
-}
-
-impl fmt::Debug for Request<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Request({} {})", self.method.as_str(), self.path)
-    }
 }
 
 /// What `sys/health` says; nobody needs a token to ask.
@@ -300,6 +187,12 @@ impl Client {
             Err(error) if error.is_outage() => pass.outage(Instant::now()),
             _ => pass.answered(),
         }
+        if let (Err(BaoError::Lagging { .. }), Some(index)) = (&result, &request.index)
+            && let Some(unreached) = index.latest()
+        {
+            // No server reached it within a whole call; the next call may do without.
+            index.forget(&unreached);
+        }
         result
     }
 
@@ -382,30 +275,54 @@ impl Client {
         endpoint: &Endpoint,
         request: &Request<'_>,
     ) -> Result<Answer, BaoError> {
+        let index = request.index.as_ref().and_then(SharedIndex::latest);
+        let response = self.ask(endpoint, request, index.as_deref()).await?;
+        let status = response.status().as_u16();
+        let answer = read(endpoint, request, response).await;
+        if let (Some(refused), Err(error)) = (&index, &answer)
+            && may_refuse(status)
+        {
+            // Kept, it would spoil every call until a look at the key succeeds, which it spoils too.
+            tracing::debug!(path = request.path, %error, "asking again without an index");
+            request.forget_index(refused);
+            let response = self.ask(endpoint, request, None).await?;
+            return read(endpoint, request, response).await;
+        }
+        answer
+    }
+
+    /// Sends the request, and once more where a standby redirects to the active node.
+    async fn ask(
+        &self,
+        endpoint: &Endpoint,
+        request: &Request<'_>,
+        index: Option<&str>,
+    ) -> Result<reqwest::Response, BaoError> {
         let server_name = self.shared.config.tls.server_name.as_deref();
         let url = endpoint
             .address
             .join(request.path, server_name)
             .ok_or_else(|| unintelligible("the server name", endpoint))?;
-        let response = self.post(endpoint, request, url).await?;
+        let response = self.post(endpoint, request, index, url).await?;
         if response.status() != StatusCode::TEMPORARY_REDIRECT {
-            return read(endpoint, request, response).await;
+            return Ok(response);
         }
         let target = self.redirect_target(endpoint, response.headers(), response.url())?;
-        let response = self.post(endpoint, request, target).await?;
+        let response = self.post(endpoint, request, index, target).await?;
         if response.status() == StatusCode::TEMPORARY_REDIRECT {
             return Err(BaoError::Unready {
                 status: StatusCode::TEMPORARY_REDIRECT.as_u16(),
                 message: "two redirects in a row; no node is active".to_owned(),
             });
         }
-        read(endpoint, request, response).await
+        Ok(response)
     }
 
     async fn post(
         &self,
         endpoint: &Endpoint,
         request: &Request<'_>,
+        index: Option<&str>,
         url: Url,
     ) -> Result<reqwest::Response, BaoError> {
         let method = match request.method {
@@ -417,7 +334,7 @@ impl Client {
         let mut http = endpoint
             .http
             .request(method, url)
-            .headers(self.headers(request));
+            .headers(self.headers(request, index));
         if let Some(body) = &request.body {
             http = http
                 .header(
@@ -431,7 +348,7 @@ impl Client {
             .map_err(|error| unreachable(endpoint, error))
     }
 
-    fn headers(&self, request: &Request<'_>) -> HeaderMap {
+    fn headers(&self, request: &Request<'_>, index: Option<&str>) -> HeaderMap {
         let mut headers = HeaderMap::new();
         // Agents and proxies of OpenBao may demand it, against forged requests of browsers.
         headers.insert("x-vault-request", HeaderValue::from_static("true"));
@@ -444,7 +361,7 @@ impl Client {
         if let Some(value) = namespace.and_then(|name| text(name.as_str())) {
             headers.insert("x-vault-namespace", value);
         }
-        if let Some(value) = request.index.as_deref().and_then(text) {
+        if let Some(value) = index.and_then(text) {
             headers.insert("x-vault-index", value);
             headers.insert(
                 "x-vault-inconsistent",

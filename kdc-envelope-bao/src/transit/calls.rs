@@ -3,8 +3,6 @@
 //! Requests are written by hand into a buffer that is wiped, and secrets are read out of the answer where they lie,
 //! because a general JSON value would leave copies behind.
 
-use std::sync::{Arc, PoisonError, RwLock};
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use kdc_envelope::SecretBytes;
@@ -13,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::batch::{BatchCall, ItemError};
 use super::key::TransitKeyName;
-use crate::client::{Answer, Method, Operation, Request, is_lag, words};
+use crate::client::{Answer, Method, Operation, Request, SharedIndex, is_lag, words};
 use crate::error::BaoError;
 use crate::login::Session;
 
@@ -22,22 +20,10 @@ use crate::login::Session;
 pub(super) struct Target {
     pub(super) session: Session,
     pub(super) key: TransitKeyName,
-    pub(super) index: Arc<RwLock<Option<Arc<str>>>>,
+    pub(super) index: SharedIndex,
 }
 
 impl Target {
-    pub(super) fn index(&self) -> Option<Arc<str>> {
-        let slot = self.index.read().unwrap_or_else(PoisonError::into_inner);
-        slot.clone()
-    }
-
-    pub(super) fn set_index(&self, index: Option<Arc<str>>) {
-        if index.is_some() {
-            let mut slot = self.index.write().unwrap_or_else(PoisonError::into_inner);
-            *slot = index;
-        }
-    }
-
     async fn send(
         &self,
         operation: Operation,
@@ -48,7 +34,7 @@ impl Target {
         let request = Request::new(operation, Method::Post, &path)
             .body(body)
             .batch()
-            .after(self.index());
+            .after(&self.index);
         let answer = self.session.send(request).await?;
         self.session.client().stats().count_items(items);
         Ok(answer)

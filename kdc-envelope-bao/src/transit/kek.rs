@@ -16,6 +16,7 @@ use super::key::{TransitKeyName, own_version};
 use super::plain_row::PlainRow;
 use super::watch::Watch;
 use crate::TransitCiphertext;
+use crate::client::SharedIndex;
 use crate::error::BaoError;
 use crate::login::Session;
 
@@ -79,7 +80,7 @@ impl TransitKek {
         let target = Target {
             session,
             key,
-            index: Arc::default(),
+            index: SharedIndex::default(),
         };
         // With the watch's request they need five connections at most, and four where nothing is rewrapped.
         let spare = SpareSlot::default();

@@ -4,8 +4,6 @@
 //! restores may open them. So each operation here is one path of Transit, and nothing is read about the key: the version is in
 //! each ciphertext. Nothing is bound to associated data, which Transit's rewrap ignores; the header of a snapshot binds instead.
 
-use std::sync::Arc;
-
 use kdc_envelope::snapshot::metadata::WrappedDek;
 use kdc_envelope::{KekError, Key256};
 use serde::Deserialize;
@@ -15,7 +13,7 @@ use super::batch::{BatchCall as _, ItemError, MAX_ITEMS};
 use super::calls::{Decrypt, Encrypted, Rewrap, Target, ToDecrypt, ToRewrap, decode};
 use super::key::TransitKeyName;
 use crate::TransitCiphertext;
-use crate::client::{Method, Operation, Request};
+use crate::client::{Method, Operation, Request, SharedIndex};
 use crate::error::BaoError;
 use crate::login::Session;
 
@@ -41,7 +39,7 @@ impl TransitSnapshotDeks {
         Self(Target {
             session,
             key,
-            index: Arc::default(),
+            index: SharedIndex::default(),
         })
     }
 

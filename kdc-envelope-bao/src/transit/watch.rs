@@ -200,7 +200,7 @@ impl Watch {
         let before = self.view();
         let (now, hold) = (server_seconds(&answer), self.options.hold);
         let observation = observe(&self.identity, before.as_deref(), key, now, hold)?;
-        self.target.set_index(answer.index);
+        self.target.index.learn(answer.index);
         if before.is_none() {
             for warning in observation.view.key.warnings() {
                 warn!(key = %self.target.key, "the Transit key is used, but {warning}");
