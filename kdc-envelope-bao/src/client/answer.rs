@@ -10,8 +10,8 @@ use std::time::SystemTime;
 
 use reqwest::StatusCode;
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
-use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{Deserialize, Deserializer};
 use zeroize::Zeroizing;
 
 use crate::error::BaoError;
@@ -77,11 +77,30 @@ impl Answer {
     }
 
     pub(crate) fn unintelligible(&self) -> BaoError {
+        self.strange("the body")
+    }
+
+    /// It has a part that OpenBao does not give.
+    pub(crate) fn strange(&self, what: &'static str) -> BaoError {
         BaoError::Unintelligible {
-            what: "the body",
+            what,
             address: Arc::clone(&self.address),
         }
     }
+
+    /// Scheme, host and port of the one that answered.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+}
+
+/// For fields of answers: nothing where OpenBao has an empty list or text is `null` in some answers and left out in others.
+pub(crate) fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 /// What was asked, as far as it decides what an answer means.

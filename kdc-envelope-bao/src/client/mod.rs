@@ -25,7 +25,7 @@ use tracing::{Instrument as _, debug_span};
 use zeroize::Zeroizing;
 
 pub use answer::Answer;
-pub(crate) use answer::{is_lag, words};
+pub(crate) use answer::{is_lag, or_default, words};
 pub use breaker::BreakerState;
 pub use config::{
     BaoAddress, ClientCertificateFiles, ClientConfig, InvalidAddress, InvalidNamespace, Namespace,
@@ -47,6 +47,8 @@ pub const MAX_ANSWER_LEN: usize = 8 << 20;
 /// The first pause between rounds over all addresses; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(40);
 const LONGEST_PAUSE: Duration = Duration::from_millis(640);
+/// No pause is longer, and this is short enough to be calculated with.
+const LONGEST_SPREAD: Duration = Duration::from_secs(100 * 365 * 24 * 3_600);
 
 /// OpenBao seen from here. Clones share connections, breaker and counters.
 #[derive(Debug, Clone)]
@@ -488,6 +490,7 @@ fn unintelligible(what: &'static str, endpoint: &Endpoint) -> BaoError {
 /// Between half of `pause` and all of it, so that those who failed together do not come back together.
 pub(crate) fn jittered(pause: Duration) -> Duration {
     let mut random = [0; 2];
+    let pause = pause.min(LONGEST_SPREAD);
     // Without random numbers everybody waits the whole time.
     if kdc_envelope::random::fill(&mut random).is_err() {
         return pause;

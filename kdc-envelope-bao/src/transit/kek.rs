@@ -3,6 +3,7 @@
 use core::fmt;
 use core::time::Duration;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use kdc_envelope::kek::check_plaintext;
 use kdc_envelope::{
@@ -44,15 +45,20 @@ pub struct TransitOptions {
     pub proof_interval: Duration,
     /// Whether rows of other plugins with plain Transit ciphertexts are opened. Default yes.
     pub opens_plain_rows: bool,
+    /// The clock of this machine. It decides how old a version is only where that of OpenBao cannot be right. Default
+    /// [`SystemTime::now`].
+    pub clock: fn() -> SystemTime,
 }
 
 impl Default for TransitOptions {
+    #[expect(clippy::disallowed_methods, reason = "who wants another clock sets it")]
     fn default() -> Self {
         Self {
             poll_interval: Duration::from_secs(60),
             hold: Duration::from_secs(180),
             proof_interval: Duration::from_secs(600),
             opens_plain_rows: true,
+            clock: SystemTime::now,
         }
     }
 }
@@ -126,6 +132,14 @@ impl TransitKek {
             .watch
             .view()
             .map_or(0, |view| view.key.latest_version)
+    }
+
+    /// The version that wraps; 0 before there is one. Behind [`latest_version`](Self::latest_version) during the hold.
+    #[must_use]
+    pub fn wrapping_version(&self) -> u32 {
+        let view = self.0.watch.view();
+        let announced = view.and_then(|view| view.announced.clone());
+        announced.map_or(0, |announced| announced.version)
     }
 
     pub(super) async fn wrap_under(
