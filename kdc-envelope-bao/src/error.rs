@@ -131,6 +131,17 @@ pub enum BaoError {
         /// Its words.
         message: String,
     },
+    /// Logins succeed, and OpenBao refuses their tokens at once.
+    #[error(
+        "OpenBao login (mount={mount} role={role}): it gives a token that is refused at once; see token_bound_cidrs and token_num_uses of the \
+         role, whether its entity is disabled, and whether all addresses are one OpenBao"
+    )]
+    TokenRefused {
+        /// Mount of the auth method.
+        mount: Arc<str>,
+        /// Role, or `-`.
+        role: Arc<str>,
+    },
     /// The key is of a kind that does not fit.
     #[error("Transit key `{key}` cannot be used: {reason}")]
     Profile {
@@ -276,9 +287,10 @@ impl BaoError {
             | Self::NotAskedYet
             | Self::Random(_) => BaoErrorClass::Transient,
             Self::Unauthenticated { .. } => BaoErrorClass::Unauthenticated,
-            Self::Forbidden { .. } | Self::Credential(_) | Self::LoginRefused { .. } => {
-                BaoErrorClass::Denied
-            }
+            Self::Forbidden { .. }
+            | Self::Credential(_)
+            | Self::LoginRefused { .. }
+            | Self::TokenRefused { .. } => BaoErrorClass::Denied,
             Self::NotFound { .. } | Self::WentBack { .. } | Self::Canary { .. } => {
                 BaoErrorClass::Missing
             }

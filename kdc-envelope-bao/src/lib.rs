@@ -48,7 +48,7 @@ pub use client::{
     Stats, TlsConfig,
 };
 pub use error::{BaoError, BaoErrorClass, CredentialError};
-pub use login::{LoginMethod, RoleId, Session, SessionStatus};
+pub use login::{LoginMethod, LoginPlace, RoleId, Session, SessionStatus};
 pub use transit::{
     AAD_ANNOTATION, InvalidKeyName, PlainRow, TransitKek, TransitKey, TransitKeyName,
     TransitOptions, TransitSnapshotDeks,
