@@ -125,7 +125,8 @@ impl<'a> TransitKeys<'a> {
         let key = match found {
             Some(key) => key,
             None => {
-                let made = self.admin.write(&path, &NewKey::WANTED).await?.data()?;
+                let made = self.admin.write(&path, &NewKey::WANTED).await?;
+                let made = TransitKey::from_answer(&made)?;
                 check(name, &made)?;
                 self.admin.look_until(&path, |_| true).await?
             }
@@ -304,15 +305,15 @@ impl<'a> TransitKeys<'a> {
         operation: &'static str,
         request: Request<'_>,
     ) -> Result<Answer, AdminError> {
-        self.admin.send(request.once()).await.map_err(|source| {
-            if may_have_happened(&source) {
+        self.admin.send(request.once()).await.map_err(|cause| {
+            if may_have_happened(&cause) {
                 AdminError::Unstored {
                     key: name.to_string().into(),
                     operation,
-                    source,
+                    cause,
                 }
             } else {
-                source.into()
+                cause.into()
             }
         })
     }
