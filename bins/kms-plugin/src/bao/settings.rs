@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use kdc_envelope_bao::{
     BaoAddress, Client, ClientCertificateFiles, ClientConfig, CredentialError, InvalidAddress,
-    InvalidKeyName, InvalidNamespace, LoginMethod, Namespace, Session, TlsConfig, TransitKeyName,
-    TransitOptions,
+    InvalidKeyName, InvalidNamespace, LoginMethod, LoginPlace, Namespace, Session, TlsConfig,
+    TransitKeyName, TransitOptions,
 };
 
 use super::given::{AuthMethod, BaoGiven};
@@ -25,7 +25,7 @@ const LONGEST_HOLD: Duration = Duration::from_secs(24 * 3_600);
 pub struct BaoSettings {
     client: ClientConfig,
     login: LoginMethod,
-    login_namespace: Option<Namespace>,
+    login_namespace: LoginPlace,
     key: TransitKeyName,
     options: TransitOptions,
 }
@@ -124,7 +124,7 @@ impl BaoGiven {
         login::check_foreign(&self, &mut faults);
         let login = keep(login::method(&self), &mut faults);
         let login_namespace = keep(
-            parse_namespace("bao-auth-namespace", self.bao_auth_namespace.as_deref()),
+            parse_login_namespace(self.bao_auth_namespace.as_deref()),
             &mut faults,
         );
         let key = keep(
@@ -148,10 +148,7 @@ impl BaoGiven {
         let config = self
             .addresses()
             .and_then(|all| ClientConfig::new(all).map_err(BaoSettingsError::Address));
-        let namespace = keep(
-            parse_namespace("bao-namespace", self.bao_namespace.as_deref()),
-            faults,
-        );
+        let namespace = keep(parse_namespace(self.bao_namespace.as_deref()), faults);
         let tls = keep(self.tls(), faults);
         let redirect_hosts = keep(self.redirect_hosts(), faults);
         let mut config = keep(config, faults)?;
@@ -282,9 +279,9 @@ impl BaoSettings {
         self.login.clone()
     }
 
-    /// The namespace of the auth method, if it is not that of the key.
+    /// The namespace of the auth method.
     #[must_use]
-    pub fn login_namespace(&self) -> Option<Namespace> {
+    pub fn login_namespace(&self) -> LoginPlace {
         self.login_namespace.clone()
     }
 
@@ -323,12 +320,27 @@ pub(super) const fn value(setting: &'static str, problem: &'static str) -> BaoSe
     BaoSettingsError::Value { setting, problem }
 }
 
-fn parse_namespace(
-    setting: &'static str,
-    text: Option<&str>,
-) -> Result<Option<Namespace>, BaoSettingsError> {
-    text.map(str::parse)
+/// The namespace of the Transit engine. By its name, the root namespace is none.
+fn parse_namespace(text: Option<&str>) -> Result<Option<Namespace>, BaoSettingsError> {
+    let text = text.filter(|text| !is_root(text));
+    text.map(|text| namespace("bao-namespace", text))
         .transpose()
+}
+
+fn parse_login_namespace(text: Option<&str>) -> Result<LoginPlace, BaoSettingsError> {
+    match text {
+        None => Ok(LoginPlace::Same),
+        Some(text) if is_root(text) => Ok(LoginPlace::Root),
+        Some(text) => namespace("bao-auth-namespace", text).map(LoginPlace::Namespace),
+    }
+}
+
+fn is_root(text: &str) -> bool {
+    text.strip_suffix('/').unwrap_or(text) == "root"
+}
+
+fn namespace(setting: &'static str, text: &str) -> Result<Namespace, BaoSettingsError> {
+    text.parse()
         .map_err(|source| BaoSettingsError::Namespace { setting, source })
 }
 

@@ -101,6 +101,14 @@ const FAULTS: &[(&str, &str)] = &[
         "--bao-namespace: `a//b` is not the path",
     ),
     (
+        "--bao-role r --bao-namespace root/org",
+        "--bao-namespace: `root/org` begins with `root`, which is no namespace",
+    ),
+    (
+        "--bao-role r --bao-auth-namespace org/sys",
+        "--bao-auth-namespace: `sys` in `org/sys` is reserved",
+    ),
+    (
         "--bao-role r --bao-auth-namespace ..",
         "--bao-auth-namespace: `..` is not the path",
     ),
