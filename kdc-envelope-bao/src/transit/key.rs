@@ -187,13 +187,13 @@ impl<'de> Visitor<'de> for CreationTimes {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
-        let mut all = Vec::new();
+        let mut all = BTreeMap::new();
         while let Some((version, time)) = entries.next_entry::<String, CreationTime>()? {
             if let (Ok(version), CreationTime::Seconds(time)) = (version.parse(), time) {
-                all.push((version, time));
+                all.insert(version, time);
             }
         }
-        Ok(all.into_iter().collect())
+        Ok(all)
     }
 }
 
