@@ -280,7 +280,15 @@ impl<'a> TransitKeys<'a> {
     pub(super) async fn existing(self, name: &TransitKeyName) -> Result<TransitKey, BaoError> {
         let path = name.path("keys");
         let key = self.admin.read(&path).await?;
-        key.ok_or_else(|| missing(path))
+        key.ok_or_else(|| self.missing(path))
+    }
+
+    fn missing(self, path: Arc<str>) -> BaoError {
+        let client = self.admin.session().client();
+        BaoError::NotFound {
+            place: client.place(path, self.admin.namespace()),
+            message: String::new(),
+        }
     }
 
     /// Sends a change when it is its turn, and gives the key in the answer.
@@ -293,7 +301,7 @@ impl<'a> TransitKeys<'a> {
         let work = self.change(name, operation, request);
         let answer = alone(self.admin.namespace(), name, work).await?;
         if answer.status() == NO_CONTENT {
-            return Err(missing(name.path("keys")).into());
+            return Err(self.missing(name.path("keys")).into());
         }
         Ok(answer.data()?)
     }
@@ -350,13 +358,6 @@ fn check(name: &TransitKeyName, key: &TransitKey) -> Result<(), AdminError> {
         });
     }
     Ok(key.check(name)?)
-}
-
-fn missing(path: Arc<str>) -> BaoError {
-    BaoError::NotFound {
-        path,
-        message: String::new(),
-    }
 }
 
 #[cfg(test)]

@@ -145,7 +145,7 @@ impl TransitKeys<'_> {
     /// Encrypts with `version`, decrypts and compares.
     async fn try_out(self, name: &TransitKeyName, version: u32) -> Result<(), BaoError> {
         let failed = || BaoError::Canary {
-            key: name.shared_name(),
+            key: name.shown(),
             version,
         };
         let secret = STANDARD.encode(Key256::random()?.expose());

@@ -35,7 +35,7 @@ pub(crate) use index::SharedIndex;
 pub use request::{Method, Request};
 pub use stats::{Operation, Outcome, Stats};
 
-use crate::error::{BaoError, CredentialError};
+use crate::error::{BaoError, CredentialError, Place};
 use answer::{Question, judge, server_time};
 use breaker::Breaker;
 use index::may_refuse;
@@ -63,6 +63,8 @@ struct Shared {
     transport: RwLock<Arc<Transport>>,
     preferred: AtomicUsize,
     breaker: Breaker,
+    /// What opens the breaker, for whoever meets it open.
+    last_outage: RwLock<Option<Arc<BaoError>>>,
     stats: Stats,
 }
 
@@ -101,6 +103,7 @@ impl Client {
                 transport: RwLock::new(Arc::new(transport)),
                 preferred: AtomicUsize::new(0),
                 breaker: Breaker::new(),
+                last_outage: RwLock::default(),
                 stats: Stats::default(),
                 config,
             }),
@@ -113,6 +116,16 @@ impl Client {
         Self {
             shared: Arc::clone(&self.shared),
             namespace,
+        }
+    }
+
+    /// A path as messages name it, where no answer tells which server it is about.
+    pub(crate) fn place(&self, path: Arc<str>, namespace: Option<&Namespace>) -> Place {
+        let address = self.config().addresses.first();
+        Place {
+            path,
+            namespace: namespace.cloned(),
+            address: address.map(ToString::to_string).unwrap_or_default().into(),
         }
     }
 
@@ -183,10 +196,16 @@ impl Client {
             .shared
             .breaker
             .enter(Instant::now())
-            .map_err(|retry_in| BaoError::CircuitOpen { retry_in })?;
+            .map_err(|retry_in| BaoError::CircuitOpen {
+                retry_in,
+                cause: self.last_outage(),
+            })?;
         let result = self.attempts(request).await;
         match &result {
-            Err(error) if error.is_outage() => pass.outage(Instant::now()),
+            Err(error) if error.is_outage() => {
+                self.remember_outage(error.clone());
+                pass.outage(Instant::now());
+            }
             _ => pass.answered(),
         }
         if let (Err(BaoError::Lagging { .. }), Some(index)) = (&result, &request.index)
@@ -196,6 +215,16 @@ impl Client {
             index.forget(&unreached);
         }
         result
+    }
+
+    fn last_outage(&self) -> Option<Arc<BaoError>> {
+        let slot = self.shared.last_outage.read();
+        slot.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn remember_outage(&self, outage: BaoError) {
+        let slot = self.shared.last_outage.write();
+        *slot.unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(outage));
     }
 
     async fn attempts(&self, request: &Request<'_>) -> Result<Answer, BaoError> {
@@ -280,7 +309,7 @@ impl Client {
         let index = request.index.as_ref().and_then(SharedIndex::latest);
         let response = self.ask(endpoint, request, index.as_deref()).await?;
         let status = response.status().as_u16();
-        let answer = read(endpoint, request, response).await;
+        let answer = self.read(endpoint, request, response).await;
         if let (Some(refused), Err(error)) = (&index, &answer)
             && may_refuse(status)
         {
@@ -288,7 +317,7 @@ impl Client {
             tracing::debug!(path = request.path, %error, "asking again without an index");
             request.forget_index(refused);
             let response = self.ask(endpoint, request, None).await?;
-            return read(endpoint, request, response).await;
+            return self.read(endpoint, request, response).await;
         }
         answer
     }
@@ -313,6 +342,7 @@ impl Client {
         let response = self.post(endpoint, request, index, target).await?;
         if response.status() == StatusCode::TEMPORARY_REDIRECT {
             return Err(BaoError::Unready {
+                address: Arc::clone(&endpoint.shown),
                 status: StatusCode::TEMPORARY_REDIRECT.as_u16(),
                 message: "two redirects in a row; no node is active".to_owned(),
             });
@@ -348,6 +378,49 @@ impl Client {
         http.send()
             .await
             .map_err(|error| unreachable(endpoint, error))
+    }
+
+    async fn read(
+        &self,
+        endpoint: &Endpoint,
+        request: &Request<'_>,
+        mut response: reqwest::Response,
+    ) -> Result<Answer, BaoError> {
+        let announced = response.content_length().unwrap_or_default();
+        if announced > MAX_ANSWER_LEN as u64 {
+            return Err(unintelligible("a body over 8 MiB", endpoint));
+        }
+        let room = usize::try_from(announced).unwrap_or_default();
+        let mut body = Zeroizing::new(Vec::with_capacity(room));
+        while let Some(chunk) = response
+            .chunk()
+            .await
+            .map_err(|error| unreachable(endpoint, error))?
+        {
+            if body.len() + chunk.len() > MAX_ANSWER_LEN {
+                return Err(unintelligible("a body over 8 MiB", endpoint));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        let headers = response.headers();
+        let index = headers
+            .get("x-vault-index")
+            .and_then(|value| value.to_str().ok())
+            .map(Arc::from);
+        let answer = Answer {
+            status: response.status(),
+            address: Arc::clone(&endpoint.shown),
+            body,
+            index,
+            server_time: server_time(headers),
+        };
+        let question = Question {
+            operation: request.method.as_str(),
+            path: request.path,
+            namespace: request.namespace.unwrap_or(self.namespace.as_ref()),
+            is_batch: request.is_batch,
+        };
+        judge(question, headers, answer)
     }
 
     fn headers(&self, request: &Request<'_>, index: Option<&str>) -> HeaderMap {
@@ -422,54 +495,13 @@ fn is_worth_another_try(error: &BaoError) -> bool {
         error,
         BaoError::Unreachable { .. }
             | BaoError::Timeout { .. }
-            | BaoError::Sealed
+            | BaoError::Sealed { .. }
             | BaoError::Unready { .. }
             | BaoError::Throttled { .. }
             | BaoError::Lagging { .. }
             | BaoError::Redirected { .. }
             | BaoError::Unintelligible { .. }
     )
-}
-
-async fn read(
-    endpoint: &Endpoint,
-    request: &Request<'_>,
-    mut response: reqwest::Response,
-) -> Result<Answer, BaoError> {
-    let announced = response.content_length().unwrap_or_default();
-    if announced > MAX_ANSWER_LEN as u64 {
-        return Err(unintelligible("a body over 8 MiB", endpoint));
-    }
-    let room = usize::try_from(announced).unwrap_or_default();
-    let mut body = Zeroizing::new(Vec::with_capacity(room));
-    while let Some(chunk) = response
-        .chunk()
-        .await
-        .map_err(|error| unreachable(endpoint, error))?
-    {
-        if body.len() + chunk.len() > MAX_ANSWER_LEN {
-            return Err(unintelligible("a body over 8 MiB", endpoint));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    let headers = response.headers();
-    let index = headers
-        .get("x-vault-index")
-        .and_then(|value| value.to_str().ok())
-        .map(Arc::from);
-    let answer = Answer {
-        status: response.status(),
-        address: Arc::clone(&endpoint.shown),
-        body,
-        index,
-        server_time: server_time(headers),
-    };
-    let question = Question {
-        operation: request.method.as_str(),
-        path: request.path,
-        is_batch: request.is_batch,
-    };
-    judge(question, headers, answer)
 }
 
 fn unreachable(endpoint: &Endpoint, error: reqwest::Error) -> BaoError {

@@ -71,9 +71,7 @@ impl Gate {
         }
         let last = self.succeeded.as_ref();
         if last.is_some_and(|success| success.at.elapsed() < FRESH) {
-            return Err(BaoError::Unauthenticated {
-                message: "a token that was just given is not good any more".to_owned(),
-            });
+            return Err(method.token_refused());
         }
         Ok(())
     }
@@ -271,7 +269,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_outage_is_asked_about_every_five_seconds() {
         let folder = tempfile::tempdir().unwrap();
-        let sealed = BaoError::Sealed;
+        let sealed = BaoError::Sealed {
+            address: "http://bao".into(),
+        };
         let tries = tries(&approle(&folder), &sealed, Duration::from_secs(600)).await;
         assert!(
             tries.windows(2).all(|two| two[1] - two[0] <= 5.2),

@@ -271,7 +271,7 @@ impl LoginMethod {
         if !is_token(grant.client_token) {
             return Err(self.refused(BaoError::Rejected {
                 status: answer.status(),
-                path: path.into(),
+                place: client.place(path.into(), client.namespace()),
                 message: "it gave no token; does it ask for a second factor?".to_owned(),
             }));
         }
@@ -308,10 +308,18 @@ impl LoginMethod {
         })
     }
 
+    /// A login that succeeds, and gives tokens that are of no use.
+    pub(super) fn token_refused(&self) -> BaoError {
+        BaoError::TokenRefused {
+            mount: self.mount().into(),
+            role: self.role().into(),
+        }
+    }
+
     /// A refusal in the words that operators look for.
     fn refused(&self, error: BaoError) -> BaoError {
         let (status, message) = match error {
-            BaoError::Unauthenticated { message } => (403, message),
+            BaoError::Unauthenticated { message, .. } => (403, message),
             BaoError::Forbidden { .. } => (403, "permission denied by policy".to_owned()),
             BaoError::NotFound { message, .. } => {
                 (404, format!("no such auth method or role{message}"))

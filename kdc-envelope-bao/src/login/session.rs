@@ -153,7 +153,7 @@ impl Session {
     pub async fn send(&self, request: Request<'_>) -> Result<Answer, BaoError> {
         let lease = self.lease().await?;
         let result = self.ask(&request, &lease).await;
-        let Err(BaoError::Unauthenticated { message }) = result else {
+        let Err(BaoError::Unauthenticated { message, .. }) = result else {
             return result;
         };
         debug!(message, "token refused, logging in");
@@ -361,10 +361,7 @@ impl Session {
             return None;
         }
         let method = &self.0.method;
-        let problem = BaoError::TokenRefused {
-            mount: method.mount().into(),
-            role: method.role().into(),
-        };
+        let problem = method.token_refused();
         let count = gate.reject(method, problem.clone(), refused.has_worked());
         if count == 0 {
             return None;

@@ -263,8 +263,7 @@ fn fail<C: BatchCall>(jobs: Vec<Job<C>>, error: &BaoError) {
 }
 
 fn wrong_count() -> BaoError {
-    BaoError::Unready {
-        status: 200,
+    BaoError::WrongAnswer {
         message: "it answered another number of keys than it was asked for".to_owned(),
     }
 }

@@ -269,8 +269,7 @@ impl Marks {
         if references.enumerate().all(is_right) {
             return Ok(());
         }
-        Err(BaoError::Unready {
-            status: 200,
+        Err(BaoError::WrongAnswer {
             message: "it answered for other keys than it was asked for, or in another order"
                 .to_owned(),
         })

@@ -178,8 +178,7 @@ impl TransitKek {
         if encrypted.version == version && written == Ok(version) {
             return Ok(encrypted);
         }
-        Err(BaoError::Unready {
-            status: 200,
+        Err(BaoError::WrongAnswer {
             message: format!("it did not encrypt under version {version} as it was asked to"),
         }
         .into())
@@ -227,11 +226,7 @@ impl TransitKek {
             }
             CallError::Item(ItemError::Other(message)) => {
                 self.0.watch.wake();
-                BaoError::Unready {
-                    status: 400,
-                    message,
-                }
-                .into()
+                BaoError::KeyFailed { message }.into()
             }
             CallError::Request(error) => {
                 self.0.watch.wake();
@@ -391,8 +386,7 @@ fn parse(ciphertext: &[u8]) -> Result<(u32, &str), KekError> {
 pub(super) fn too_old(key: &TransitKeyName) -> KekError {
     KekError::Denied {
         source: format!(
-            "min_decryption_version of Transit key `{}` is above the version that wrapped this; lower it to read again",
-            key.name()
+            "min_decryption_version of Transit key `{key}` is above the version that wrapped this; lower it to read again"
         )
         .into(),
     }

@@ -67,8 +67,9 @@ impl TransitKeyName {
         &self.name
     }
 
-    pub(crate) fn shared_name(&self) -> Arc<str> {
-        Arc::clone(&self.name)
+    /// Mount and name, as messages show them.
+    pub(crate) fn shown(&self) -> Arc<str> {
+        self.to_string().into()
     }
 
     /// The path of an operation on it, such as `transit/encrypt/NAME`.
@@ -237,7 +238,7 @@ impl TransitKey {
     pub fn check(&self, name: &TransitKeyName) -> Result<(), BaoError> {
         let refuse = |reason: String| {
             Err(BaoError::Profile {
-                key: name.shared_name(),
+                key: name.shown(),
                 reason,
             })
         };

@@ -124,8 +124,7 @@ impl TransitSnapshotDeks {
     fn wrapped(&self, ciphertext: &str) -> Result<WrappedDek, KekError> {
         let (mount, name) = (self.0.key.mount(), self.0.key.name());
         WrappedDek::transit(Some(mount), name, ciphertext).map_err(|_| {
-            KekError::from(BaoError::Unready {
-                status: 200,
+            KekError::from(BaoError::WrongAnswer {
                 message: "it made a ciphertext that is none of Transit".to_owned(),
             })
         })
@@ -143,11 +142,7 @@ impl TransitSnapshotDeks {
                 message: "the version of the key is unknown to OpenBao".to_owned(),
             }
             .into(),
-            ItemError::Other(message) => BaoError::Unready {
-                status: 400,
-                message,
-            }
-            .into(),
+            ItemError::Other(message) => BaoError::KeyFailed { message }.into(),
         }
     }
 }
@@ -163,8 +158,7 @@ fn check(ciphertext: &str) -> Result<(), KekError> {
 }
 
 fn no_answer() -> KekError {
-    BaoError::Unready {
-        status: 200,
+    BaoError::WrongAnswer {
         message: "it did not answer for every key".to_owned(),
     }
     .into()

@@ -196,7 +196,7 @@ fn announce(identity: &KeyIdentity, key: &TransitKey, version: u32) -> Result<An
 
 fn went_back(key: &TransitKeyName, from: u32, to: u32) -> BaoError {
     BaoError::WentBack {
-        key: key.shared_name(),
+        key: key.shown(),
         from,
         to,
     }
@@ -204,7 +204,7 @@ fn went_back(key: &TransitKeyName, from: u32, to: u32) -> BaoError {
 
 fn nothing_usable(key: &TransitKeyName) -> BaoError {
     BaoError::Profile {
-        key: key.shared_name(),
+        key: key.shown(),
         reason: "no version may both encrypt and decrypt; lower min_encryption_version or rotate"
             .to_owned(),
     }

@@ -114,10 +114,14 @@ impl Watch {
         let stale = self.options.poll_interval.saturating_mul(STALE_POLLS);
         match &health.outcome {
             Err(trouble) => Some(trouble.clone()),
-            Ok(()) => health
-                .looked
-                .is_none_or(|looked| looked.elapsed() > stale)
-                .then_some(BaoError::NotAskedYet),
+            Ok(()) => match health.looked.map(|looked| looked.elapsed()) {
+                None => Some(BaoError::NotAskedYet),
+                Some(ago) if ago > stale => Some(BaoError::Stale {
+                    key: self.target.key.shown(),
+                    ago,
+                }),
+                Some(_) => None,
+            },
         }
     }
 
@@ -247,7 +251,7 @@ impl Watch {
         };
         trouble.map_or_else(
             || BaoError::Canary {
-                key: self.target.key.shared_name(),
+                key: self.target.key.shown(),
                 version,
             },
             |trouble| *trouble,

@@ -145,7 +145,7 @@ async fn a_rotation_that_did_not_happen_leaves_the_key_as_it_was() {
         let sealed = Fault::status(503, "Vault is sealed").on(ROTATE);
         let (result, sent) = rotate_with(&set, sealed).await;
         assert!(
-            matches!(result, Err(AdminError::Bao(BaoError::Sealed))),
+            matches!(result, Err(AdminError::Bao(BaoError::Sealed { .. }))),
             "{result:?}"
         );
         assert_eq!(sent, 1);

@@ -400,9 +400,12 @@ async fn a_missing_policy_is_told_apart_from_a_bad_token() {
     );
     let denied = kek.connect().await.unwrap_err();
     assert!(matches!(denied, BaoError::Forbidden { .. }), "{denied:?}");
+    let address = bao.address();
     assert_eq!(
         denied.to_string(),
-        "the policies of the token do not allow `GET` on `transit/keys/etcd`; grant it"
+        format!(
+            "the policies of the token do not allow `GET` on `transit/keys/etcd` at {address}; grant `read`"
+        )
     );
 }
 

@@ -153,12 +153,9 @@ fn mount(given: &BaoGiven, default: &str) -> Result<String, BaoSettingsError> {
             "begins with auth/, which is added to it; leave that away",
         ));
     }
-    let path = text.parse::<MountPath>().map_err(|_| {
-        value(
-            SETTING,
-            "is not the path of a mount: letters, digits, `-`, `_`, `.` and `/` between them",
-        )
-    })?;
+    let path = text
+        .parse::<MountPath>()
+        .map_err(|fault| value(SETTING, fault.to_string()))?;
     Ok(path.to_string())
 }
 

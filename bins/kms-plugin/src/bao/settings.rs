@@ -1,5 +1,6 @@
 //! What the settings of a key in OpenBao come to, checked as far as that goes without reading a file.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::time::Duration;
 
@@ -79,7 +80,7 @@ pub enum BaoSettingsError {
         /// Name of the setting.
         setting: &'static str,
         /// What is wrong with it.
-        problem: &'static str,
+        problem: Cow<'static, str>,
     },
     /// An address is not one.
     #[error("--bao-address")]
@@ -174,7 +175,10 @@ impl BaoGiven {
                 return Err(BaoSettingsError::Plaintext(address.to_string()));
             }
             if all.contains(&address) {
-                return Err(value("bao-address", "names one address twice"));
+                return Err(value(
+                    "bao-address",
+                    format!("names {address} twice; remove one"),
+                ));
             }
             if address.is_plaintext() && self.bao_auth == Some(AuthMethod::Cert) {
                 return Err(value(
@@ -230,12 +234,7 @@ impl BaoGiven {
                 });
                 is_host_and_port
                     .then(|| host.to_ascii_lowercase())
-                    .ok_or_else(|| {
-                        value(
-                            "bao-redirect-host",
-                            "must be HOST:PORT, such as openbao-1.example.com:8200",
-                        )
-                    })
+                    .ok_or_else(|| not_host_and_port(host))
             })
             .collect()
     }
@@ -316,8 +315,25 @@ fn keep<T>(result: Result<T, BaoSettingsError>, faults: &mut Vec<BaoSettingsErro
     result.map_err(|fault| faults.push(fault)).ok()
 }
 
-pub(super) const fn value(setting: &'static str, problem: &'static str) -> BaoSettingsError {
-    BaoSettingsError::Value { setting, problem }
+pub(super) fn value(
+    setting: &'static str,
+    problem: impl Into<Cow<'static, str>>,
+) -> BaoSettingsError {
+    BaoSettingsError::Value {
+        setting,
+        problem: problem.into(),
+    }
+}
+
+/// Repeats the text unless it may be a credential.
+fn not_host_and_port(text: &str) -> BaoSettingsError {
+    let expected = "must be HOST:PORT, such as openbao-1.example.com:8200";
+    let problem = if looks_secret(text) || text.contains('@') {
+        expected.to_owned()
+    } else {
+        format!("{expected}, and is `{}`", text.escape_debug())
+    };
+    value("bao-redirect-host", problem)
 }
 
 /// The namespace of the Transit engine. By its name, the root namespace is none.

@@ -90,7 +90,7 @@ const FAULTS: &[(&str, &str)] = &[
     ),
     (
         "--bao-role r --bao-address https://bao:8200",
-        "names one address twice",
+        "--bao-address names https://bao:8200 twice; remove one",
     ),
     (
         "--bao-role r --bao-mount a//b",
@@ -118,7 +118,7 @@ const FAULTS: &[(&str, &str)] = &[
     ),
     (
         "--bao-role r --bao-auth-mount /k",
-        "--bao-auth-mount is not the path of a mount",
+        "--bao-auth-mount `/k` is not the path of a mount",
     ),
     (
         "--bao-role r --bao-poll-interval 500ms",
