@@ -18,11 +18,9 @@ const LEN: usize = (16 << 20) + 1000;
 
 fn arguments(endpoint: &str, bucket: &str) -> BucketArguments {
     BucketArguments {
-        bucket: bucket.to_owned(),
         s3_endpoint: Some(endpoint.to_owned()),
-        s3_region: None,
-        s3_ca_file: None,
         s3_allow_http: endpoint.starts_with("http:"),
+        ..BucketArguments::of(bucket)
     }
 }
 
