@@ -73,9 +73,12 @@ pub(super) enum Refusal {
     /// The server says no.
     #[error("the server answered {} {}", .0.status, .0.code)]
     No(Box<No>),
-    /// No S3 server answers like this; these are the words for what did.
+    /// No S3 server answers with this.
     #[error("{0}")]
     NotS3(String),
+    /// An S3 server may be there, but does not answer with this.
+    #[error("{0}")]
+    Odd(String),
     /// A listing that cannot be taken for the whole one, and why.
     #[error("{0}")]
     Listing(String),
@@ -111,10 +114,15 @@ impl No {
             let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
             code.len() <= 64 && code.bytes().all(is_part)
         };
+        let code = text("Code").filter(is_code).unwrap_or_default();
+        let message = text("Message").or_else(|| words(body).filter(|_| document.is_none()));
         Self {
-            status,
-            code: text("Code").filter(is_code).unwrap_or_default().to_owned(),
-            message: text("Message").unwrap_or_default().trim().to_owned(),
+            status: match status {
+                200..300 => status_of(code),
+                _ => status,
+            },
+            code: code.to_owned(),
+            message: message.unwrap_or_default().trim().to_owned(),
             region: region.map(str::to_owned),
             asked,
         }
@@ -139,6 +147,30 @@ impl No {
     }
 }
 
+/// The status that a code comes with, if it did not come with 200.
+fn status_of(code: &str) -> u16 {
+    match code {
+        "AccessDenied" => 403,
+        "MethodNotAllowed" => 405,
+        "PreconditionFailed" => 412,
+        "InternalError" => 500,
+        "NotImplemented" => 501,
+        "ServiceUnavailable" | "SlowDown" => 503,
+        _ => 400,
+    }
+}
+
+/// What a server says in text, or on the page by which nginx tells of the wrong scheme.
+fn words(body: &[u8]) -> Option<&str> {
+    const PLAIN_TO_TLS: &str = "The plain HTTP request was sent to HTTPS port";
+    let text = std::str::from_utf8(body).ok()?.trim();
+    if text.contains(PLAIN_TO_TLS) {
+        return Some(PLAIN_TO_TLS);
+    }
+    let is_markup = text.starts_with(['<', '{', '[']);
+    text.lines().next().filter(|_| !is_markup)
+}
+
 /// Whether an answer says of itself that it is a web page.
 pub(super) fn is_page(headers: &HeaderMap) -> bool {
     let kind = headers.get("content-type");
@@ -157,24 +189,27 @@ pub(super) fn looks_like_page(body: &[u8]) -> bool {
     begins("<!doctype html") || begins("<html")
 }
 
-/// Words for what an answer is that is not the right one, with the name that its server gives itself.
-pub(super) fn describe(headers: &HeaderMap, body: &[u8]) -> String {
+/// What an answer is that is not the right one, with the name that its server gives itself.
+pub(super) fn not_s3(headers: &HeaderMap, body: &[u8]) -> Refusal {
     let body = body.trim_ascii();
-    let document = || Element::parse(body);
     let what = match body.first() {
-        _ if looks_like_page(body) => "an HTML page".to_owned(),
-        None => "nothing".to_owned(),
-        Some(b'<') => match document() {
-            Some(root) => format!("the XML document `{:.40}`", root.name()),
-            None => "XML that is damaged or cut off".to_owned(),
-        },
+        _ if is_page(headers) || looks_like_page(body) => "an HTML page".to_owned(),
+        Some(b'<') => return Refusal::Odd(xml_words(body)),
         Some(b'{' | b'[') => "JSON".to_owned(),
         Some(_) => "something that is not XML".to_owned(),
+        None => return Refusal::Odd("nothing".to_owned()),
     };
     let server = headers.get("server").and_then(|value| value.to_str().ok());
-    match server.filter(|server| !server.is_empty()) {
+    Refusal::NotS3(match server.filter(|server| !server.is_empty()) {
         Some(server) => format!("{what} (its server: {server:.60})"),
         None => what,
+    })
+}
+
+fn xml_words(body: &[u8]) -> String {
+    match Element::parse(body) {
+        Some(root) => format!("the XML document `{:.40}`", root.name()),
+        None => "XML that is damaged or cut off".to_owned(),
     }
 }
 
@@ -214,6 +249,7 @@ mod tests {
     #[test]
     fn what_answered_is_described() {
         let mut headers = HeaderMap::new();
+        let describe = |headers: &HeaderMap, body: &[u8]| not_s3(headers, body).to_string();
         for (body, words) in [
             ("\n<!DOCTYPE html><p>", "an HTML page"),
             ("<HTML>", "an HTML page"),

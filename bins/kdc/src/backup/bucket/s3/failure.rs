@@ -101,7 +101,7 @@ impl Kind {
     pub(super) fn of(error: &StoreError) -> Self {
         match refusal(error) {
             Some(Refusal::No(no)) => Self::of_no(no),
-            Some(Refusal::NotS3(_)) => Self::NotS3,
+            Some(Refusal::NotS3(_) | Refusal::Odd(_)) => Self::NotS3,
             Some(Refusal::Listing(_)) => Self::Listing,
             Some(Refusal::Redirect { .. }) => Self::Redirect,
             Some(Refusal::Credentials(_)) => Self::Credentials,
@@ -146,6 +146,7 @@ impl Kind {
             | "InsufficientStorage" => Some(Self::Full),
             "EntityTooLarge" => Some(Self::TooLong),
             "InvalidObjectState" => Some(Self::Archived),
+            "AccessDenied" | "AllAccessDisabled" => Some(Self::Forbidden),
             "ConditionalRequestConflict" | "OperationAborted" => Some(Self::Changed),
             _ => None,
         };
@@ -365,14 +366,16 @@ fn unfit_words(endpoint: &str, no: &No) -> Words {
 fn refusal_words(refusal: &Refusal, endpoint: &str) -> Words {
     let (reason, hint) = match refusal {
         Refusal::NotS3(what) => (
-            format!(
-                "{endpoint} is not an S3 server, or not at this address: it answered with {what}"
-            ),
+            format!("{endpoint} is not an S3 server: it answered with {what}"),
             "check --s3-endpoint; a web console or a proxy may be there",
         ),
+        Refusal::Odd(what) => (
+            format!("{endpoint} does not answer as S3 servers do: it gave {what}"),
+            "check --s3-endpoint, and what is between, or use another server",
+        ),
         Refusal::Listing(why) => (
-            format!("the listing of {endpoint} cannot be taken for the whole: {why}"),
-            "nothing follows from a part of a bucket; check --s3-endpoint, or use another server",
+            format!("{endpoint} gives no complete listing: {why}"),
+            "check --s3-endpoint, or use another server",
         ),
         Refusal::Redirect { to } if to.is_empty() => (
             format!("{endpoint} redirects to another of its pages, as S3 servers do not"),

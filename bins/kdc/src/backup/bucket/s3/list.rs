@@ -11,7 +11,7 @@ use object_store::aws::AwsAuthorizer;
 use object_store::client::{HttpRequest, HttpRequestBody, HttpService as _};
 use tokio::sync::mpsc;
 
-use super::answer::{Refusal, describe};
+use super::answer::{Refusal, not_s3};
 use super::failure::Kind;
 use super::listing::{Fault, Page};
 use super::xml::Element;
@@ -302,7 +302,7 @@ async fn ask_once(s3: &S3, query: &str) -> Result<Page, StoreError> {
         None => Fault::OtherDocument,
     };
     Err(generic(match fault {
-        Fault::OtherDocument => Refusal::NotS3(describe(&parts.headers, &body)),
+        Fault::OtherDocument => not_s3(&parts.headers, &body),
         Fault::Part(name) => {
             Refusal::Listing(format!("its `{name}` is missing, or not what it must be"))
         }

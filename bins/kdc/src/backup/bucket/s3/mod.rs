@@ -269,7 +269,7 @@ impl S3 {
 
     fn failure(&self, verb: &str, key: &str, error: &StoreError) -> Failure {
         let key = match key.is_empty() {
-            true => String::new(),
+            true => self.prefix.trim_end_matches('/').to_owned(),
             false => format!("{}{key}", self.prefix),
         };
         let place = Place {

@@ -15,7 +15,7 @@ use object_store::{ClientOptions, Error as StoreError, HeaderMap};
 use reqwest::redirect::Policy;
 use tokio_stream::StreamExt as _;
 
-use super::answer::{Asked, No, Operation, Refusal, describe, is_page};
+use super::answer::{Asked, No, Operation, Refusal, is_page, looks_like_page, not_s3};
 use super::listing::MAX_PAGE_LEN;
 use super::xml::Element;
 
@@ -140,8 +140,8 @@ async fn judge(asked: Asked, answer: HttpResponse) -> Result<HttpResponse, HttpE
         return Err(refuse(no(asked, status, &parts.headers, &body)));
     }
     if !is_whole {
-        let what = format!("an answer of more than {} MiB", limit >> 20);
-        return Err(refuse(Refusal::NotS3(what)));
+        let what = format!("more than {} MiB, which no answer to this has", limit >> 20);
+        return Err(refuse(Refusal::Odd(what)));
     }
     check_reply(asked, status, &parts.headers, &body)?;
     Ok(HttpResponse::from_parts(parts, body.into()))
@@ -168,16 +168,16 @@ async fn collect(
 /// The head of an object: its content may be anything.
 fn check_object(asked: Asked, status: u16, headers: &HeaderMap) -> Result<(), HttpError> {
     let what = match asked.operation {
-        _ if is_page(headers) => describe(headers, b"<html"),
+        _ if is_page(headers) => return Err(refuse(not_s3(headers, b""))),
         _ if !headers.contains_key("content-length") => {
-            "an object without a length (Content-Length)".to_owned()
+            "an object without a length (Content-Length)"
         }
         Operation::Get if asked.has_range && status != 206 => {
-            "the whole object when a part of it was asked for (Range)".to_owned()
+            "the whole object when a part of it was asked for (Range)"
         }
         _ => return Ok(()),
     };
-    Err(refuse(Refusal::NotS3(what)))
+    Err(refuse(Refusal::Odd(what.to_owned())))
 }
 
 /// An answer of success that is not an object.
@@ -208,11 +208,12 @@ fn check_reply(
     if is_right {
         return Ok(());
     }
-    let what = match asked.operation {
-        Operation::Put if body.trim_ascii().is_empty() => "no ETag for what it stored".to_owned(),
-        _ => describe(headers, body),
-    };
-    Err(refuse(Refusal::NotS3(what)))
+    Err(refuse(match asked.operation {
+        Operation::Put if body.trim_ascii().is_empty() => {
+            Refusal::Odd("no ETag for what it stored".to_owned())
+        }
+        _ => not_s3(headers, body),
+    }))
 }
 
 /// An answer that is not of success.
@@ -227,14 +228,15 @@ fn no(asked: Asked, status: u16, headers: &HeaderMap, body: &[u8]) -> Refusal {
             to: origin(to).to_owned(),
         };
     }
-    // What has no body, as the answer to HEAD, says no more than its status; moto calls nothing a page, too.
     let is_blank = body.trim_ascii().is_empty();
-    let is_page = !is_blank && describe(headers, body).starts_with("an HTML page");
+    let is_page = no.message.is_empty() && looks_like_page(body);
     // A web server that knows nothing of this address must not be taken for a bucket that lacks an object.
     let is_other = status == 404 && !is_blank && no.code.is_empty();
-    match status < 500 && (is_page || is_other) {
-        true => Refusal::NotS3(format!("{} and status {status}", describe(headers, body))),
-        false => Refusal::No(Box::new(no)),
+    match not_s3(headers, body) {
+        Refusal::NotS3(what) | Refusal::Odd(what) if status < 500 && (is_page || is_other) => {
+            Refusal::NotS3(format!("{what} and status {status}"))
+        }
+        _ => Refusal::No(Box::new(no)),
     }
 }
 
