@@ -96,7 +96,7 @@ impl Bucket {
             self.has(Habit::FirstVersion) || self.has(Habit::FirstVersionWithoutMarker);
         let after = match is_first_version {
             true => get("marker"),
-            false => get("continuation-token").or(get("start-after")),
+            false => get("continuation-token").or_else(|| get("start-after")),
         };
         let after = after.filter(|_| !self.has(Habit::IgnoresPosition));
         let prefix = get("prefix").unwrap_or_default();

@@ -82,12 +82,6 @@ fn meet(stand: &Stand, case: &Hostile) {
         let address = proxy.address();
         let words = stand.words(verb, &[&["--s3-endpoint", &address][..], &more].concat());
         let run = in_a_gibibyte(stand, &words);
-        println!(
-            "{} / {verb}: {} {}",
-            case.name,
-            run.code,
-            run.stderr.trim_end()
-        );
         // Of one cluster: a listing of others is refused for that already.
         let words = if verb == "verify" { "" } else { case.words };
         run.fails(case.exit, words);

@@ -28,11 +28,10 @@ pub(crate) struct BucketArguments {
     /// Speak to the S3 server without TLS.
     #[arg(long)]
     pub(super) s3_allow_http: bool,
-    /// Where requests name the bucket: in the path, or in the server's name (`virtual`) for servers that take nothing else
-    /// [default: path].
+    /// Whether requests name the bucket in the path or in the name of the server (`virtual`) [default: path].
     #[arg(long, value_enum, value_name = "PLACE")]
     pub(super) s3_addressing: Option<Addressing>,
-    /// Checksum that the server checks what it stores by, besides TLS or a signature [default: crc64nvme, or none without TLS].
+    /// Checksum that goes with what is stored, for the server to verify [default: crc64nvme with TLS, none without].
     #[arg(long, value_enum, value_name = "ALGORITHM")]
     pub(super) s3_checksum: Option<Checksum>,
 }

@@ -85,9 +85,9 @@ pub(super) enum Refusal {
     /// It would have the request sent elsewhere.
     #[error("it redirects to {to}")]
     Redirect { to: String },
-    /// What gives out credentials, at this host, does not.
-    #[error("no credentials from {0}")]
-    Credentials(String),
+    /// What hands out credentials does not.
+    #[error("no credentials from {host}: {why}")]
+    Credentials { host: String, why: String },
 }
 
 /// A status that is not of success, or an error that came with one.

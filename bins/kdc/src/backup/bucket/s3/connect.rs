@@ -92,20 +92,23 @@ pub(super) fn connect(
         // TLS already protects what is sent; SHA-256 of every part would cost more than sealing it.
         .with_unsigned_payload(!address.is_plain())
         .with_retry(retry());
+    let when_required = when_required(environment, &profile);
     builder = credentials(builder, environment, profile, address.is_own)?;
-    if let Some(algorithm) = algorithm(arguments.s3_checksum, address.is_plain()) {
+    let checksum = arguments.s3_checksum.or(when_required);
+    if let Some(algorithm) = algorithm(checksum, address.is_plain()) {
         builder = builder.with_checksum_algorithm(algorithm);
     }
     let options = ClientOptions::new().with_allow_http(arguments.s3_allow_http);
     let mut if_absent = HeaderMap::new();
     if_absent.insert("if-none-match", HeaderValue::from_static("*"));
+    let named = named_checksum(arguments.s3_checksum);
     let build = |options: ClientOptions| {
         let built = builder.clone().with_client_options(options).build();
         built.map_err(|error| at(&error))
     };
     let payer = environment.get("AWS_REQUEST_PAYER");
     Ok(Clients {
-        store: build(options.clone())?,
+        store: build(options.clone().with_default_headers(named))?,
         creator: build(options.with_default_headers(if_absent))?,
         wire: connector.wire(),
         bucket_url: address.bucket_url,
@@ -113,6 +116,33 @@ pub(super) fn connect(
         is_payer: payer.is_some_and(|payer| ["requester", "true"].contains(&payer.as_str())),
         endpoint: address.name,
     })
+}
+
+/// With object lock some servers look for the name of the checksum alone, which programs of AWS send along. Others need not meet a header
+/// more.
+fn named_checksum(asked: Option<Checksum>) -> HeaderMap {
+    let name = match asked {
+        None | Some(Checksum::None) => None,
+        Some(Checksum::Sha256) => Some("SHA256"),
+        Some(Checksum::Crc64nvme) => Some("CRC64NVME"),
+    };
+    let mut headers = HeaderMap::new();
+    if let Some(name) = name {
+        headers.insert(
+            "x-amz-sdk-checksum-algorithm",
+            HeaderValue::from_static(name),
+        );
+    }
+    headers
+}
+
+/// The setting of AWS for servers that do not take its newer checksums.
+fn when_required(environment: &Environment, profile: &Profile) -> Option<Checksum> {
+    let setting = environment.get("AWS_REQUEST_CHECKSUM_CALCULATION");
+    let setting = setting.or_else(|| profile.checksums.clone())?;
+    setting
+        .eq_ignore_ascii_case("when_required")
+        .then_some(Checksum::None)
 }
 
 /// Without TLS the content is signed, which is checksum enough, unless the bucket wants another.

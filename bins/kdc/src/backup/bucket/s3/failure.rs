@@ -104,7 +104,7 @@ impl Kind {
             Some(Refusal::NotS3(_) | Refusal::Odd(_)) => Self::NotS3,
             Some(Refusal::Listing(_)) => Self::Listing,
             Some(Refusal::Redirect { .. }) => Self::Redirect,
-            Some(Refusal::Credentials(_)) => Self::Credentials,
+            Some(Refusal::Credentials { .. }) => Self::Credentials,
             None => match error {
                 StoreError::AlreadyExists { .. } => Self::Exists,
                 _ if is_transport(error) => Self::Silent,
@@ -335,14 +335,15 @@ fn region_words(no: &No) -> Words {
 
 fn checksum_words(endpoint: &str, no: &No) -> Words {
     let said = said(no);
-    match no.asked.has_checksum {
+    let is_demand = said.contains("required") || !no.asked.has_checksum;
+    match is_demand {
         true => (
-            format!("{endpoint} does not take the checksum that goes along: {said}"),
-            "try --s3-checksum sha256, or --s3-checksum none".to_owned(),
+            format!("{endpoint} wants a checksum with what is stored: {said}"),
+            "give --s3-checksum sha256".to_owned(),
         ),
         false => (
-            format!("{endpoint} wants a checksum with what is stored: {said}"),
-            "give --s3-checksum sha256, or --s3-checksum crc64nvme".to_owned(),
+            format!("{endpoint} does not take the checksum that goes along: {said}"),
+            "try --s3-checksum sha256, or --s3-checksum none".to_owned(),
         ),
     }
 }
@@ -387,8 +388,8 @@ fn refusal_words(refusal: &Refusal, endpoint: &str) -> Words {
             ),
             "if that is the server, give it as --s3-endpoint, or give --s3-region",
         ),
-        Refusal::Credentials(host) => (
-            format!("{host}, which gives out the credentials, does not answer"),
+        Refusal::Credentials { host, why } => (
+            format!("{host}, which hands out the credentials, {why}"),
             "check it, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
         ),
         Refusal::No(_) => (refusal.to_string(), ""),
@@ -402,19 +403,27 @@ fn store_words(kind: Kind, endpoint: &str, error: &StoreError) -> Words {
         Kind::Exists => return exists_words(),
         Kind::Silent => {
             let reason = reason(error);
-            let hint = match reason.contains("InvalidContentType") {
-                true => {
-                    "it may have no TLS: then begin --s3-endpoint with http://, and say --s3-allow-http"
-                }
-                false => {
-                    "check --s3-endpoint, the network, and --s3-ca-file if its certificate is of an own authority"
-                }
-            };
+            let hint = silent_hint(&reason);
             (format!("{endpoint} does not answer: {reason}"), hint)
         }
         _ => (format!("{}, at {endpoint}", reason(error)), ""),
     };
     (reason, hint.to_owned())
+}
+
+/// By the words of what speaks TLS and HTTP here.
+fn silent_hint(reason: &str) -> &'static str {
+    match reason {
+        _ if reason.contains("InvalidContentType") => {
+            "it may have no TLS: then begin --s3-endpoint with http://, and say --s3-allow-http"
+        }
+        _ if reason.contains("invalid HTTP version") => {
+            "it may have TLS: then begin --s3-endpoint with https://"
+        }
+        _ => {
+            "check --s3-endpoint, the network, and --s3-ca-file if its certificate is of an own authority"
+        }
+    }
 }
 
 fn exists_words() -> Words {

@@ -133,6 +133,18 @@ mod tests {
     }
 
     #[test]
+    fn a_page_that_is_cut_off_anywhere_is_none() {
+        let text = format!(
+            "<?xml version=\"1.0\"?>\n<ListBucketResult><IsTruncated>false</IsTruncated>{OBJECT}</ListBucketResult>"
+        );
+        let page = |text: &str| Element::parse(text.as_bytes()).map(|root| Page::of(&root));
+        assert!(page(&text).unwrap().is_ok());
+        for (at, _) in text.char_indices() {
+            assert_eq!(page(&text[..at]), None, "{at}");
+        }
+    }
+
+    #[test]
     fn a_page_that_does_not_say_all_is_none() {
         let end = "<IsTruncated>false</IsTruncated>";
         let object = OBJECT.replace("<Size>7</Size>", "");

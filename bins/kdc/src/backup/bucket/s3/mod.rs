@@ -205,6 +205,11 @@ impl S3 {
                 version: Version::ETag { e_tag, version },
             })
         };
+        // A server may send a byte now and then, and for ever.
+        let read = async {
+            let limited = tokio::time::timeout(PATIENCE, read).await;
+            limited.unwrap_or_else(|elapsed| Err(wire::too_slow(elapsed)))
+        };
         self.unless_absent("read", key, self.wait(read)?)
     }
 

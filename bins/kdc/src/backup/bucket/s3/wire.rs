@@ -100,10 +100,7 @@ impl HttpService for Wire {
         let is_plain = request.uri().scheme_str() == Some("http") && self.allows_plain;
         let client = if is_plain { &self.plain } else { &self.tls };
         if !self.is_of_bucket(&request) {
-            let host = request.uri().host().unwrap_or_default().to_owned();
-            let answer = HttpService::call(client, request).await;
-            return answer
-                .map_err(|error| HttpError::new(error.kind(), Refusal::Credentials(host)));
+            return ask_for_credentials(client, request).await;
         }
         let asked = Asked::of(&request, &self.bucket_url);
         judge(asked, HttpService::call(client, request).await?).await
@@ -117,6 +114,42 @@ impl Wire {
         let rest = address.strip_prefix(&*self.bucket_url);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?']))
     }
+}
+
+/// What an answer of no means is known to whoever asks, so only the last word of it is told.
+async fn ask_for_credentials(
+    client: &reqwest::Client,
+    request: HttpRequest,
+) -> Result<HttpResponse, HttpError> {
+    let host = request.uri().host().unwrap_or_default().to_owned();
+    // The client reads the status of the metadata service of a machine.
+    let is_of_machine = request.uri().path().starts_with("/latest/");
+    let asked = Asked::of(&request, "");
+    let answer = HttpService::call(client, request).await;
+    let answer = answer.map_err(|error| {
+        let why = "does not answer".to_owned();
+        HttpError::new(
+            error.kind(),
+            Refusal::Credentials {
+                host: host.clone(),
+                why,
+            },
+        )
+    })?;
+    let status = answer.status();
+    if is_of_machine || !status.is_client_error() {
+        return Ok(answer);
+    }
+    let (parts, body) = answer.into_parts();
+    let (body, _) = collect(body, MAX_ERROR_LEN).await?;
+    let no = No::new(status.as_u16(), &parts.headers, &body, asked);
+    let mut why = format!("answered {}", no.status);
+    for (begin, words, end) in [(" (", &no.code, ")"), (": ", &no.message, "")] {
+        if !words.is_empty() {
+            why.extend([begin, words, end]);
+        }
+    }
+    Err(refuse(Refusal::Credentials { host, why }))
 }
 
 /// The answer, if it is one to what was asked.
@@ -246,6 +279,14 @@ fn origin(address: &str) -> &str {
     let rest = address.get(begin..).unwrap_or_default();
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     address.get(..begin + end).unwrap_or_default()
+}
+
+/// An answer that did not come to its end in time.
+pub(super) fn too_slow(elapsed: tokio::time::error::Elapsed) -> StoreError {
+    StoreError::Generic {
+        store: "S3",
+        source: Box::new(HttpError::new(HttpErrorKind::Timeout, elapsed)),
+    }
 }
 
 fn refuse(refusal: Refusal) -> HttpError {
