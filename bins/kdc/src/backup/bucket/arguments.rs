@@ -104,6 +104,15 @@ impl BucketArguments {
         if self.bucket.is_empty() {
             return Err(self.bad("is empty"));
         }
+        if self
+            .bucket
+            .get(..3)
+            .is_some_and(|begin| begin.eq_ignore_ascii_case("s3:"))
+        {
+            return Err(
+                self.bad("is no bucket of S3: write `s3://NAME` with two slashes, in lower case")
+            );
+        }
         if self.bucket.contains("://") {
             return Err(self.bad("is neither a folder nor `s3://NAME/PREFIX`"));
         }
@@ -157,6 +166,8 @@ mod tests {
             "s3://b//x",
             "s3://b/../x",
             "gs://b",
+            "s3:/b",
+            "S3://b",
             "s3://a b",
         ] {
             assert!(location(bad).is_err(), "{bad}");

@@ -1,5 +1,7 @@
 //! Where a bucket is: from flags, environment and profile to a URL.
 
+use http::Uri;
+
 use crate::backup::bucket::BucketArguments;
 use crate::backup::bucket::arguments::Addressing;
 use crate::backup::bucket::environment::Environment;
@@ -16,8 +18,8 @@ pub(super) struct Address {
     pub(super) region: String,
     /// What the client puts names of objects behind, after that of the bucket if it is not in here.
     pub(super) base: String,
-    /// The bucket itself, without a slash at the end.
-    pub(super) bucket_url: String,
+    /// The bucket itself.
+    pub(super) bucket_url: Uri,
     pub(super) is_virtual: bool,
     /// Whether it is another server than that of AWS.
     pub(super) is_own: bool,
@@ -33,8 +35,6 @@ impl Address {
         let region = region(arguments, environment, profile)?;
         let endpoint = endpoint(arguments, environment, profile)?;
         let is_own = endpoint.is_some();
-        let name = endpoint.clone();
-        let name = name.unwrap_or_else(|| format!("AWS in {region}"));
         let server = endpoint.unwrap_or_else(|| format!("https://s3.{region}.amazonaws.com"));
         let is_virtual = arguments.s3_addressing == Some(Addressing::Virtual);
         let base = match is_virtual {
@@ -45,10 +45,15 @@ impl Address {
             true => base.clone(),
             false => format!("{base}/{bucket}"),
         };
+        let name = match is_own {
+            true => base.clone(),
+            false => format!("AWS in {region}"),
+        };
         // The client trusts that it can be parsed.
-        if reqwest::Url::parse(&bucket_url).is_err() || bucket_url.parse::<http::Uri>().is_err() {
+        let is_url = reqwest::Url::parse(&bucket_url).is_ok();
+        let Some(bucket_url) = bucket_url.parse().ok().filter(|_| is_url) else {
             return Err(bad(&format!("`{base}` is not the URL of a server")));
-        }
+        };
         Ok(Self {
             name,
             region,
@@ -167,7 +172,14 @@ mod tests {
 
     #[test]
     fn a_bucket_is_in_the_path_or_in_the_name_of_its_server() {
-        let url = |endpoint, addressing| address(endpoint, addressing).unwrap().bucket_url;
+        let url = |endpoint, addressing| {
+            let address = address(endpoint, addressing).unwrap();
+            address
+                .bucket_url
+                .to_string()
+                .trim_end_matches('/')
+                .to_owned()
+        };
         use Addressing::{Path, Virtual};
         let server = Some("https://s3.example:9000/");
         assert_eq!(url(server, Path), "https://s3.example:9000/b");

@@ -37,14 +37,13 @@ pub(super) enum Condition {
 }
 
 impl Asked {
-    /// Of a request to the bucket at this address.
-    pub(super) fn of(request: &HttpRequest, bucket_url: &str) -> Self {
+    /// Of a request to the bucket at this path.
+    pub(super) fn of(request: &HttpRequest, bucket: &str) -> Self {
         let headers = request.headers();
         let query = request.uri().query().unwrap_or_default();
-        let address = request.uri().to_string();
-        let address = address.split('?').next().unwrap_or_default();
+        let path = request.uri().path().trim_end_matches('/');
         let operation = match request.method().as_str() {
-            "GET" if address.trim_end_matches('/') == bucket_url => Operation::List,
+            "GET" if path == bucket => Operation::List,
             "GET" => Operation::Get,
             "HEAD" => Operation::Head,
             "DELETE" => Operation::Delete,

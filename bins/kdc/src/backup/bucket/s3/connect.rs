@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use http::Uri;
 use object_store::aws::{AmazonS3, AmazonS3Builder, Checksum as Algorithm};
 use object_store::{BackoffConfig, ClientOptions, HeaderMap, HeaderValue, RetryConfig};
 
@@ -54,7 +55,7 @@ pub(super) struct Clients {
     pub(super) creator: AmazonS3,
     /// For listings, which `store` does not tell whole.
     pub(super) wire: Wire,
-    pub(super) bucket_url: String,
+    pub(super) bucket_url: Uri,
     pub(super) region: String,
     /// Whether whoever asks pays.
     pub(super) is_payer: bool,
@@ -79,7 +80,8 @@ pub(super) fn connect(
         .as_deref()
         .map(authorities)
         .transpose()?;
-    let connector = Connector::new(&address.bucket_url, authorities).map_err(|error| at(&error))?;
+    let connector =
+        Connector::new(address.bucket_url.clone(), authorities).map_err(|error| at(&error))?;
     let mut builder = from_environment(environment)?
         .with_bucket_name(name)
         .with_region(&address.region)

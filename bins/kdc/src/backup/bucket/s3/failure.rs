@@ -335,8 +335,8 @@ fn region_words(no: &No) -> Words {
 
 fn checksum_words(endpoint: &str, no: &No) -> Words {
     let said = said(no);
-    let is_demand = said.contains("required") || !no.asked.has_checksum;
-    match is_demand {
+    // By its words: what is said of a checksum that nobody sent may be said of anything.
+    match said.contains("required") {
         true => (
             format!("{endpoint} wants a checksum with what is stored: {said}"),
             "give --s3-checksum sha256".to_owned(),

@@ -337,6 +337,8 @@ fn encoded(value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::super::listing::Listed;
     use super::*;
     use crate::backup::bucket::entries::ObjectInfo;
@@ -478,5 +480,50 @@ mod tests {
             pages.query(&after),
             "list-type=2&marker=a%20b%2F%2A&start-after=a%20b%2F%2A&prefix=a%20b%2F%C3%A4%2B%26%2F"
         );
+    }
+
+    /// A server with `keys` that answers in pages, by token or, of the first version, by key; and maybe hides that there is more.
+    fn served(keys: &[String], position: &Position, len: usize, style: u8, hides: bool) -> Page {
+        let begin = match position {
+            Position::Start => 0,
+            Position::Token(at) => at.parse().unwrap(),
+            Position::After(key) | Position::End(key) => keys.partition_point(|other| other <= key),
+        };
+        let end = keys.len().min(begin + len);
+        let names: Vec<&str> = keys[begin..end].iter().map(String::as_str).collect();
+        let is_truncated = end < keys.len() && !hides;
+        Page {
+            is_truncated,
+            token: (is_truncated && style == 0).then(|| end.to_string()),
+            marker: (is_truncated && style == 1).then(|| keys[end - 1].clone()),
+            max_keys: Some(len as u64),
+            ..page(&names)
+        }
+    }
+
+    proptest! {
+        /// Whatever a listing ends with, it was all or it is an error.
+        #[test]
+        fn what_ends_well_was_all_of_it(
+            keys in prop::collection::btree_set("[a-c]{1,2}/[a-c-]{1,3}/[xy]", 0..40),
+            len in 1_usize..8,
+            style in 0_u8..3,
+            hides in any::<bool>(),
+        ) {
+            let keys: Vec<String> = keys.into_iter().collect();
+            let mut pages = Pages::new(String::new());
+            let mut seen = Vec::new();
+            let mut end = Ok(());
+            while let Some(position) = pages.next.take() {
+                match pages.take(&position, served(&keys, &position, len, style, hides)) {
+                    Ok(page) => seen.extend(page.objects.into_iter().map(|object| object.key)),
+                    Err(why) => end = Err(why),
+                }
+            }
+            match end {
+                Ok(()) => prop_assert_eq!(seen, keys),
+                Err(_) => prop_assert!(hides && keys.len() > len),
+            }
+        }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use http::Uri;
 use object_store::client::{
     ClientConfigKey, HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest,
     HttpResponse, HttpService,
@@ -39,16 +40,14 @@ impl Connector {
     /// # Errors
     /// When the system's own authorities cannot be read.
     pub(super) fn new(
-        bucket_url: &str,
+        bucket: Uri,
         authorities: Option<Vec<reqwest::Certificate>>,
     ) -> Result<Self, reqwest::Error> {
         let tls = authorities.map_or_else(builder, |own| builder().tls_certs_only(own));
-        // A proxy would see all of what goes over plain HTTP, the signatures too.
-        let plain = builder().no_proxy().tls_certs_only([]);
         Ok(Self {
             wire: Wire {
-                bucket_url: Arc::from(bucket_url),
-                plain: plain.build()?,
+                bucket: Arc::new(bucket),
+                plain: plain().build()?,
                 tls: tls.https_only(true).build()?,
                 allows_plain: true,
             },
@@ -61,9 +60,16 @@ impl Connector {
     }
 }
 
+/// A proxy would see all of what goes over plain HTTP, the signatures too.
+fn plain() -> reqwest::ClientBuilder {
+    builder().no_proxy().tls_certs_only([])
+}
+
 fn builder() -> reqwest::ClientBuilder {
     reqwest::Client::builder()
         .redirect(Policy::none())
+        // One connection for several large bodies would be slower than several.
+        .http1_only()
         .connect_timeout(CONNECT_TIMEOUT)
         .read_timeout(ANSWER_TIMEOUT)
         // The length that is told must be that of the object.
@@ -76,10 +82,23 @@ fn builder() -> reqwest::ClientBuilder {
 
 impl HttpConnector for Connector {
     fn connect(&self, options: &ClientOptions) -> Result<HttpClient, StoreError> {
-        // What hands out credentials has rules of its own on that.
-        let allows_plain = options.get_config_value(&ClientConfigKey::AllowHttp);
+        // What hands out credentials has rules of its own: a machine that is not at AWS is to learn it soon.
+        let option = |key| options.get_config_value(&key);
+        let patience = option(ClientConfigKey::ConnectTimeout);
+        let patience = patience.and_then(|text| humantime::parse_duration(&text).ok());
+        let plain = match patience.filter(|patience| *patience < CONNECT_TIMEOUT) {
+            None => self.wire.plain.clone(),
+            Some(patience) => {
+                let quick = plain().connect_timeout(patience).build();
+                quick.map_err(|source| StoreError::Generic {
+                    store: "S3",
+                    source: Box::new(source),
+                })?
+            }
+        };
         Ok(HttpClient::new(Wire {
-            allows_plain: allows_plain.as_deref() == Some("true"),
+            allows_plain: option(ClientConfigKey::AllowHttp).as_deref() == Some("true"),
+            plain,
             ..self.wire.clone()
         }))
     }
@@ -88,7 +107,7 @@ impl HttpConnector for Connector {
 /// Sends requests, and judges answers.
 #[derive(Debug, Clone)]
 pub(super) struct Wire {
-    bucket_url: Arc<str>,
+    bucket: Arc<Uri>,
     plain: reqwest::Client,
     tls: reqwest::Client,
     allows_plain: bool,
@@ -102,7 +121,7 @@ impl HttpService for Wire {
         if !self.is_of_bucket(&request) {
             return ask_for_credentials(client, request).await;
         }
-        let asked = Asked::of(&request, &self.bucket_url);
+        let asked = Asked::of(&request, self.path());
         judge(asked, HttpService::call(client, request).await?).await
     }
 }
@@ -110,9 +129,14 @@ impl HttpService for Wire {
 impl Wire {
     /// The other ones go where credentials come from.
     fn is_of_bucket(&self, request: &HttpRequest) -> bool {
-        let address = request.uri().to_string();
-        let rest = address.strip_prefix(&*self.bucket_url);
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?']))
+        let is_of_server = request.uri().authority() == self.bucket.authority();
+        let rest = request.uri().path().strip_prefix(self.path());
+        is_of_server && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
+    /// Of the bucket at its server, without a slash at the end.
+    fn path(&self) -> &str {
+        self.bucket.path().trim_end_matches('/')
     }
 }
 
