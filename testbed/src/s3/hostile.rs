@@ -370,6 +370,18 @@ fn objects() -> Vec<Hostile> {
     vec![
         hostile("metadata is a page", metadata, page(), (65, "an HTML page")),
         hostile(
+            "metadata is a page without a type",
+            metadata,
+            Fault::answer(200, &[], PAGE),
+            (65, "an HTML page"),
+        ),
+        hostile(
+            "page where nothing should be",
+            (Asker::Store, metadata.1),
+            Fault::answer(200, &[], PAGE),
+            (65, "an HTML page"),
+        ),
+        hostile(
             "metadata is a page of 404",
             metadata,
             Fault::answer(404, &[("content-type", "text/html")], PAGE),

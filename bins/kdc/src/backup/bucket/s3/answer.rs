@@ -1,7 +1,7 @@
 //! What an answer is: what was asked for, a no of S3, or nothing of S3 at all.
 
-use object_store::HeaderMap;
 use object_store::client::HttpRequest;
+use object_store::{Error as StoreError, HeaderMap};
 
 use super::xml::Element;
 
@@ -87,6 +87,14 @@ pub(super) enum Refusal {
     /// What hands out credentials does not.
     #[error("no credentials from {host}: {why}")]
     Credentials { host: String, why: String },
+}
+
+/// An error of the client that carries what it did not see itself.
+pub(super) fn carried(cause: impl std::error::Error + Send + Sync + 'static) -> StoreError {
+    StoreError::Generic {
+        store: "S3",
+        source: Box::new(cause),
+    }
 }
 
 /// A status that is not of success, or an error that came with one.

@@ -280,7 +280,10 @@ fn no_hint(kind: Kind, verb: &str, no: &No) -> String {
 fn said(no: &No) -> String {
     match no.message.is_empty() {
         true => format!("status {}", no.status),
-        false => no.message.chars().take(MAX_REASON_LEN).collect(),
+        false => {
+            let message = no.message.trim_end_matches('.');
+            message.chars().take(MAX_REASON_LEN).collect()
+        }
     }
 }
 
@@ -336,16 +339,21 @@ fn region_words(no: &No) -> Words {
 fn checksum_words(endpoint: &str, no: &No) -> Words {
     let said = said(no);
     // By its words: what is said of a checksum that nobody sent may be said of anything.
-    match said.contains("required") {
+    let (reason, hint) = match no.asked.has_checksum {
+        _ if said.contains("required") => (
+            "wants a checksum with what is stored",
+            "give --s3-checksum sha256",
+        ),
         true => (
-            format!("{endpoint} wants a checksum with what is stored: {said}"),
-            "give --s3-checksum sha256".to_owned(),
+            "does not take the checksum that goes along",
+            "try --s3-checksum sha256, or --s3-checksum none",
         ),
         false => (
-            format!("{endpoint} does not take the checksum that goes along: {said}"),
-            "try --s3-checksum sha256, or --s3-checksum none".to_owned(),
+            "refuses the request over a checksum, and none goes along",
+            "try --s3-checksum sha256, or another server",
         ),
-    }
+    };
+    (format!("{endpoint} {reason}: {said}"), hint.to_owned())
 }
 
 fn unfit_words(endpoint: &str, no: &No) -> Words {

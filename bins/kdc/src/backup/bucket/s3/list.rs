@@ -11,7 +11,7 @@ use object_store::aws::AwsAuthorizer;
 use object_store::client::{HttpRequest, HttpRequestBody, HttpService as _};
 use tokio::sync::mpsc;
 
-use super::answer::{Refusal, not_s3};
+use super::answer::{Refusal, carried, not_s3};
 use super::failure::Kind;
 use super::listing::{Fault, Page};
 use super::xml::Element;
@@ -287,21 +287,21 @@ async fn ask_once(s3: &S3, query: &str) -> Result<Page, StoreError> {
     let clients = &s3.clients;
     let url = format!("{}?{query}", clients.bucket_url);
     let mut request = HttpRequest::new(HttpRequestBody::empty());
-    *request.uri_mut() = url.parse().map_err(generic)?;
+    *request.uri_mut() = url.parse().map_err(carried)?;
     let credential = s3.store().credentials().get_credential().await?;
     AwsAuthorizer::new(&credential, "s3", &clients.region)
         .with_request_payer(clients.is_payer)
         .try_authorize(&mut request, None)?;
-    let answer = clients.wire.call(request).await.map_err(generic)?;
+    let answer = clients.wire.call(request).await.map_err(carried)?;
     let (parts, body) = answer.into_parts();
-    let body = body.bytes().await.map_err(generic)?;
+    let body = body.bytes().await.map_err(carried)?;
     let root = Element::parse(body.trim_ascii());
     let fault = match root.as_ref().map(Page::of) {
         Some(Ok(page)) => return Ok(page),
         Some(Err(fault)) => fault,
         None => Fault::OtherDocument,
     };
-    Err(generic(match fault {
+    Err(carried(match fault {
         Fault::OtherDocument => not_s3(&parts.headers, &body),
         Fault::Part(name) => {
             Refusal::Listing(format!("its `{name}` is missing, or not what it must be"))
@@ -311,14 +311,7 @@ async fn ask_once(s3: &S3, query: &str) -> Result<Page, StoreError> {
 }
 
 fn broken(why: &str) -> StoreError {
-    generic(Refusal::Listing(why.to_owned()))
-}
-
-fn generic(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {
-    StoreError::Generic {
-        store: "S3",
-        source: Box::new(error),
-    }
+    carried(Refusal::Listing(why.to_owned()))
 }
 
 /// A value of a query, as signatures of AWS want it.

@@ -32,8 +32,8 @@ use std::time::Duration;
 use object_store::aws::AmazonS3;
 use object_store::path::Path;
 use object_store::{
-    Error as StoreError, GetOptions, GetRange, ObjectStore as _, ObjectStoreExt as _, PutMode,
-    PutOptions, PutPayload, UpdateVersion,
+    Error as StoreError, GetOptions, GetRange, HeaderMap, ObjectStore as _, ObjectStoreExt as _,
+    PutMode, PutOptions, PutPayload, UpdateVersion,
 };
 use tokio::runtime::Runtime;
 use tokio_stream::StreamExt as _;
@@ -200,10 +200,14 @@ impl S3 {
                     break;
                 }
             }
-            Ok::<_, StoreError>(StoredMetadata {
-                json,
-                version: Version::ETag { e_tag, version },
-            })
+            // Not every page says what it is.
+            match answer::looks_like_page(&json) {
+                true => Err(answer::carried(answer::not_s3(&HeaderMap::new(), &json))),
+                false => Ok(StoredMetadata {
+                    json,
+                    version: Version::ETag { e_tag, version },
+                }),
+            }
         };
         // A server may send a byte now and then, and for ever.
         let read = async {

@@ -16,7 +16,7 @@ use object_store::{ClientOptions, Error as StoreError, HeaderMap};
 use reqwest::redirect::Policy;
 use tokio_stream::StreamExt as _;
 
-use super::answer::{Asked, No, Operation, Refusal, is_page, looks_like_page, not_s3};
+use super::answer::{Asked, No, Operation, Refusal, carried, is_page, looks_like_page, not_s3};
 use super::listing::MAX_PAGE_LEN;
 use super::xml::Element;
 
@@ -90,10 +90,7 @@ impl HttpConnector for Connector {
             None => self.wire.plain.clone(),
             Some(patience) => {
                 let quick = plain().connect_timeout(patience).build();
-                quick.map_err(|source| StoreError::Generic {
-                    store: "S3",
-                    source: Box::new(source),
-                })?
+                quick.map_err(carried)?
             }
         };
         Ok(HttpClient::new(Wire {
@@ -307,10 +304,7 @@ fn origin(address: &str) -> &str {
 
 /// An answer that did not come to its end in time.
 pub(super) fn too_slow(elapsed: tokio::time::error::Elapsed) -> StoreError {
-    StoreError::Generic {
-        store: "S3",
-        source: Box::new(HttpError::new(HttpErrorKind::Timeout, elapsed)),
-    }
+    carried(HttpError::new(HttpErrorKind::Timeout, elapsed))
 }
 
 fn refuse(refusal: Refusal) -> HttpError {
