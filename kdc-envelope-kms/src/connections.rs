@@ -10,6 +10,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
 use std::hash::Hash;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -110,11 +111,11 @@ impl<P: Party> Inner<P> {
         };
         victim.gone.cancel();
         self.evicted.inc();
-        if let Some(held_back) = self.warnings.pass() {
+        if let Some(more_before) = self.warnings.pass() {
             tracing::warn!(
                 limit,
                 of = %victim.party,
-                more_before = held_back,
+                more_before,
                 "too many connections or calls; one connection was closed to make room"
             );
         }
@@ -164,7 +165,7 @@ impl<P: Party> Seat<P> {
         self.inner.begin_call(self.number);
         Call {
             seat: Arc::clone(self),
-            bytes: 0,
+            bytes: AtomicUsize::new(0),
         }
     }
 }
@@ -179,12 +180,12 @@ impl<P: Party> Drop for Seat<P> {
 #[derive(Debug)]
 struct Call<P: Party> {
     seat: Arc<Seat<P>>,
-    bytes: usize,
+    bytes: AtomicUsize,
 }
 
 impl<P: Party> Call<P> {
-    fn take_bytes(&mut self, bytes: usize) {
-        self.bytes += bytes;
+    fn take_bytes(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.seat.inner.take_bytes(self.seat.number, bytes);
     }
 
@@ -199,7 +200,7 @@ impl<P: Party> Call<P> {
 impl<P: Party> Drop for Call<P> {
     fn drop(&mut self) {
         let mut table = self.seat.inner.table();
-        table.end_call(self.seat.number, self.bytes);
+        table.end_call(self.seat.number, self.bytes.load(Ordering::Relaxed));
     }
 }
 

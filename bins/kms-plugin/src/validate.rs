@@ -103,7 +103,7 @@ fn check_login(settings: &BaoSettings) -> Result<String, Failure> {
 
 fn check_socket(key: &KeySettings) -> Result<String, Failure> {
     let socket = &key.socket;
-    check_place(&socket.address).map_err(ServeError::from)?;
+    check_place(socket).map_err(ServeError::from)?;
     Ok(format!(
         "{} can be taken, mode {}",
         socket.address, socket.mode

@@ -117,7 +117,7 @@ async fn what_is_not_a_stale_socket_is_left_alone() {
     for path in [&file, &directory, &link] {
         let error = bind_error(at(path)).await;
         assert!(matches!(error, BindError::NotASocket(_)), "{error}");
-        assert!(check_place(&at(path).address).is_err());
+        assert!(check_place(&at(path)).is_err());
     }
     assert_eq!(fs::read_to_string(&file).unwrap(), "precious");
     assert!(link.is_symlink());
@@ -149,7 +149,7 @@ async fn the_folder_must_be_there_and_closed_to_others() {
             matches!(error, BindError::ParentWritableByOthers { mode: m, .. } if m == mode),
             "{error}"
         );
-        assert!(check_place(&at(&path).address).is_err());
+        assert!(check_place(&at(&path)).is_err());
         assert!(!path.exists());
     }
 }

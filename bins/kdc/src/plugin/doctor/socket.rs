@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use kdc_envelope_kms::client::{KmsClient, StatusAnswer};
-use kdc_envelope_kms::server::{SocketAddress, SocketOptions, check_place};
+use kdc_envelope_kms::server::{BindError, SocketAddress, SocketOptions, check_place};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
@@ -18,7 +18,12 @@ const OUTSIDE: [Check; 2] = [Check::SOCKET, Check::PLUGIN];
 
 pub(super) async fn check(options: &SocketOptions, findings: &mut Findings<'_>) {
     let address = &options.address;
-    if let Err(error) = check_place(address) {
+    let place = check_place(options);
+    if let Err(error @ BindError::ForeignFolder { .. }) = &place {
+        let cure = "nothing, if kms-plugin runs as that user; else give the folder to the user of kms-plugin, or to root";
+        let detail = chain(error);
+        findings.add(Finding::warn(Check::SOCKET_FOLDER, address, detail, cure));
+    } else if let Err(error) = place {
         let cure = "let the user of kms-plugin enter the folder, or choose another one";
         findings.add(Finding::of_error(
             Check::SOCKET_FOLDER,
@@ -28,8 +33,9 @@ pub(super) async fn check(options: &SocketOptions, findings: &mut Findings<'_>) 
         ));
         findings.skip(&OUTSIDE, address, "`socket-folder` failed");
         return;
+    } else {
+        findings.add(folder(address));
     }
-    findings.add(folder(address));
     if listener(options, findings).await {
         findings.add(plugin(address).await);
     } else {
