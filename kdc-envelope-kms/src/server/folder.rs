@@ -42,10 +42,8 @@ fn check_above(path: &Path, socket_group: Option<u32>) -> Result<(), BindError> 
     let by_others = mode & 0o002 != 0;
     // In a sticky folder such as /tmp, nobody moves what belongs to others. The root of a mounted volume is writable for all in
     // a pod, and only the containers that mount it get there.
-    let is_harmless = mode & 0o1000 != 0
-        || folder
-            .stx_attributes
-            .contains(StatxAttributes::MOUNT_ROOT);
+    let is_harmless =
+        mode & 0o1000 != 0 || folder.stx_attributes.contains(StatxAttributes::MOUNT_ROOT);
     if (by_others || by_group) && !is_harmless {
         return Err(BindError::AncestorWritable {
             path: path.to_owned(),

@@ -14,13 +14,16 @@ use tonic::service::Routes;
 use crate::connections::{Bounds, Connections, Seat, Served};
 use crate::metrics::Metrics;
 
-/// A kube-apiserver has one connection to each of its providers. With these, and [`MAX_STREAMS`], [`HEAD_LEN`] and the windows, the
-/// program stays below 64 MiB whatever its clients do.
+/// A kube-apiserver has one connection to each of its providers. With these, and [`MAX_STREAMS`], [`HEAD_LEN`] and the windows, a
+/// program with one key stays below 64 MiB whatever its clients do.
 const BOUNDS: Bounds = Bounds {
     connections: 256,
-    calls: 1_024,
+    calls: 512,
     bytes: 4 << 20,
 };
+
+/// So many more calls for each further key: the API servers of many clusters may start at once.
+const CALLS_PER_KEY: usize = 64;
 
 /// One of so many file descriptors at most may be a connection here.
 const SHARE_OF_DESCRIPTORS: u64 = 2;
@@ -68,9 +71,13 @@ impl fmt::Display for Peer {
     }
 }
 
-/// The connections to the sockets of all keys.
-pub(super) fn connections(metrics: &Metrics) -> Connections<Peer> {
-    let bounds = BOUNDS.within_descriptors(SHARE_OF_DESCRIPTORS);
+/// The connections to the sockets of all `keys`.
+pub(super) fn connections(keys: usize, metrics: &Metrics) -> Connections<Peer> {
+    let bounds = Bounds {
+        calls: BOUNDS.calls + CALLS_PER_KEY * keys.saturating_sub(1),
+        ..BOUNDS
+    };
+    let bounds = bounds.within_descriptors(SHARE_OF_DESCRIPTORS);
     Connections::new(bounds, metrics.evicted_connections("grpc"))
 }
 

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kdc_envelope::KeyEncryptionKey;
+use rustix::process::{Resource, Rlimit};
 use tokio::net::TcpListener;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -43,6 +44,20 @@ pub const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 
 /// The name of a key that needs none because it is the only one.
 pub const ONLY_KEY: &str = "default";
+
+/// Lets the program open as many files as the system allows it, which is often far more than it does at first. Connections are
+/// bounded by it.
+///
+/// # Errors
+/// The system refused.
+pub fn use_all_descriptors() -> io::Result<()> {
+    let Rlimit { maximum, .. } = rustix::process::getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    Ok(rustix::process::setrlimit(Resource::Nofile, raised)?)
+}
 
 /// What is to be served, and where.
 #[derive(Debug)]
@@ -178,7 +193,7 @@ impl BoundServer {
         let stop = CancellationToken::new();
         let mut serving = JoinSet::new();
         let mut healths = Vec::with_capacity(self.bound.len());
-        let connections = grpc::connections(&self.metrics);
+        let connections = grpc::connections(self.bound.len(), &self.metrics);
         for (endpoint, socket) in self.bound {
             let key = prepare(endpoint, socket, &self.metrics);
             healths.push(key.health.clone());
