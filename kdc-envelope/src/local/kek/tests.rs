@@ -102,7 +102,11 @@ fn a_keyring_without_a_version_of_the_present_one_does_not_take_its_place() {
     let replace = |text: &str| kek.replace(Keyring::parse(text).unwrap());
     assert_eq!(replace(&before), Err(ReplaceError::Lost(2)));
     keyring.retire(2, 4).unwrap();
-    assert_eq!(kek.replace(copy(&keyring)), Ok(()), "a retired one is not lost");
+    assert_eq!(
+        kek.replace(copy(&keyring)),
+        Ok(()),
+        "a retired one is not lost"
+    );
     // A retired one leaves a line for ever.
     assert_eq!(replace(&before), Err(ReplaceError::Lost(2)));
 }
