@@ -22,6 +22,12 @@ pub(crate) use served::Served;
 
 use crate::throttle::Throttle;
 
+/// For listeners, the runtime, logs, key files and OpenBao.
+const OWN_DESCRIPTORS: u64 = 64;
+
+/// Also where there are hardly any file descriptors: one that is in use, and a newcomer.
+const FEWEST_CONNECTIONS: usize = 2;
+
 /// Who is behind a connection: those of one party share their fate, as far as that is fair.
 pub(crate) trait Party: Clone + Eq + Hash + Display + Send + 'static {}
 
@@ -38,13 +44,14 @@ pub(crate) struct Bounds {
 }
 
 impl Bounds {
-    /// The same with so few connections that at most one of `share` of the program's file descriptors is theirs: keys and
-    /// credentials must be readable however many clients there are.
+    /// The same with so few connections that at most one of `share` file descriptors is theirs, of those that the program does not
+    /// need itself: keys and credentials must be readable however many clients there are.
     pub(crate) fn within_descriptors(self, share: u64) -> Self {
         let limit = rustix::process::getrlimit(Resource::Nofile).current;
         let connections = limit.map_or(self.connections, |limit| {
-            let most = usize::try_from(limit / share).unwrap_or(usize::MAX);
-            self.connections.min(most.max(1))
+            let free = limit.saturating_sub(OWN_DESCRIPTORS);
+            let most = usize::try_from(free / share).unwrap_or(usize::MAX);
+            self.connections.min(most.max(FEWEST_CONNECTIONS))
         });
         Self {
             connections,

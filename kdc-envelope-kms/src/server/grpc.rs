@@ -35,8 +35,9 @@ const MAX_STREAMS: u32 = 128;
 /// their deadline passes; with h2's default of 20 that would cost it the connection.
 const MAX_ABANDONED: usize = 2 * MAX_STREAMS as usize;
 
-/// Of the headers of a call, in bytes as HTTP/2 counts them; kube-apiserver sends some 600.
-const HEAD_LEN: u32 = 4 * 1_024;
+/// Of the headers of a call, in bytes as HTTP/2 counts them; kube-apiserver sends some 600, and up to 8 KiB of its clients' baggage
+/// (W3C Baggage) when it traces.
+const HEAD_LEN: u32 = 16 * 1_024;
 
 /// What a client may send ahead on one call: a whole message.
 const STREAM_WINDOW: u32 = 64 * 1_024;
@@ -133,5 +134,54 @@ async fn first_call_limit(seat: &Seat<Peer>) {
     tokio::time::sleep(FIRST_CALL_LIMIT).await;
     if seat.was_used() {
         std::future::pending::<()>().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::task::JoinHandle;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    fn start() -> (UnixStream, JoinHandle<()>) {
+        let (client, server) = UnixStream::pair().unwrap();
+        let peer = Peer {
+            key: "test".into(),
+            uid: None,
+        };
+        let seat = connections(1, &Metrics::new("test")).admit(peer);
+        let served = serve(server, seat, Routes::default(), CancellationToken::new());
+        (client, tokio::spawn(served))
+    }
+
+    /// What it takes until the server closes the connection, by a clock that jumps.
+    async fn time_until_closed(mut client: UnixStream, served: JoinHandle<()>) -> Duration {
+        let begin = Instant::now();
+        // A reset is as good an end as any.
+        let _ = client.read_to_end(&mut Vec::new()).await;
+        served.await.unwrap();
+        begin.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_never_calls_is_closed() {
+        let (client, served) = start();
+        let taken = time_until_closed(client, served).await;
+        assert!((FIRST_CALL_LIMIT..2 * FIRST_CALL_LIMIT).contains(&taken));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_called_once_and_answers_no_ping_is_closed() {
+        let (mut client, served) = start();
+        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+        client.write_all(preface).await.unwrap();
+        // HEADERS of a whole request: POST, http, path `/x` and authority `a` (RFC 7541).
+        let head = b"\0\0\x09\x01\x05\0\0\0\x01\x83\x86\x04\x02/x\x01\x01a";
+        client.write_all(head).await.unwrap();
+        let taken = time_until_closed(client, served).await;
+        assert!(taken >= PING_INTERVAL, "{taken:?}");
+        assert!(taken < FIRST_CALL_LIMIT, "{taken:?}");
     }
 }

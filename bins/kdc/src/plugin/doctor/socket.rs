@@ -18,23 +18,25 @@ const OUTSIDE: [Check; 2] = [Check::SOCKET, Check::PLUGIN];
 
 pub(super) async fn check(options: &SocketOptions, findings: &mut Findings<'_>) {
     let address = &options.address;
-    let place = check_place(options);
-    if let Err(error @ BindError::ForeignFolder { .. }) = &place {
-        let cure = "nothing, if kms-plugin runs as that user; else give the folder to the user of kms-plugin, or to root";
-        let detail = chain(error);
-        findings.add(Finding::warn(Check::SOCKET_FOLDER, address, detail, cure));
-    } else if let Err(error) = place {
-        let cure = "let the user of kms-plugin enter the folder, or choose another one";
-        findings.add(Finding::of_error(
-            Check::SOCKET_FOLDER,
-            address,
-            &error,
-            cure,
-        ));
-        findings.skip(&OUTSIDE, address, "`socket-folder` failed");
-        return;
-    } else {
-        findings.add(folder(address));
+    match check_place(options) {
+        Ok(()) => findings.add(folder(address)),
+        // Whoever runs this need not be the user of kms-plugin, whose folder it may be.
+        Err(error @ BindError::ForeignFolder { .. }) => {
+            let cure = "if kms-plugin runs as another user, give the folder to that one or to root";
+            let detail = chain(&error);
+            findings.add(Finding::warn(Check::SOCKET_FOLDER, address, detail, cure));
+        }
+        Err(error) => {
+            let cure = "let the user of kms-plugin enter the folder, or choose another one";
+            findings.add(Finding::of_error(
+                Check::SOCKET_FOLDER,
+                address,
+                &error,
+                cure,
+            ));
+            findings.skip(&OUTSIDE, address, "`socket-folder` failed");
+            return;
+        }
     }
     if listener(options, findings).await {
         findings.add(plugin(address).await);
