@@ -24,7 +24,7 @@ fn log_panics() {
             reason = reason.replace(char::is_control, " "),
             "panicked; this is a fault of the program"
         );
-        if std::env::var_os("RUST_BACKTRACE").is_some() {
+        if std::env::var_os("RUST_BACKTRACE").is_some_and(|wanted| wanted != "0") {
             printer(info);
         }
     }));

@@ -113,7 +113,7 @@ impl Acceptor {
             .spawn(grpc::serve(stream, seat, routes.clone(), stop.clone()));
     }
 
-    fn may_connect(&mut self, stream: &UnixStream) -> bool {
+    fn may_connect(&self, stream: &UnixStream) -> bool {
         let Some(allowed) = &self.options.allowed_uids else {
             return true;
         };
