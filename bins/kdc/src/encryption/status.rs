@@ -106,14 +106,7 @@ fn show(report: &Report, out: &mut Output) -> Result<(), Failure> {
         let server = report.servers.get(row)?;
         (!server.is_well()).then_some(Tone::Bad)
     })?;
-    if let (Some(rows), Some(origin)) = (&report.rows, &report.rows_from) {
-        out.line("")?;
-        verify::show_rows(rows, origin, out)?;
-        for gap in &origin.unknown {
-            let gap = out.paint(Tone::Warning, gap);
-            out.line(format_args!("  {gap}"))?;
-        }
-    }
+    show_rows(report, out)?;
     out.line("")?;
     match &report.change {
         None => out.line("no change was asked for here"),
@@ -130,4 +123,18 @@ fn show(report: &Report, out: &mut Output) -> Result<(), Failure> {
             Ok(())
         }
     }
+}
+
+/// What etcd holds, if it was asked, and what is not known of it.
+fn show_rows(report: &Report, out: &mut Output) -> Result<(), Failure> {
+    let (Some(rows), Some(origin)) = (&report.rows, &report.rows_from) else {
+        return Ok(());
+    };
+    out.line("")?;
+    verify::show_rows(rows, origin, out)?;
+    for gap in &origin.unknown {
+        let gap = out.paint(Tone::Warning, gap);
+        out.line(format_args!("  {gap}"))?;
+    }
+    Ok(())
 }

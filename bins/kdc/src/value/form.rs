@@ -299,14 +299,14 @@ mod tests {
         }
     }
 
-    #[test]
-    fn every_form_in_which_a_value_comes_is_told() {
+    /// Each with words that are told.
+    fn forms() -> Vec<(Vec<u8>, &'static str)> {
         let with = |before: &[u8], after: &[u8]| [before, VALUE, after].concat();
         let hex = hex::encode(VALUE);
         let base64 = BASE64.encode(VALUE);
         let wrapped = format!("{}\n{}\n", &base64[..20], &base64[20..]);
         let dump = crate::hexdump::hexdump(VALUE).join("\n").into_bytes();
-        let forms: Vec<(Vec<u8>, &str)> = vec![
+        vec![
             (with(b"/registry/secrets/a/b\n", b"\n"), "--format etcdctl,"),
             (
                 b"/registry/secrets/a/b\nk8s\0obj\n".to_vec(),
@@ -359,8 +359,12 @@ mod tests {
             (with(b"{\"a\":\"", b"\"}"), "after 6 bytes"),
             (b"bare text".to_vec(), "neither an encrypted value"),
             (b" \n".to_vec(), "white space"),
-        ];
-        for (bytes, words) in forms {
+        ]
+    }
+
+    #[test]
+    fn every_form_in_which_a_value_comes_is_told() {
+        for (bytes, words) in forms() {
             let told = told(&bytes);
             assert!(told.contains(words), "{}: {told:?}", bytes.escape_ascii());
         }

@@ -69,16 +69,6 @@ fn tls_is_as_strict_as_etcd() {
     let bare = scene.kdc(&[&bare[..], &full].concat());
     assert_eq!(bare.succeeds().stdout, b"object", "https, as there is TLS");
 
-    let plain = endpoint.replace("https://", "http://");
-    let plain = base.map(|word| if word == endpoint { &plain } else { word });
-    scene
-        .kdc(&plain)
-        .fails(69, "if etcd speaks TLS, write https");
-    let mixed = [&plain[..], &full].concat();
-    scene
-        .kdc(&mixed)
-        .fails(64, "is http, but --etcd-cacert is given; write https");
-
     open(&[]).fails(64, "needs --etcd-cacert");
     open(&client).fails(64, "needs --etcd-cacert");
     open(&["--etcd-cacert", ca, "--etcd-cert", cert]).fails(64, "--etcd-keyfile");
@@ -98,6 +88,29 @@ fn tls_is_as_strict_as_etcd() {
         "junk.pem",
     ])
     .fails(65, "--etcd-keyfile: `junk.pem` holds no PRIVATE KEY");
+}
+
+#[test]
+fn an_etcd_with_tls_is_told_from_one_without() {
+    let scene = Scene::new();
+    let etcd = runtime().block_on(Etcd::start_with_tls()).unwrap();
+    let plain = etcd.endpoint().replace("https://", "http://");
+    let inspect = [
+        "value",
+        "inspect",
+        "--etcd-key",
+        "/a",
+        "--etcd-endpoints",
+        &plain,
+    ];
+    scene
+        .kdc(&inspect)
+        .fails(69, "if etcd speaks TLS, write https");
+    let ca = etcd.tls().unwrap().ca.to_str().unwrap();
+    let mixed = [&inspect[..], &["--etcd-cacert", ca]].concat();
+    scene
+        .kdc(&mixed)
+        .fails(64, "is http, but --etcd-cacert is given; write https");
 }
 
 #[test]
