@@ -25,7 +25,7 @@ fn no_hostile_answer_is_believed() {
         let seal = ["short.db", "--without-checksum", "--snapshot", id];
         is_stored(&stand.on_prod("seal", &seal));
     }
-    let cases = answers(PREFIX);
+    let cases = answers(PREFIX).unwrap();
     assert!(cases.len() > 50);
     for some in cases.chunks(AT_ONCE) {
         thread::scope(|scope| {
@@ -83,7 +83,7 @@ fn meet(stand: &Stand, case: &Hostile) {
         let words = stand.words(verb, &[&["--s3-endpoint", &address][..], &more].concat());
         let run = in_a_gibibyte(stand, &words);
         // Of one cluster: a listing of others is refused for that already.
-        let words = if verb == "verify" { "" } else { case.words };
+        let words = if verb == "verify" { "" } else { &case.words };
         run.fails(case.exit, words);
         assert_eq!(run.text(), "", "{}: {verb}", case.name);
     }
