@@ -144,7 +144,7 @@ fn the_state_is_held_by_one_and_comes_back() {
         GroupResource::from_text("secrets"),
         Transformer::Local(key("a", 1)),
     )]);
-    let wish = Wish::new(Change::Enable, &writers, &[&Layout::default()], NOW);
+    let wish = Wish::new(Change::Enable, &writers, &[&Layout::default()], None, NOW);
     state.save_wish(&wish).unwrap();
     let pass = Pass {
         binding: Binding {

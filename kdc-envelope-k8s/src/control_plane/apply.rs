@@ -40,7 +40,12 @@ impl ControlPlane {
                 }
             }
             Action::KeepOnNode { server, key } => self.node(server)?.folder.keep(key, now)?,
-            Action::Record(revision) => {
+            Action::Record {
+                revision,
+                row_writers,
+            } => {
+                // Once the revision is there, nothing but this says what rows were under before it.
+                self.state.save_row_writers(row_writers)?;
                 let mut keyring = self.state.keyring()?;
                 keyring.record(revision.clone(), now)?;
                 self.state.save_keyring(&keyring)?;

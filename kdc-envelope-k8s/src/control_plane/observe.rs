@@ -97,6 +97,7 @@ impl ControlPlane {
     async fn observe_once(&self) -> Result<Observation, ObserveError> {
         let keyring = self.state.keyring()?;
         let passes = self.state.passes()?;
+        let row_writers = self.state.row_writers(&keyring)?;
         let states = self.ask_all().await;
         let now = (self.clock)();
         let mut servers = Vec::new();
@@ -121,6 +122,7 @@ impl ControlPlane {
             servers,
             earlier,
             keyring: keyring.keyring(),
+            row_writers,
             rewritten: passes.rewritten,
             verified: passes.verified,
             retained: Vec::new(),

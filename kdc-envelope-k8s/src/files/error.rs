@@ -7,6 +7,7 @@ use kdc_envelope::local::private_file::PrivateFileError;
 
 use crate::encryption_config::{ConfigError, RenderError};
 use crate::rotation::history::HistoryError;
+use crate::rotation::wish::WishError;
 
 /// A file of a node or of the state could not be read or written. Names the file, never its content.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +57,14 @@ pub enum FilesError {
         path: PathBuf,
         /// What is wrong.
         source: serde_json::Error,
+    },
+    /// What was noted of the rows names what the keyring does not have.
+    #[error("`{}` does not fit the keyring beside it; put both back from one backup", path.display())]
+    Rows {
+        /// Which file.
+        path: PathBuf,
+        /// What is missing.
+        source: WishError,
     },
     /// Another tool is at work.
     #[error("`{}` is held by another run; wait for it, or end it", path.display())]

@@ -1,5 +1,6 @@
 //! What is kept for the cluster as a whole: every key, the wish, and the last complete passes over the rows.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,12 +12,15 @@ use serde::{Deserialize, Serialize};
 
 use super::FilesError;
 use super::node::{create_private_folder, read_history, write_history};
+use crate::encryption_config::{GroupResource, Transformer};
 use crate::rotation::history::KeyHistory;
-use crate::rotation::{Pass, Wish};
+use crate::rotation::wish::Writer;
+use crate::rotation::{Pass, RowWriters, Wish};
 
 const KEYRING: &str = "keyring";
 const WISH: &str = "wish.json";
 const PASSES: &str = "passes.json";
+const ROWS: &str = "row-writers.json";
 const LOCK: &str = "lock";
 
 /// A folder of its own for the state. Of its files only the keyring holds keys.
@@ -38,6 +42,14 @@ pub struct Passes {
     /// The one that found nothing to rewrite.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub verified: Option<Pass>,
+}
+
+/// [`RowWriters`] by name, so that the file holds no key.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct NotedRows {
+    revision: u64,
+    writers: BTreeMap<GroupResource, Vec<Writer>>,
 }
 
 impl StateFolder {
@@ -120,6 +132,49 @@ impl StateFolder {
     /// [`FilesError`]; they are then as they were.
     pub fn save_passes(&self, passes: &Passes) -> Result<(), FilesError> {
         self.write(PASSES, passes)
+    }
+
+    /// What was noted of the rows with the newest revision; `None` if nothing was. Names are those of `keyring`.
+    ///
+    /// # Errors
+    /// [`FilesError`].
+    pub fn row_writers(&self, keyring: &KeyHistory) -> Result<Option<RowWriters>, FilesError> {
+        let Some(noted) = self.read::<NotedRows>(ROWS)? else {
+            return Ok(None);
+        };
+        let known: Vec<&Transformer> = keyring
+            .entries()
+            .iter()
+            .map(|entry| &entry.transformer)
+            .collect();
+        let resolved = |(resource, names): (GroupResource, Vec<Writer>)| {
+            let writers = names.iter().map(|name| name.resolve(&known));
+            Ok((resource, writers.collect::<Result<_, _>>()?))
+        };
+        let writers = noted.writers.into_iter().map(resolved).collect::<Result<_, _>>();
+        let writers = writers.map_err(|source| FilesError::Rows {
+            path: self.path.join(ROWS),
+            source,
+        })?;
+        Ok(Some(RowWriters {
+            revision: noted.revision,
+            writers,
+        }))
+    }
+
+    /// Replaces it.
+    ///
+    /// # Errors
+    /// [`FilesError`]; it is then as it was.
+    pub fn save_row_writers(&self, row_writers: &RowWriters) -> Result<(), FilesError> {
+        let named = |(resource, writers): (&GroupResource, &Vec<Transformer>)| {
+            (resource.clone(), writers.iter().map(Writer::of).collect())
+        };
+        let noted = NotedRows {
+            revision: row_writers.revision,
+            writers: row_writers.writers.iter().map(named).collect(),
+        };
+        self.write(ROWS, &noted)
     }
 
     fn check_held(&self) -> Result<(), FilesError> {
