@@ -121,7 +121,7 @@ impl Cluster {
                 self.history.record(revision, NOW).unwrap();
             }
             Action::KeepOnNode { server, key } => self.server(&server).history.push(key),
-            Action::Write { server, layout } => {
+            Action::Write { server, layout, .. } => {
                 layout.render().unwrap();
                 let server = self.server(&server);
                 server.file = Ok(file(&layout, NOW));

@@ -66,6 +66,34 @@ pub enum FilesError {
         /// What is missing.
         source: WishError,
     },
+    /// A file is mounted there by itself, so its name cannot lead to another one.
+    #[error(
+        "`{}` is a mount of its own, so no other file can take its place; mount its folder instead, here and into the API server",
+        path.display()
+    )]
+    MountPoint {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// Somebody else wrote the configuration at the same time.
+    #[error("`{}` was changed by somebody else meanwhile, so it is left alone", path.display())]
+    Changed {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// Others could put a state of their own there.
+    #[error(
+        "the folder `{}` belongs to user {owner} and has mode {mode:04o}; it must belong to the user who runs this, or to root, and others must not write to it",
+        path.display()
+    )]
+    OpenFolder {
+        /// Which folder.
+        path: PathBuf,
+        /// Its owner's user id.
+        owner: u32,
+        /// Its permission bits.
+        mode: u32,
+    },
     /// Another tool is at work.
     #[error("`{}` is held by another run; wait for it, or end it", path.display())]
     Busy {

@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use kdc_envelope::local::private_file::{self, PrivateFileError};
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, Mode, OFlags};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::FilesError;
-use super::node::{create_private_folder, read_history, write_history};
+use super::node::{NodeFolder, create_private_folder, read_history, write_history};
 use crate::encryption_config::{GroupResource, Transformer};
 use crate::rotation::history::KeyHistory;
 use crate::rotation::wish::Writer;
@@ -28,7 +29,7 @@ const LOCK: &str = "lock";
 pub struct StateFolder {
     path: PathBuf,
     /// Held while the state may be changed.
-    lock: Option<File>,
+    locks: Vec<File>,
 }
 
 /// The last complete passes over the rows.
@@ -57,25 +58,58 @@ impl StateFolder {
     #[must_use]
     pub fn look(path: impl Into<PathBuf>) -> Self {
         let path = path.into();
-        Self { path, lock: None }
+        Self {
+            path,
+            locks: Vec::new(),
+        }
     }
 
     /// To change it, alone. Makes the folder if needed.
     ///
     /// # Errors
-    /// [`FilesError::Busy`] if somebody else does; [`FilesError::Io`].
+    /// [`FilesError::Busy`] if somebody else does; [`FilesError::OpenFolder`]; [`FilesError::Io`].
     pub fn hold(path: impl Into<PathBuf>) -> Result<Self, FilesError> {
         let path = path.into();
         create_private_folder(&path)?;
-        let file = path.join(LOCK);
-        let lock = File::create(&file).map_err(FilesError::io("create", &file))?;
-        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self {
-                path,
-                lock: Some(lock),
+        check_folder(&path)?;
+        let mut state = Self {
+            locks: Vec::new(),
+            path,
+        };
+        state.lock(&state.path.join(LOCK))?;
+        Ok(state)
+    }
+
+    /// Holds the configuration of `node` too, against a run with another state. One that several nodes share is held once.
+    ///
+    /// # Errors
+    /// [`FilesError::Busy`] if somebody else does; [`FilesError::Io`]. A folder that is missing is no error: nothing can be
+    /// written there.
+    pub fn hold_node(&mut self, node: &NodeFolder) -> Result<(), FilesError> {
+        let missing = |error: &FilesError| matches!(error, FilesError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound);
+        match self.lock(&node.lock()) {
+            Err(error) if missing(&error) => Ok(()),
+            locked => locked,
+        }
+    }
+
+    fn lock(&mut self, path: &Path) -> Result<(), FilesError> {
+        let file = open_lock(path)?;
+        let id = |file: &File| file.metadata().map(|found| (found.dev(), found.ino()));
+        let opened = id(&file).map_err(FilesError::io("open", path))?;
+        let is_held = |held: &File| id(held).is_ok_and(|held| held == opened);
+        if self.locks.iter().any(is_held) {
+            return Ok(());
+        }
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {
+                self.locks.push(file);
+                Ok(())
+            }
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(FilesError::Busy {
+                path: path.to_owned(),
             }),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(FilesError::Busy { path: file }),
-            Err(error) => Err(FilesError::io("lock", &file)(error.into())),
+            Err(error) => Err(FilesError::io("lock", path)(error.into())),
         }
     }
 
@@ -151,7 +185,11 @@ impl StateFolder {
             let writers = names.iter().map(|name| name.resolve(&known));
             Ok((resource, writers.collect::<Result<_, _>>()?))
         };
-        let writers = noted.writers.into_iter().map(resolved).collect::<Result<_, _>>();
+        let writers = noted
+            .writers
+            .into_iter()
+            .map(resolved)
+            .collect::<Result<_, _>>();
         let writers = writers.map_err(|source| FilesError::Rows {
             path: self.path.join(ROWS),
             source,
@@ -178,9 +216,9 @@ impl StateFolder {
     }
 
     fn check_held(&self) -> Result<(), FilesError> {
-        match &self.lock {
-            Some(_) => Ok(()),
-            None => Err(FilesError::NotHeld {
+        match self.locks.is_empty() {
+            false => Ok(()),
+            true => Err(FilesError::NotHeld {
                 path: self.path.clone(),
             }),
         }
@@ -212,4 +250,35 @@ impl StateFolder {
         })?;
         Ok(private_file::replace(&path, &text)?)
     }
+}
+
+/// Neither through a link nor into a device, and nothing is cut off.
+fn open_lock(path: &Path) -> Result<File, FilesError> {
+    let flags =
+        OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR);
+    let file: File = opened
+        .map_err(|error| FilesError::io("create", path)(error.into()))?
+        .into();
+    let metadata = file.metadata().map_err(FilesError::io("open", path))?;
+    if !metadata.is_file() {
+        let path = path.to_owned();
+        return Err(PrivateFileError::NotAFile { path }.into());
+    }
+    Ok(file)
+}
+
+/// Whoever may write to the folder decides what the state is.
+fn check_folder(path: &Path) -> Result<(), FilesError> {
+    let metadata = std::fs::metadata(path).map_err(FilesError::io("open", path))?;
+    let (owner, mode) = (metadata.uid(), metadata.mode() & 0o7777);
+    let is_own = owner == 0 || owner == rustix::process::geteuid().as_raw();
+    if is_own && mode & 0o022 == 0 {
+        return Ok(());
+    }
+    Err(FilesError::OpenFolder {
+        path: path.to_owned(),
+        owner,
+        mode,
+    })
 }

@@ -3,7 +3,7 @@
 use core::fmt;
 use std::sync::Arc;
 
-use super::{Binding, Blocker, Revision, RowWriters};
+use super::{Binding, Blocker, ConfigHash, Revision, RowWriters};
 use crate::encryption_config::{GroupResource, Layout, LocalKey, Transformer};
 
 /// What to do now.
@@ -91,6 +91,8 @@ pub enum Action {
         server: Box<str>,
         /// What the file shall mean.
         layout: Arc<Layout>,
+        /// Of the file that was seen in its place. Another one is left alone.
+        over: ConfigHash,
     },
     /// Rewrite every row of these resources, and report a [`Pass`](super::Pass).
     Rewrite {

@@ -36,7 +36,10 @@ pub(super) fn lacking_from(view: &View<'_>, rules: &[Rule]) -> Vec<Blocker> {
     for rule in rules {
         for transformer in rule.lost_from(view) {
             let name = rule.name.to_string();
-            match lost.iter_mut().find(|(known, _)| known.is_same(transformer)) {
+            match lost
+                .iter_mut()
+                .find(|(known, _)| known.is_same(transformer))
+            {
                 Some((_, resources)) => resources.push(name),
                 None => lost.push((transformer, vec![name])),
             }

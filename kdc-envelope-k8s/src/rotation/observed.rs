@@ -203,6 +203,21 @@ pub struct RowWriters {
     pub writers: BTreeMap<GroupResource, Vec<Transformer>>,
 }
 
+impl RowWriters {
+    /// After a pass over `resources` that proves `revision`: under nothing but its writers.
+    #[must_use]
+    pub fn proven(revision: &Revision, resources: &[GroupResource]) -> Self {
+        let written = |name: &GroupResource| {
+            let writer = revision.writer(name)?.clone();
+            Some((name.clone(), vec![writer]))
+        };
+        Self {
+            revision: revision.number,
+            writers: resources.iter().filter_map(written).collect(),
+        }
+    }
+}
+
 /// Under which writers a pass over the rows was made. It says nothing about any others.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

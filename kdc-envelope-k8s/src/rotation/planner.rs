@@ -168,9 +168,14 @@ impl Planner<'_> {
             let servers = self.survey.servers.iter();
             used.extend(servers.flat_map(|view| view.writers(&rule.name)));
         }
-        let unused = distinct(used).into_iter().filter(|writer| self.ledger.is_unused(writer));
+        let unused = distinct(used)
+            .into_iter()
+            .filter(|writer| self.ledger.is_unused(writer));
         unused
-            .map(|transformer| Action::Keep { transformer, used: true })
+            .map(|transformer| Action::Keep {
+                transformer,
+                used: true,
+            })
             .collect()
     }
 
@@ -202,11 +207,7 @@ impl Planner<'_> {
     }
 
     fn unaskable(&self) -> Vec<Blocker> {
-        let uncertain = self
-            .survey
-            .servers
-            .iter()
-            .filter_map(View::uncertain);
+        let uncertain = self.survey.servers.iter().filter_map(View::uncertain);
         uncertain
             .filter(|blocker| matches!(blocker, Blocker::Unaskable { .. }))
             .collect()
@@ -222,6 +223,7 @@ impl Planner<'_> {
             .map(|view| Action::Write {
                 server: view.server.name.clone(),
                 layout: Arc::clone(target),
+                over: view.file.hash,
             })
             .collect()
     }
@@ -266,8 +268,11 @@ impl Planner<'_> {
             if let Err(error) = layout.render() {
                 return Some(blocked(Phase::Readable, vec![Blocker::Unwritable(error)]));
             }
-            let server = view.server.name.clone();
-            writes.push(Action::Write { server, layout });
+            writes.push(Action::Write {
+                server: view.server.name.clone(),
+                layout,
+                over: view.file.hash,
+            });
         }
         if lacking.is_empty() {
             return None;
@@ -405,9 +410,14 @@ impl Planner<'_> {
     fn newest_revision_that_was_broken(&self) -> Option<Revision> {
         let newest = self.ledger.newest()?;
         let is_foreign = |rule: &Rule| {
-            let mut writers = self.survey.servers.iter().flat_map(|view| view.writers(&rule.name));
+            let mut writers = self
+                .survey
+                .servers
+                .iter()
+                .flat_map(|view| view.writers(&rule.name));
             self.ledger.knows(&rule.name)
-                && writers.any(|writer| !rule.row_writers.iter().any(|known| known.is_same(&writer)))
+                && writers
+                    .any(|writer| !rule.row_writers.iter().any(|known| known.is_same(&writer)))
         };
         self.rules.iter().any(is_foreign).then(|| Revision {
             number: newest.number + 1,
@@ -423,9 +433,10 @@ impl Planner<'_> {
             let current = servers.flat_map(|view| view.writers(&rule.name));
             let chains = self.survey.chains(&rule.name);
             let is_known = self.ledger.knows(&rule.name);
-            let in_files = chains.iter().flat_map(Chain::iter).filter(|transformer| {
-                !is_known && !self.ledger.is_unused(transformer)
-            });
+            let in_files = chains
+                .iter()
+                .flat_map(Chain::iter)
+                .filter(|transformer| !is_known && !self.ledger.is_unused(transformer));
             let next = revision.writers.get(&rule.name);
             let all = next.into_iter().chain(&rule.row_writers).chain(in_files);
             let all = distinct(all.cloned().chain(current));

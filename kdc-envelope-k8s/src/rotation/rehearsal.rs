@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{
     Action, Blocker, ConfigHash, Desired, Kept, LoadedConfig, NodeFile, Observed, Pass, Phase,
-    Timestamp, lacking, plan,
+    RowWriters, Timestamp, lacking, plan,
 };
 use crate::encryption_config::{Difference, Layout, Transformer, differences};
 
@@ -140,7 +140,7 @@ fn pretend(world: &mut Observed, action: &Action, now: Timestamp) {
             world.keyring.revision = Some(revision.clone());
             world.row_writers = Some(row_writers.clone());
         }
-        Action::Write { server, layout } => {
+        Action::Write { server, layout, .. } => {
             let hash = pretended_hash(now);
             for node in world.servers.iter_mut().filter(|node| node.name == *server) {
                 node.file = Ok(NodeFile {
@@ -162,6 +162,9 @@ fn pretend(world: &mut Observed, action: &Action, now: Timestamp) {
             });
         }
         Action::Verify { resources, binding } => {
+            if let Some(revision) = &world.keyring.revision {
+                world.row_writers = Some(RowWriters::proven(revision, resources));
+            }
             world.verified = Some(Pass {
                 binding: binding.clone(),
                 resources: resources.clone(),

@@ -71,7 +71,11 @@ impl<'o> Ledger<'o> {
     }
 
     /// Under what rows of `name` may lie; the newest writer comes first.
-    pub(super) fn row_writers(&self, name: &GroupResource, survey: &Survey<'_>) -> Vec<Transformer> {
+    pub(super) fn row_writers(
+        &self,
+        name: &GroupResource,
+        survey: &Survey<'_>,
+    ) -> Vec<Transformer> {
         let writer = self.writer(name);
         let mut found: Vec<Transformer> = writer.into_iter().cloned().collect();
         let used = || {
@@ -106,13 +110,23 @@ impl<'o> Ledger<'o> {
 
     /// Names that the state has and that some file does not read as the rows need it.
     pub(super) fn lost_names(&self, survey: &Survey<'_>) -> Vec<GroupResource> {
-        let recorded = self.newest.into_iter().flat_map(|newest| newest.writers.keys());
-        let noted = self.noted.into_iter().flat_map(|noted| noted.writers.keys());
+        let recorded = self
+            .newest
+            .into_iter()
+            .flat_map(|newest| newest.writers.keys());
+        let noted = self
+            .noted
+            .into_iter()
+            .flat_map(|noted| noted.writers.keys());
         let is_lost_from_some = |name: &&GroupResource| {
             let needed = self.row_writers(name, survey);
             needed.iter().any(|writer| is_lost(writer, name, survey))
         };
-        recorded.chain(noted).filter(is_lost_from_some).cloned().collect()
+        recorded
+            .chain(noted)
+            .filter(is_lost_from_some)
+            .cloned()
+            .collect()
     }
 
     /// What was noted of other names than `rules`, and still holds.

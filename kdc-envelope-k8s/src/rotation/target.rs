@@ -60,12 +60,7 @@ pub(super) fn rules(
     (rules, is_queued)
 }
 
-fn rule(
-    name: GroupResource,
-    survey: &Survey<'_>,
-    ledger: &Ledger<'_>,
-    desired: &Desired,
-) -> Rule {
+fn rule(name: GroupResource, survey: &Survey<'_>, ledger: &Ledger<'_>, desired: &Desired) -> Rule {
     let chains = survey.chains(&name);
     let row_writers = ledger.row_writers(&name, survey);
     let longest = chains.iter().rev().max_by_key(|chain| chain.count());

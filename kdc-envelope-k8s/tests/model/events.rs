@@ -268,7 +268,14 @@ fn visit(state: &mut State, index: usize, row: usize, names: &Names) {
         match (engine.has_refused, is_clean) {
             (true, _) if engine.is_verify => state.verified = None,
             (true, _) => state.rewritten = None,
-            (false, true) => state.verified = Some(engine.pass),
+            (false, true) => {
+                state.verified = Some(engine.pass);
+                state.row_revision = engine.pass.revision;
+                state.row_writers = state.writers.map(|writer| match writer {
+                    NONE => 0,
+                    writer => bit(writer),
+                });
+            }
             (false, false) => state.rewritten = Some(engine.pass),
         }
         stop_pass(state);
@@ -314,7 +321,7 @@ pub(crate) fn begin(state: &State, plan: &Plan, names: &Names) -> State {
         }
         Some(Action::Write { .. }) => {
             for action in &plan.actions {
-                if let Action::Write { server, layout } = action {
+                if let Action::Write { server, layout, .. } = action {
                     next.server(server.parse().unwrap()).to_write = names.number(layout);
                 }
             }

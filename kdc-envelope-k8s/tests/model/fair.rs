@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use kdc_envelope_k8s::rotation::Phase;
 
 use crate::events::{Event, apply, begin, write_file};
-use crate::invariants::is_truly_done;
 use crate::explore::Planner;
+use crate::invariants::is_truly_done;
 use crate::observe::{NOW, observe};
 use crate::scenarios::Scenario;
 use crate::state::{Foreign, NO_FILE, NONE, State};

@@ -144,13 +144,13 @@ pub(crate) fn backup() -> Scenario {
     backup
 }
 
-/// While a key is rotated, the only file goes back to an earlier version, or away, and does so again.
+/// While a key is rotated, the only file goes back to an earlier version, or away.
 pub(crate) fn gone_back() -> Scenario {
     let wishes = [secrets(B), at_once(C)];
     let mut gone_back = scenario("a file goes back, or away", [&[A, IDENTITY], &[]], &wishes);
     gone_back.servers = 1;
     gone_back.outages = 0;
-    gone_back.meddling = 2;
+    gone_back.meddling = 1;
     gone_back
 }
 
@@ -169,7 +169,11 @@ pub(crate) fn gone_back_on_one() -> Scenario {
 /// Nothing was encrypted before, so an earlier file may be none at all.
 pub(crate) fn gone_back_to_nothing() -> Scenario {
     let wishes = [secrets(KMS), at_once(IDENTITY)];
-    let mut gone_back = scenario("the file of an enabled server goes away", [&[], &[]], &wishes);
+    let mut gone_back = scenario(
+        "the file of an enabled server goes away",
+        [&[], &[]],
+        &wishes,
+    );
     gone_back.servers = 1;
     gone_back.outages = 0;
     gone_back.meddling = 1;
