@@ -187,10 +187,13 @@ impl NodeFolder {
     /// The file that is locked while the configuration may be changed. Its name has that of the configuration, since several
     /// may lie in one folder.
     pub(super) fn lock(&self) -> PathBuf {
+        // Behind a symbolic link the file itself is replaced, so two links to it mean one lock.
+        let config = fs::canonicalize(&self.config).unwrap_or_else(|_| self.config.clone());
         let mut name = std::ffi::OsString::from(".");
-        name.push(self.config.file_name().unwrap_or_default());
+        name.push(config.file_name().unwrap_or_default());
         name.push(".lock");
-        self.folder.join(name)
+        let folder = config.parent().filter(|path| !path.as_os_str().is_empty());
+        folder.unwrap_or_else(|| Path::new(".")).join(name)
     }
 
     /// The earlier versions that can be understood.

@@ -105,6 +105,14 @@ pub enum WishError {
     /// Nothing is under way.
     #[error("no change is under way")]
     NothingUnderWay,
+    /// The last change has come to its end.
+    #[error(
+        "the last change ({change}) is finished, so there is nothing to turn around; what `status` shows as due since then, `resume` does"
+    )]
+    Finished {
+        /// What it was.
+        change: &'static str,
+    },
 }
 
 impl Writer {

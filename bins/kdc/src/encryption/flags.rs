@@ -15,6 +15,7 @@ use kube::Client;
 use super::refusal;
 use crate::clock;
 use crate::failure::{Exit, Failure};
+use crate::output::note;
 
 /// Where `kubeadm` puts the credentials of an administrator.
 const ADMIN: &str = "/etc/kubernetes/admin.conf";
@@ -148,11 +149,49 @@ impl NodeFlags {
         Ok((plane, observation))
     }
 
-    /// The state, to change.
+    /// The state and the configurations, to change.
     fn hold(&self) -> Result<StateFolder, Failure> {
-        let path = self.state_path();
-        StateFolder::hold(path)
-            .map_err(|error| refusal::of_files(&error).hint("--state names another folder"))
+        let hold = || {
+            let mut state = StateFolder::hold(self.state_path())?;
+            for folder in self.folders() {
+                state.hold_node(&folder)?;
+            }
+            Ok(state)
+        };
+        hold().map_err(|error| refusal::of_files(&error))
+    }
+
+    /// The folder of each node.
+    fn folders(&self) -> Vec<NodeFolder> {
+        let nodes = self.nodes.iter().map(|(_, file)| NodeFolder::of(file));
+        match self.nodes.is_empty() {
+            true => vec![NodeFolder::of(&self.config)],
+            false => nodes.collect(),
+        }
+    }
+
+    /// Says before anything is written which configuration cannot be replaced, and who will not be able to read one any more.
+    pub(super) fn check(plane: &ControlPlane) -> Result<(), Failure> {
+        for node in &plane.nodes {
+            let (name, folder) = (&node.name, &node.folder);
+            let replaceable = folder.check_replaceable();
+            replaceable.map_err(|error| {
+                refusal::of_files(&error)
+                    .hint(&format!("it is the configuration of {name}"))
+                    .hint("nothing was changed")
+            })?;
+            let open = folder.open_to_others();
+            if let Some(open) = open.map_err(|error| refusal::of_files(&error))? {
+                let (path, mode) = (folder.config().display(), open.mode & 0o770);
+                let (owner, group) = (open.owner, open.group);
+                note(&format!(
+                    "`{path}` of {name} has mode {:04o}; with the first step it becomes {mode:04o}, for user {owner} and group {group} \
+                     alone: an API server that runs as neither cannot read it then, so give the file to its group first",
+                    open.mode
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// All of it.
