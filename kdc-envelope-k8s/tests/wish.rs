@@ -13,7 +13,8 @@ use kdc_envelope_k8s::rotation::wish::{
     Change, WishError, Writer, next_key_number, written_locally,
 };
 use kdc_envelope_k8s::rotation::{
-    ApiServer, Blocker, ConfigHash, LoadedConfig, NodeFile, Observed, Phase, Timestamp, Wish,
+    ApiServer, Blocker, ConfigHash, LoadedConfig, NodeFile, Observed, Phase, Revision, Timestamp,
+    Wish,
 };
 use kdc_envelope_k8s::{GroupResource, Layout};
 
@@ -99,6 +100,24 @@ fn an_abort_asks_for_what_was_before_and_is_undone_by_another() {
     assert_eq!(abort.writers, wish.before);
     assert!(abort.desired(&[&key("key1")]).unwrap().interrupt);
     assert_eq!(abort.aborted(NOW).writers, wish.writers);
+}
+
+#[test]
+fn an_abort_goes_back_to_the_newest_writer_although_a_file_has_lost_it() {
+    let writers = BTreeMap::from([(name("secrets"), key("key2"))]);
+    let revision = Revision {
+        number: 3,
+        writers: BTreeMap::from([(name("*.*"), key("key1"))]),
+    };
+    let before = |files: &Layout| {
+        let files = [files];
+        let wish = Wish::new(Change::Enable, &writers, &files, Some(&revision), NOW);
+        wish.before.get(&name("secrets")).unwrap().clone()
+    };
+    assert_eq!(before(&Layout::default()), Writer::of(&key("key1")));
+    // Somebody else may have put another one first.
+    let both = layout(&[("secrets", &[key("key0"), key("key1")])]);
+    assert_eq!(before(&both), Writer::of(&key("key0")));
 }
 
 #[test]

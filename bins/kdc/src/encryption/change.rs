@@ -150,7 +150,6 @@ fn run(request: &Request, common: &Common, out: &mut Output) -> Result<Exit, Fai
         let options = common.rewrite.options();
         let seen = common.nodes.hold_and_look(&common.cluster, options);
         let (plane, observation) = seen.await?;
-        NodeFlags::check(&plane)?;
         let wished = wished(request, &plane, &observation)?;
         check(&wished, &observation)?;
         if matches!(request, Request::Enable(_)) {

@@ -20,6 +20,9 @@ use crate::output::note;
 /// Where `kubeadm` puts the credentials of an administrator.
 const ADMIN: &str = "/etc/kubernetes/admin.conf";
 
+/// What people call the only node.
+const ONLY_NODE: &str = "the API server";
+
 /// How to reach the cluster.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Cluster")]
@@ -67,6 +70,12 @@ pub(super) struct RewriteFlags {
     /// Objects per page of a list.
     #[arg(long, value_name = "N", default_value = "500")]
     page_size: NonZeroU32,
+}
+
+/// What people call the node at `url`.
+fn name_of(url: &str) -> String {
+    let name = url.trim_start_matches("https://").trim_end_matches('/');
+    name.to_owned()
 }
 
 fn parse_node(text: &str) -> Result<(String, PathBuf), String> {
@@ -134,6 +143,7 @@ impl NodeFlags {
         cluster: &ClusterFlags,
         rewrite: RewriteOptions,
     ) -> Result<(ControlPlane, Observation), Failure> {
+        self.check()?;
         self.observe(cluster, self.hold()?, rewrite).await
     }
 
@@ -153,7 +163,7 @@ impl NodeFlags {
     fn hold(&self) -> Result<StateFolder, Failure> {
         let hold = || {
             let mut state = StateFolder::hold(self.state_path())?;
-            for folder in self.folders() {
+            for (_, folder) in self.folders() {
                 state.hold_node(&folder)?;
             }
             Ok(state)
@@ -161,19 +171,19 @@ impl NodeFlags {
         hold().map_err(|error| refusal::of_files(&error))
     }
 
-    /// The folder of each node.
-    fn folders(&self) -> Vec<NodeFolder> {
-        let nodes = self.nodes.iter().map(|(_, file)| NodeFolder::of(file));
+    /// What people call each node, and its folder.
+    fn folders(&self) -> Vec<(String, NodeFolder)> {
+        let nodes = self.nodes.iter();
+        let nodes = nodes.map(|(url, file)| (name_of(url), NodeFolder::of(file)));
         match self.nodes.is_empty() {
-            true => vec![NodeFolder::of(&self.config)],
+            true => vec![(ONLY_NODE.to_owned(), NodeFolder::of(&self.config))],
             false => nodes.collect(),
         }
     }
 
-    /// Says before anything is written which configuration cannot be replaced, and who will not be able to read one any more.
-    pub(super) fn check(plane: &ControlPlane) -> Result<(), Failure> {
-        for node in &plane.nodes {
-            let (name, folder) = (&node.name, &node.folder);
+    /// Says before anything is done which configuration cannot be replaced, and who will not be able to read one any more.
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        for (name, folder) in self.folders() {
             let replaceable = folder.check_replaceable();
             replaceable.map_err(|error| {
                 refusal::of_files(&error)
@@ -185,8 +195,8 @@ impl NodeFlags {
                 let (path, mode) = (folder.config().display(), open.mode & 0o770);
                 let (owner, group) = (open.owner, open.group);
                 note(&format!(
-                    "`{path}` of {name} has mode {:04o}; with the first step it becomes {mode:04o}, for user {owner} and group {group} \
-                     alone: an API server that runs as neither cannot read it then, so give the file to its group first",
+                    "`{path}` of {name} has mode {:04o} and becomes {mode:04o} with the first step, for user {owner} and group {group} \
+                     alone; if the API server runs as another user, give the file a group of that user first",
                     open.mode
                 ));
             }
@@ -204,16 +214,15 @@ impl NodeFlags {
         let client = cluster.client().await?;
         let mut nodes = Vec::new();
         for (url, file) in &self.nodes {
-            let name = url.trim_start_matches("https://").trim_end_matches('/');
             nodes.push(Node {
-                name: name.into(),
+                name: name_of(url).into(),
                 folder: NodeFolder::of(file),
                 client: cluster.client_of(Some(url)).await?,
             });
         }
         if nodes.is_empty() {
             nodes.push(Node {
-                name: "the API server".into(),
+                name: ONLY_NODE.into(),
                 folder: NodeFolder::of(&self.config),
                 client: client.clone(),
             });

@@ -134,8 +134,8 @@ pub(super) fn run(arguments: &PlanCommand, out: &mut Output) -> Result<Exit, Fai
 }
 
 async fn report(request: &Request, common: &Common) -> Result<Report, Failure> {
+    common.nodes.check()?;
     let (plane, observation) = common.nodes.look(&common.cluster).await?;
-    NodeFlags::check(&plane)?;
     let wished = wished(request, &plane, &observation)?;
     let rehearsal = wished.rehearse(&observation)?;
     let objects = objects(&plane, &rehearsal).await?;

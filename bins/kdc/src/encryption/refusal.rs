@@ -76,6 +76,9 @@ pub(super) fn of_observe(error: &ObserveError) -> Failure {
             let exit = of_cluster(cause).exit();
             Failure::of(exit, error)
         }
+        ObserveError::SameServer { .. } => {
+            Failure::at(Exit::Usage, "--node", error).hint("nothing was changed")
+        }
         _ => Failure::of(Exit::Unavailable, error),
     }
 }
