@@ -16,6 +16,7 @@ mod backup_stand;
 mod backup_unavailable;
 mod bucket;
 mod doctor;
+mod encryption;
 mod etcd;
 mod help;
 mod keyring;
