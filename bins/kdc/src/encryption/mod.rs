@@ -10,7 +10,7 @@
 //! | `lacking` | what configuration files lack of what rows need |
 //! | `status` | what is loaded where, and what rows there are |
 //! | `rewrite` | a pass over the rows of any cluster |
-//! | `verify`, `rows` | whether every row is on the newest key |
+//! | `verify`, `rows`, `prefix` | whether every row is on the newest key |
 //! | `refusal` | errors of the library |
 
 mod change;
@@ -19,6 +19,7 @@ mod flags;
 mod lacking;
 mod pass_bar;
 mod plan;
+mod prefix;
 mod refusal;
 mod rewrite;
 mod rows;

@@ -8,7 +8,7 @@ use kdc_envelope_k8s::rotation::{ApiServer, Observed, Phase, Wish, plan};
 use serde::Serialize;
 
 use crate::clock;
-use crate::encryption::rows::ResourceRows;
+use crate::encryption::rows::{Origin, ResourceRows};
 
 /// Everything.
 #[derive(Debug, Serialize)]
@@ -21,6 +21,8 @@ pub(super) struct Report {
     pub(super) rows: Option<Vec<ResourceRows>>,
     /// What configuration files lack of what rows may lie under.
     pub(super) lacking: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) rows_from: Option<Origin>,
     /// The last change that was asked for.
     pub(super) change: Option<ChangeReport>,
 }
@@ -103,6 +105,7 @@ impl Report {
                 .collect(),
             rows: None,
             lacking,
+            rows_from: None,
             change: wish.map(|wish| ChangeReport::new(wish, observation)),
         }
     }
