@@ -1,7 +1,7 @@
 //! Reports as one page for the browser. It loads nothing and runs nothing, so that it can be mailed and kept.
 
 use std::fs::Permissions;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
@@ -50,7 +50,7 @@ pub(crate) fn escape(text: &str) -> String {
     out
 }
 
-/// Whole or not at all.
+/// A new file, whole or not at all. What is there already is left alone.
 pub(crate) fn write(path: &Path, page: &str) -> Result<(), Failure> {
     let folder = match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
@@ -62,11 +62,18 @@ pub(crate) fn write(path: &Path, page: &str) -> Result<(), Failure> {
         .and_then(|mut file| {
             file.write_all(page.as_bytes())?;
             file.as_file().sync_all()?;
-            file.persist(path).map_err(|error| error.error)
+            file.persist_noclobber(path).map_err(|error| error.error)
         });
     match written {
         Ok(_) => Ok(()),
         Err(error) => {
+            if error.kind() == io::ErrorKind::AlreadyExists {
+                let line = format!(
+                    "--html: `{}` exists already and is left alone; remove it first, or name another file",
+                    path.display()
+                );
+                return Err(Failure::new(Exit::CannotCreate, line));
+            }
             let exit = match exit_of_io(&error) {
                 Exit::NoInput => Exit::CannotCreate,
                 other => other,

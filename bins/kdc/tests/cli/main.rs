@@ -17,6 +17,7 @@ mod backup_unavailable;
 mod bucket;
 mod bucket_hostile;
 mod doctor;
+mod encryption;
 mod etcd;
 mod etcd_users;
 mod help;
