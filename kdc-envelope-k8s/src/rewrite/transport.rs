@@ -1,8 +1,8 @@
 //! Requests of a pass and their answers, within a time limit and counted.
 
 use core::time::Duration;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use http::{Method, Request};
@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::answer::{Answer, Failure, FailureKind};
 use super::resolve::{Object, ServedResource};
+use crate::cluster::{ServerName, cause};
 
 /// Answers of one object carry its metadata alone.
 const OBJECT: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
@@ -53,6 +54,7 @@ pub(super) struct Transport {
     client: Client,
     timeout: Duration,
     counts: Arc<Counts>,
+    server: Arc<OnceLock<ServerName>>,
 }
 
 #[derive(Debug, Default)]
@@ -67,7 +69,13 @@ impl Transport {
             client: client.clone(),
             timeout,
             counts: Arc::default(),
+            server: Arc::default(),
         }
+    }
+
+    /// Who is asked, once that is known.
+    pub(super) fn server(&self) -> ServerName {
+        self.server.get().cloned().unwrap_or_default()
     }
 
     /// Bytes of bodies, sent and received.
@@ -178,15 +186,21 @@ impl Transport {
     }
 
     async fn exchange(&self, request: Request<Body>) -> Result<Answer, Failure> {
-        let broken = |error: kube::Error| Failure::server(&with_causes(&error));
-        let answer = self.client.send(request).await.map_err(broken)?;
+        let broken = |error: kube::Error| Failure::server(&cause(&error));
+        let answer = self.client.send(request).await.map_err(|error| {
+            self.server.get_or_init(|| ServerName::of_failure(&error));
+            broken(error)
+        })?;
         let (head, body) = answer.into_parts();
+        let server = ServerName::of_answer(&head.extensions);
+        self.server.get_or_init(|| server.clone());
         let body = body.collect_bytes().await.map_err(broken)?.to_vec();
         add(&self.counts.received, body.len());
         Ok(Answer {
             status: head.status.as_u16(),
             retry_after: retry_after(&head.headers),
             body,
+            server,
         })
     }
 }
@@ -246,21 +260,6 @@ fn encode(text: &str) -> String {
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?;
     text.parse().ok().map(Duration::from_secs)
-}
-
-/// An error and those below it, each unless it is in the text already.
-fn with_causes(error: &(dyn core::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }
 
 fn add(counter: &AtomicU64, bytes: usize) {

@@ -81,12 +81,18 @@ pub(super) async fn expected(
     let resolved = resolve(&plane.client, &names).await;
     let resolved = resolved.map_err(|error| refusal::of_rewrite(&error))?;
     let hashes = key_id_hashes(observation);
-    let expected = resolved.resources.into_iter().map(|served| {
-        let writer = writer(layout, &served.resource);
+    // A definition that was deleted may have left rows.
+    let not_served: Vec<_> = resolved
+        .not_served()
+        .map(|skipped| skipped.resource.clone())
+        .collect();
+    let served = resolved.resources.into_iter().map(|served| served.resource);
+    let expected = served.chain(not_served).map(|resource| {
+        let writer = writer(layout, &resource);
         let kms = writer.kms_v2();
         let key_id_hash = kms.and_then(|kms| hashes.get(&*kms.name).cloned().flatten());
         Expected {
-            resource: served.resource,
+            resource,
             writer,
             key_id_hash,
         }

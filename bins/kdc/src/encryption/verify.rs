@@ -1,6 +1,7 @@
 //! `kdc encryption verify`: whether every row is on the newest key.
 
 use clap::Args;
+use kdc_envelope::evidence::Conclusion;
 use kdc_envelope_k8s::GroupResource;
 use kdc_envelope_k8s::rewrite::RewriteReport;
 use serde::Serialize;
@@ -59,6 +60,9 @@ struct RowReport {
 #[serde(rename_all = "camelCase")]
 struct PassReport {
     verified: bool,
+    /// What keeps it from being known, a clause each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unknown: Vec<String>,
     pass: RewriteReport,
 }
 
@@ -105,7 +109,9 @@ fn by_pass(arguments: &Verify, out: &mut Output) -> Result<bool, Failure> {
             resources.extend(rules.map(|(name, _)| name.clone()));
             plane.client
         } else {
-            arguments.cluster.client().await?
+            let client = arguments.cluster.client().await?;
+            rewrite::require(&client, &resources).await?;
+            client
         };
         if resources.is_empty() {
             let line = "no EncryptionConfiguration names a resource; name some with --resources";
@@ -113,15 +119,31 @@ fn by_pass(arguments: &Verify, out: &mut Output) -> Result<bool, Failure> {
         }
         rewrite::pass(&client, &resources, &arguments.rewrite).await
     })?;
+    let evidence = pass.evidence();
+    let unknown = match evidence.conclude() {
+        Conclusion::Unknown([]) => vec!["no object was found".to_owned()],
+        Conclusion::Unknown(gaps) => gaps.iter().map(ToString::to_string).collect(),
+        _ => Vec::new(),
+    };
     let report = PassReport {
-        verified: pass.is_complete() && pass.rewritten() == 0,
+        verified: evidence.is_proof(),
+        unknown,
         pass,
     };
     match arguments.output {
         Format::Json => out.json(&report)?,
         Format::Text => {
             rewrite::show(&report.pass, out)?;
-            verdict(report.verified, out)?;
+            if report.unknown.is_empty() {
+                verdict(report.verified, out)?;
+            } else {
+                let line = format!(
+                    "it is not known whether every row is on the newest key: {}",
+                    report.unknown.join("; ")
+                );
+                let line = out.paint(Tone::Bad, &line);
+                out.line(line)?;
+            }
         }
     }
     Ok(report.verified)
