@@ -75,7 +75,7 @@ impl RewriteReport {
                     || resource.resource.to_string(),
                     |refusal| format!("{} {}", resource.resource, refusal.place()),
                 );
-                evidence.add_gap(Gap::new(GapKind::NotLookedAt, resource.refused, place));
+                evidence.add_gap(Gap::new(GapKind::Unreadable, resource.refused, place));
             }
         }
         for skipped in &self.skipped {

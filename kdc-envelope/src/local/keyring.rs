@@ -66,6 +66,9 @@ pub enum EditError {
     /// The current version cannot be retired.
     #[error("version {0} is the current one; promote a newer version before it is retired")]
     Current(u32),
+    /// The version has another key id than the one that was meant.
+    #[error("the file changed meanwhile: version {0} has another key id now")]
+    Replaced(u32),
     /// All version numbers are used.
     #[error("the keyring has used all its version numbers")]
     Full,
