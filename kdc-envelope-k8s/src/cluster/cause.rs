@@ -25,10 +25,15 @@ pub(crate) fn cause(error: &(dyn core::error::Error + 'static)) -> String {
         let advice = "check `proxy-url` of the kubeconfig, HTTPS_PROXY and NO_PROXY";
         return format!("the proxy does not connect: {texts}; {advice}");
     }
-    // An `io::Error` may hold another error, and show it as its own text.
-    let kind = innermost.downcast_ref::<io::Error>().map(io::Error::kind);
-    let advice = kind
-        .and_then(of_kind)
+    let of_io = innermost.downcast_ref::<io::Error>();
+    // The words of the standard library for a number of the system, without the number.
+    if let Some((error, _)) = of_io.and_then(|error| Some((error, error.raw_os_error()?)))
+        && of_kind(error.kind()).is_some()
+    {
+        texts = error.kind().to_string();
+    }
+    let advice = of_io
+        .and_then(|error| of_kind(error.kind()))
         .or_else(|| of_text(&texts))
         .map_or_else(String::new, |advice| format!("; {advice}"));
     let words: Vec<_> = texts.split_whitespace().collect();

@@ -219,3 +219,6 @@ fn per_second(objects: u64, start: Instant) -> f64 {
         0.0
     }
 }
+
+#[cfg(test)]
+mod tests;
