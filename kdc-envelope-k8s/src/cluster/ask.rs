@@ -7,7 +7,7 @@ use kube::Client;
 use kube::client::Body;
 use serde::Deserialize;
 
-use super::{ClusterError, ServerName, cause};
+use super::{Asked, ClusterError, ServerName, cause};
 
 /// How long an answer may take; the largest, metrics, is some hundred KiB.
 const LIMIT: Duration = Duration::from_secs(15);
@@ -27,27 +27,30 @@ pub(super) async fn get(
     resource: &'static str,
     path: &str,
 ) -> Result<Answer, ClusterError> {
-    let unreachable = |server, message: String| ClusterError::Unreachable {
-        server,
+    let asked = Asked::default();
+    let unreachable = |message: String| ClusterError::Unreachable {
+        server: asked.server(),
         message: message.into(),
     };
-    let request = Request::get(path).body(Body::empty());
-    let request = request.map_err(|error| unreachable(ServerName::default(), error.to_string()))?;
+    let request = Request::get(path).extension(asked.clone());
+    let request = request
+        .body(Body::empty())
+        .map_err(|error| unreachable(error.to_string()))?;
     let exchange = async {
         let sent = client.send(request).await;
-        let sent =
-            sent.map_err(|error| unreachable(ServerName::of_failure(&error), cause(&error)))?;
-        let (head, body) = sent.into_parts();
-        let server = ServerName::of_answer(&head.extensions);
+        let (head, body) = sent
+            .map_err(|error| unreachable(cause(&error)))?
+            .into_parts();
         let body = body.collect_bytes().await;
-        let body = body.map_err(|error| unreachable(server.clone(), cause(&error)))?;
-        Ok((head.status.as_u16(), server, body.to_vec()))
+        let body = body.map_err(|error| unreachable(cause(&error)))?;
+        Ok((head.status.as_u16(), body.to_vec()))
     };
     let answered = tokio::time::timeout(LIMIT, exchange).await;
-    let (status, server, body) = answered.unwrap_or_else(|_| {
+    let (status, body) = answered.unwrap_or_else(|_| {
         let message = format!("nothing within {} s", LIMIT.as_secs());
-        Err(unreachable(ServerName::default(), message))
+        Err(unreachable(message))
     })?;
+    let server = asked.server();
     match status {
         200 => Ok(Answer { server, body }),
         401 => Err(ClusterError::Unauthenticated { server }),

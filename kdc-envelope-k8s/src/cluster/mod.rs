@@ -15,4 +15,5 @@ pub use error::ClusterError;
 pub use kubeconfig::{Kubeconfig, KubeconfigError, KubeconfigFault, KubeconfigSource};
 pub use members::{Member, members};
 pub use server::{ServerState, greet, look_at};
+pub(crate) use server_name::Asked;
 pub use server_name::ServerName;

@@ -1,13 +1,11 @@
-//! Which API server answered, or did not: a layer of the client that notes it with every answer and every failure.
+//! Which API server a request went to: a layer of the client that tells whoever sent it.
 
 use core::fmt;
 use core::task::{Context, Poll};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
-use http::{Extensions, Request, Response};
-use tower::{BoxError, Layer, Service};
+use http::Request;
+use tower::{Layer, Service};
 
 /// The address of an API server, as far as it is known: clients that [`connect`](super::connect()) made know it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,23 +21,6 @@ impl ServerName {
             None => address.into(),
         }))
     }
-
-    /// The one that gave an answer with these extensions.
-    pub(crate) fn of_answer(extensions: &Extensions) -> Self {
-        extensions.get::<Self>().cloned().unwrap_or_default()
-    }
-
-    /// The one that was asked in vain.
-    pub(crate) fn of_failure(error: &(dyn core::error::Error + 'static)) -> Self {
-        let mut next = Some(error);
-        while let Some(error) = next {
-            if let Some(Unanswered { server, .. }) = error.downcast_ref() {
-                return server.clone();
-            }
-            next = error.source();
-        }
-        Self::default()
-    }
 }
 
 /// For the middle of a sentence.
@@ -52,19 +33,22 @@ impl fmt::Display for ServerName {
     }
 }
 
-/// A request that got no answer.
-#[derive(Debug, thiserror::Error)]
-#[error("{server} did not answer")]
-pub(super) struct Unanswered {
-    server: ServerName,
-    source: BoxError,
+/// An extension of a request, in which the client notes whom it asks, whether there is an answer or not.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Asked(Arc<OnceLock<ServerName>>);
+
+impl Asked {
+    /// Who was asked, once something was sent by a client that knows.
+    pub(crate) fn server(&self) -> ServerName {
+        self.0.get().cloned().unwrap_or_default()
+    }
 }
 
 /// Notes the server.
 #[derive(Debug, Clone)]
 pub(super) struct NameLayer(pub(super) ServerName);
 
-/// A client's service whose answers and failures carry the name of the server.
+/// A client's service that notes the server in each request.
 #[derive(Debug, Clone)]
 pub(super) struct Named<S> {
     inner: S,
@@ -82,35 +66,22 @@ impl<S> Layer<S> for NameLayer {
     }
 }
 
-impl<S, A, B> Service<Request<A>> for Named<S>
+impl<S, B> Service<Request<B>> for Named<S>
 where
-    S: Service<Request<A>, Response = Response<B>>,
-    S::Error: Into<BoxError>,
-    S::Future: Send + 'static,
-    B: 'static,
+    S: Service<Request<B>>,
 {
-    type Response = Response<B>;
-    type Error = BoxError;
-    type Future = BoxFuture<'static, Result<Response<B>, BoxError>>;
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.inner.poll_ready(context).map_err(Into::into)
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<A>) -> Self::Future {
-        let server = self.server.clone();
-        let answer = self.inner.call(request);
-        answer
-            .map(move |answer| match answer {
-                Ok(mut answer) => {
-                    answer.extensions_mut().insert(server);
-                    Ok(answer)
-                }
-                Err(error) => {
-                    let source = error.into();
-                    Err(Unanswered { server, source }.into())
-                }
-            })
-            .boxed()
+    fn call(&mut self, request: Request<B>) -> S::Future {
+        if let Some(Asked(slot)) = request.extensions().get() {
+            slot.get_or_init(|| self.server.clone());
+        }
+        self.inner.call(request)
     }
 }

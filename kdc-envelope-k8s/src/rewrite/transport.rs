@@ -1,8 +1,8 @@
 //! Requests of a pass and their answers, within a time limit and counted.
 
 use core::time::Duration;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use http::{Method, Request};
@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::answer::{Answer, Failure, FailureKind};
 use super::resolve::{Object, ServedResource};
-use crate::cluster::{ServerName, cause};
+use crate::cluster::{Asked, ServerName, cause};
 
 /// Answers of one object carry its metadata alone.
 const OBJECT: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
@@ -54,7 +54,7 @@ pub(super) struct Transport {
     client: Client,
     timeout: Duration,
     counts: Arc<Counts>,
-    server: Arc<OnceLock<ServerName>>,
+    asked: Asked,
 }
 
 #[derive(Debug, Default)]
@@ -69,13 +69,13 @@ impl Transport {
             client: client.clone(),
             timeout,
             counts: Arc::default(),
-            server: Arc::default(),
+            asked: Asked::default(),
         }
     }
 
     /// Who is asked, once that is known.
     pub(super) fn server(&self) -> ServerName {
-        self.server.get().cloned().unwrap_or_default()
+        self.asked.server()
     }
 
     /// Bytes of bodies, sent and received.
@@ -166,6 +166,7 @@ impl Transport {
         let mut request = Request::builder()
             .method(method)
             .uri(path)
+            .extension(self.asked.clone())
             .header(ACCEPT, accept);
         let mut bytes = Vec::new();
         if let Some((content_type, body)) = body {
@@ -187,20 +188,15 @@ impl Transport {
 
     async fn exchange(&self, request: Request<Body>) -> Result<Answer, Failure> {
         let broken = |error: kube::Error| Failure::server(&cause(&error));
-        let answer = self.client.send(request).await.map_err(|error| {
-            self.server.get_or_init(|| ServerName::of_failure(&error));
-            broken(error)
-        })?;
+        let answer = self.client.send(request).await.map_err(broken)?;
         let (head, body) = answer.into_parts();
-        let server = ServerName::of_answer(&head.extensions);
-        self.server.get_or_init(|| server.clone());
         let body = body.collect_bytes().await.map_err(broken)?.to_vec();
         add(&self.counts.received, body.len());
         Ok(Answer {
             status: head.status.as_u16(),
             retry_after: retry_after(&head.headers),
             body,
-            server,
+            server: self.server(),
         })
     }
 }

@@ -149,7 +149,7 @@ fn a_row_that_no_key_decrypts_is_refused_and_then_keeps_the_rest_from_being_list
         // As 1.32 and 1.36 say it, and 1.37.
         let words = ["unable to transform key", "corrupt object"];
         assert!(
-            matches!(&error, RewriteError::Unreadable { resource, why }
+            matches!(&error, RewriteError::Unreadable { resource, why, .. }
                 if *resource == things.group_resource()[0] && why.contains("thing-003")
                     && words.iter().any(|words| why.contains(words))),
             "{error}"

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use kdc_envelope_k8s::rewrite::{RewriteError, RewriteOptions, SkipReason, count, resolve};
+use kdc_envelope_k8s::rewrite::{RewriteOptions, SkipReason, count, resolve};
 use kdc_testbed::Resource;
 use kdc_testbed::etcd::Row;
 use serde_json::{Value, json};

@@ -95,10 +95,9 @@ impl ClusterFlags {
         if let Some(path) = &self.kubeconfig {
             return KubeconfigSource::File(path.clone());
         }
-        // An empty variable counts for nothing.
-        let named = std::env::var_os(KUBECONFIG).filter(|paths| !paths.is_empty());
-        if let Some(paths) = named {
-            return KubeconfigSource::Files(std::env::split_paths(&paths).collect());
+        let named = named_by_environment();
+        if !named.is_empty() {
+            return KubeconfigSource::Files(named);
         }
         let home = std::env::var_os("HOME").unwrap_or_default();
         let of_user = Path::new(&home).join(".kube/config");
@@ -115,10 +114,9 @@ impl ClusterFlags {
 
     /// Where the kubeconfig was named, for messages.
     fn place(&self) -> &'static str {
-        let has_variable = std::env::var_os(KUBECONFIG).is_some_and(|paths| !paths.is_empty());
         match &self.kubeconfig {
             Some(_) => "--kubeconfig",
-            None if has_variable => KUBECONFIG,
+            None if !named_by_environment().is_empty() => KUBECONFIG,
             None => "no --kubeconfig is given",
         }
     }
@@ -142,6 +140,13 @@ impl ClusterFlags {
             _ => refusal::of_cluster(&error),
         })
     }
+}
+
+/// The files that KUBECONFIG names; empty names count for nothing.
+fn named_by_environment() -> Vec<PathBuf> {
+    let paths = std::env::var_os(KUBECONFIG).unwrap_or_default();
+    let paths = std::env::split_paths(&paths);
+    paths.filter(|path| !path.as_os_str().is_empty()).collect()
 }
 
 impl NodeFlags {
