@@ -12,6 +12,8 @@ use crate::failure::{Exit, Failure};
 use crate::output::{Format, Output, Tone, note};
 use crate::runtime;
 use clap::Args;
+use kdc_envelope_k8s::control_plane::{ControlPlane, Observation};
+use kdc_envelope_k8s::rewrite::resolve;
 use report::{Report, ServerReport};
 
 const EXAMPLES: &str = "\
@@ -49,7 +51,8 @@ pub(super) fn run(arguments: &Status, out: &mut Output) -> Result<Exit, Failure>
         let wish = plane.state.wish();
         let wish = wish.map_err(|error| refusal::of_files(&error))?;
         let lacking = lacking::lines(&plane, &observation);
-        let report = Report::new(&observation, wish.as_ref(), lacking);
+        let mut report = Report::new(&observation, wish.as_ref(), lacking);
+        tell_of_served(&mut report, &plane, &observation).await;
         let told = match arguments.rows.etcd.is_given() {
             true => Some(rows::ask(&plane, &observation).await?),
             false => None,
@@ -73,6 +76,22 @@ pub(super) fn run(arguments: &Status, out: &mut Output) -> Result<Exit, Failure>
         true => Exit::Ok,
         false => Exit::Negative,
     })
+}
+
+/// Looks up whether something is served under every name of the configuration. Not to know it is no reason to show nothing.
+async fn tell_of_served(report: &mut Report, plane: &ControlPlane, observation: &Observation) {
+    let layouts = observation.layouts();
+    let rules = layouts
+        .first()
+        .into_iter()
+        .flat_map(|layout| layout.rules());
+    let names: Vec<_> = rules.map(|(name, _)| name.clone()).collect();
+    match resolve(&plane.client, &names).await {
+        Ok(found) => report.skip(&found),
+        Err(error) => note(&format!(
+            "whether every resource of the configuration is served is not known: {error}"
+        )),
+    }
 }
 
 fn show(report: &Report, out: &mut Output) -> Result<(), Failure> {
@@ -102,6 +121,13 @@ fn show(report: &Report, out: &mut Output) -> Result<(), Failure> {
                 .is_some_and(|row| row.writer == "identity")
         };
         out.table(&table, |row| is_plain(row).then_some(Tone::Warning))?;
+    }
+    for resource in &report.resources {
+        if let Some(reason) = resource.skipped {
+            let line = format!("{}: {reason}; is it spelt right?", resource.resource);
+            let line = out.paint(Tone::Warning, &line);
+            out.line(line)?;
+        }
     }
     out.line("")?;
     let headings = ["API SERVER", "VERSION", "LOADED", "SINCE", "KMS KEY IDS"];
