@@ -15,6 +15,7 @@ mod backup_round_trip;
 mod backup_stand;
 mod backup_unavailable;
 mod bucket;
+mod cases;
 mod doctor;
 mod etcd;
 mod help;
