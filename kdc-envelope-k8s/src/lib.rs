@@ -13,6 +13,7 @@ pub mod object;
 pub mod rewrite;
 pub mod rotation;
 pub mod value_opener;
+mod yaml;
 
 pub use encryption_config::{EncryptionConfiguration, GroupResource, Layout};
 pub use rotation::plan;

@@ -22,6 +22,7 @@ mod local_key;
 mod parse;
 mod render;
 mod resource;
+mod secret;
 mod transformer;
 
 use core::fmt;
@@ -36,6 +37,8 @@ pub use layout::Layout;
 pub use local_key::{ConfiguredKey, LocalKey, LocalProvider};
 pub use render::{RenderError, render_kms_v2};
 pub use resource::GroupResource;
+pub use secret::Base64Fault;
+pub(crate) use secret::go_base64;
 pub use transformer::{Chain, Transformer};
 
 /// The longest file that is read, in bytes.

@@ -10,6 +10,7 @@
 )]
 
 mod configuration;
+mod generated;
 mod local;
 mod messages;
 mod random;
