@@ -13,6 +13,7 @@
 mod difference;
 mod document;
 mod duration;
+mod endpoint;
 mod entries;
 mod error;
 mod etcd_prefix;
@@ -30,6 +31,7 @@ use core::fmt;
 use kdc_envelope::providers::{aescbc, aesgcm, secretbox};
 
 pub use difference::{Change, Difference, differences};
+pub use endpoint::EndpointFault;
 pub use error::{ConfigError, Problem};
 pub use etcd_prefix::etcd_prefix;
 pub use kms::{KmsApi, KmsProvider};

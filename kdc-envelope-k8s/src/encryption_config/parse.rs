@@ -34,9 +34,8 @@ fn check_kind(fields: &mut Fields) -> Result<(), ConfigError> {
     let kind = fields.take("kind");
     match (api_version.text()?, kind.text()?) {
         // The second is what early documentation said, and is still accepted.
-        ("apiserver.config.k8s.io/v1", "EncryptionConfiguration") | ("v1", "EncryptionConfig") => {
-            Ok(())
-        }
+        ("apiserver.config.k8s.io/v1", "EncryptionConfiguration")
+        | ("v1" | "/v1", "EncryptionConfig") => Ok(()),
         _ => Err(api_version.error(Problem::Kind)),
     }
 }

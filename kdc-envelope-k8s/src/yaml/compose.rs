@@ -1,11 +1,15 @@
 //! From the events of a YAML parser to values, as `go.yaml.in/yaml/v2` puts them together in strict mode.
 
+use core::ops::Range;
 use std::collections::BTreeMap;
 
-use serde_saphyr::granit_parser::{self, Event, Parser, ScalarStyle, Span, StrInput};
+use serde_saphyr::granit_parser::{
+    self, Event, Parser, ScalarStyle, Span, StrInput, StructureStyle,
+};
 use zeroize::Zeroizing;
 
 use super::scalar::{Tag, resolve};
+use super::strict::{check_prologue, check_tabs, escapes_slash};
 use super::{Fault, SyntaxError, Value};
 
 /// Bounds that no honest file meets. An alias copies what it names, so that copies are counted as well.
@@ -20,39 +24,71 @@ pub(crate) fn documents(text: &str) -> Result<Vec<(u64, Value)>, SyntaxError> {
         block_scalar_eof_without_line_feed: true,
         bom_inside_document_as_content: true,
     };
+    check_prologue(text)?;
     let mut composer = Composer {
+        text,
         parser: Parser::new_from_str_with_options(text, options),
         anchors: BTreeMap::new(),
+        inner: Vec::new(),
+        flow: 0,
         values: 0,
         aliases: 0,
     };
-    let mut documents = Vec::new();
-    loop {
-        let (event, span) = composer.next()?;
-        match event {
-            Event::DocumentStart(_, version) => {
-                let is_known = version.is_none_or(|version| (version.major, version.minor) == (1, 1));
-                if !is_known {
-                    return Err(error(span, Fault::Unsupported));
-                }
-                composer.anchors.clear();
-                documents.push((error(span, Fault::Syntax).line, composer.value(0)?));
-            }
-            Event::StreamEnd => return Ok(documents),
-            _ => {}
-        }
-    }
+    let documents = composer.documents()?;
+    check_tabs(text, composer.inner)?;
+    Ok(documents)
 }
 
 struct Composer<'t> {
+    text: &'t str,
     parser: Parser<'t, StrInput<'t>>,
     /// Finished nodes that have one.
     anchors: BTreeMap<usize, (Value, usize)>,
+    /// Where scalars and collections in flow style stand, in bytes.
+    inner: Vec<Range<usize>>,
+    /// How many collections in flow style are open.
+    flow: usize,
     values: usize,
     aliases: usize,
 }
 
 impl<'t> Composer<'t> {
+    fn documents(&mut self) -> Result<Vec<(u64, Value)>, SyntaxError> {
+        let mut documents = Vec::new();
+        loop {
+            match self.document() {
+                Ok(Some(document)) => documents.push(document),
+                Ok(None) => return Ok(documents),
+                Err(error) if documents.is_empty() => return Err(error),
+                Err(error) => {
+                    let fault = Fault::Behind;
+                    return Err(SyntaxError { fault, ..error });
+                }
+            }
+        }
+    }
+
+    /// The next one, with the line where it begins.
+    fn document(&mut self) -> Result<Option<(u64, Value)>, SyntaxError> {
+        loop {
+            let (event, span) = self.next()?;
+            match event {
+                Event::DocumentStart(_, version) => {
+                    let is_known =
+                        version.is_none_or(|version| (version.major, version.minor) == (1, 1));
+                    if !is_known {
+                        return Err(error(span, Fault::Unsupported));
+                    }
+                    self.anchors.clear();
+                    let value = self.value(0)?;
+                    return Ok(Some((error(span, Fault::Syntax).line, value)));
+                }
+                Event::StreamEnd => return Ok(None),
+                _ => {}
+            }
+        }
+    }
+
     fn next(&mut self) -> Result<(Event<'t>, Span), SyntaxError> {
         match self.parser.next_event() {
             Some(Ok(next)) => Ok(next),
@@ -77,12 +113,19 @@ impl<'t> Composer<'t> {
         self.count(1, depth, span)?;
         let (value, anchor) = match event {
             Event::Scalar(text, style, anchor, tag) => {
+                self.check_notation(&text, style, span)?;
                 let tag = tag.as_deref().map_or(Tag::None, known_tag);
                 let value = resolve(&text, style == ScalarStyle::Plain, tag);
                 (value.ok_or_else(|| error(span, Fault::Unsupported))?, anchor)
             }
-            Event::SequenceStart(_, anchor, _) => (self.list(depth)?, anchor),
-            Event::MappingStart(_, anchor, _) => (self.map(depth)?, anchor),
+            Event::SequenceStart(style, anchor, _) => {
+                let list = self.collection(style, span, |composer| composer.list(depth))?;
+                (list, anchor)
+            }
+            Event::MappingStart(style, anchor, _) => {
+                let map = self.collection(style, span, |composer| composer.map(depth))?;
+                (map, anchor)
+            }
             Event::Alias(anchor) => {
                 self.aliases += 1;
                 // Not there while the node that it names is not finished, for it would contain itself.
@@ -103,6 +146,48 @@ impl<'t> Composer<'t> {
         Ok(value)
     }
 
+    /// Refuses what YAML 1.1 reads otherwise.
+    fn check_notation(
+        &mut self,
+        text: &str,
+        style: ScalarStyle,
+        span: Span,
+    ) -> Result<(), SyntaxError> {
+        let place = span.byte_range().unwrap_or_default();
+        let source = self.text.get(place.clone()).unwrap_or_default();
+        let is_indicator = self.flow > 0 && text.starts_with(['?', ':']);
+        let is_wrong = match style {
+            ScalarStyle::Plain => is_indicator,
+            ScalarStyle::DoubleQuoted => escapes_slash(source),
+            _ => false,
+        };
+        if is_wrong {
+            return Err(error(span, Fault::Unsupported));
+        }
+        self.inner.push(place);
+        Ok(())
+    }
+
+    /// A list or map, up to its end.
+    fn collection(
+        &mut self,
+        style: StructureStyle,
+        span: Span,
+        content: impl FnOnce(&mut Self) -> Result<(Value, Span), SyntaxError>,
+    ) -> Result<Value, SyntaxError> {
+        let is_flow = style == StructureStyle::Flow;
+        self.flow += usize::from(is_flow);
+        let (value, end) = content(self)?;
+        if is_flow {
+            self.flow -= 1;
+            let offsets = (span.start.byte_offset(), end.end.byte_offset());
+            if let (Some(begin), Some(end)) = offsets {
+                self.inner.push(begin..end);
+            }
+        }
+        Ok(value)
+    }
+
     fn count(&mut self, more: usize, depth: usize, span: Span) -> Result<(), SyntaxError> {
         self.values += more;
         let is_too_much =
@@ -113,23 +198,23 @@ impl<'t> Composer<'t> {
         }
     }
 
-    fn list(&mut self, depth: usize) -> Result<Value, SyntaxError> {
+    fn list(&mut self, depth: usize) -> Result<(Value, Span), SyntaxError> {
         let mut values = Vec::new();
         loop {
             let (event, span) = self.next()?;
             match event {
-                Event::SequenceEnd => return Ok(Value::List(values)),
+                Event::SequenceEnd => return Ok((Value::List(values), span)),
                 event => values.push(self.value_of(event, span, depth + 1)?),
             }
         }
     }
 
-    fn map(&mut self, depth: usize) -> Result<Value, SyntaxError> {
+    fn map(&mut self, depth: usize) -> Result<(Value, Span), SyntaxError> {
         let mut fields = Vec::new();
         loop {
             let (event, span) = self.next()?;
             match event {
-                Event::MappingEnd => return Ok(Value::Map(fields)),
+                Event::MappingEnd => return Ok((Value::Map(fields), span)),
                 event if is_merge(&event) => {
                     let merged = self.value(depth + 1)?;
                     merge(&mut fields, merged, span)?;

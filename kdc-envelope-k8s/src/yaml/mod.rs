@@ -8,6 +8,7 @@
 
 mod compose;
 mod scalar;
+mod strict;
 
 use core::fmt;
 
@@ -49,8 +50,14 @@ pub(crate) enum Fault {
     DuplicateField,
     /// More values, levels or aliases than any file has.
     Limits,
+    /// A tab where a line is indented.
+    Tab,
+    /// A line break that is none to all.
+    LineBreak,
     /// What is allowed in YAML and not in the YAML that Kubernetes reads.
     Unsupported,
+    /// The first document is good, and what follows cannot be read. Kubernetes does not look at it.
+    Behind,
 }
 
 impl Fault {
@@ -63,6 +70,13 @@ impl Fault {
             Self::DuplicateField => "the same field twice; remove one",
             Self::Limits => {
                 "nested too deeply, too long, or too many YAML aliases; write it out plainly"
+            }
+            Self::Tab => "a tab where a line is indented; write spaces",
+            Self::LineBreak => {
+                "a line break that is none to all (U+0085, U+2028 or U+2029); write a line feed"
+            }
+            Self::Behind => {
+                "what stands behind the first YAML document cannot be read; remove it, for kube-apiserver never looks at it"
             }
             Self::Unsupported => {
                 "a tag, key or directive that Kubernetes does not take; write it out plainly"
