@@ -2,6 +2,7 @@
 //! and how to change them under a running control plane.
 #![forbid(unsafe_code)]
 
+pub mod api_server;
 #[cfg(feature = "client")]
 pub mod cluster;
 #[cfg(feature = "client")]

@@ -259,10 +259,7 @@ impl Oracle {
     ///
     /// # Errors
     /// When the program fails; upstream's refusal is no such failure.
-    pub fn load_config(
-        &mut self,
-        config: impl AsRef<[u8]>,
-    ) -> Result<Result<(), Refusal>, Error> {
+    pub fn load_config(&mut self, config: impl AsRef<[u8]>) -> Result<Result<(), Refusal>, Error> {
         let file = BASE64.encode(config);
         let answer = self.call(&json!({"op": "load-config", "value": file}))?;
         Ok(answer.map(|_| ()))

@@ -21,7 +21,10 @@ pub enum EndpointFault {
         path: Box<str>,
     },
     /// A scheme, and no slash.
-    #[error("three slashes are missing in `{endpoint}`: kube-apiserver dials {}; write `unix:///{rest}`", dialled(""))]
+    #[error(
+        "three slashes are missing in `{endpoint}`: kube-apiserver dials {}; write `unix:///{rest}`",
+        dialled("")
+    )]
     NoSlash {
         /// The whole.
         endpoint: Box<str>,
@@ -133,11 +136,12 @@ fn is_host(host: &str) -> bool {
     }
     let (name, port) = host.split_once(':').unwrap_or((host, ""));
     let is_name = |c: char| {
-        !c.is_ascii() || c.is_ascii_alphanumeric() || "-_.~!$&'()*+,;=<>\"%".contains(c)
+        !c.is_ascii() || c.is_ascii_alphanumeric() || "-_.~!$&'()*+,;=<>[]\"%".contains(c)
     };
     // Of the bytes in a host only those that are no ASCII may be escaped.
     let mut escapes = name.split('%').skip(1);
-    let is_escaped = escapes.all(|rest| rest.starts_with(|c: char| matches!(c, '8'..='9' | 'a'..='f' | 'A'..='F')));
+    let is_escaped = escapes
+        .all(|rest| rest.starts_with(|c: char| matches!(c, '8'..='9' | 'a'..='f' | 'A'..='F')));
     is_port(port) && name.chars().all(is_name) && is_escaped && unescape(name).is_some()
 }
 
@@ -185,7 +189,10 @@ mod tests {
             ),
             ("unix://kms.sock", "dials nothing; write `unix:///kms.sock`"),
             ("unix://@kms", "write `unix:///@kms`"),
-            ("unix:run/kms.sock", "three slashes are missing in `unix:run/kms.sock`: kube-apiserver dials nothing"),
+            (
+                "unix:run/kms.sock",
+                "three slashes are missing in `unix:run/kms.sock`: kube-apiserver dials nothing",
+            ),
             ("unix:", "names no socket"),
             ("unix://", "names no socket"),
             ("unix:///", "names no socket"),

@@ -122,8 +122,8 @@ fn key<K>(
     fields.finish("name, secret")?;
     let key_name =
         KeyName::new(name.required_text()?).map_err(|problem| name.error(Problem::Key(problem)))?;
-    let bytes = decode(secret.required_text()?)
-        .map_err(|fault| secret.error(Problem::Base64(fault)))?;
+    let bytes =
+        decode(secret.required_text()?).map_err(|fault| secret.error(Problem::Base64(fault)))?;
     match make(key_name, &bytes) {
         Ok(cipher) => Ok(ConfiguredKey::new(cipher, Arc::new(bytes))),
         Err(problem) => Err(secret.error(Problem::Key(problem))),

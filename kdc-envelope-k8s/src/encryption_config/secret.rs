@@ -165,8 +165,14 @@ mod tests {
             ("MDEyMzQ1!", "character 9 is `!`; "),
             ("MDE\u{e9}", "character 4 is U+00E9; "),
             ("MDEy----", "character 5 is `-`, of the alphabet for URLs"),
-            ("<your key>", "character 1 is `<`: it looks like a placeholder"),
-            ("BASE64_ENCODED_SECRET", "character 7 is `_`: it looks like a placeholder"),
+            (
+                "<your key>",
+                "character 1 is `<`: it looks like a placeholder",
+            ),
+            (
+                "BASE64_ENCODED_SECRET",
+                "character 7 is `_`: it looks like a placeholder",
+            ),
             ("${KEY}", "character 1 is `$`: it looks like a placeholder"),
             ("MDEyMzQ1Njc4OWFiY2RlZg", "it has 22 characters"),
             ("MDEyMzQ1Njc4OWFiY2RlZg===", "it has 25 characters"),

@@ -113,10 +113,13 @@ impl<'t> Composer<'t> {
         self.count(1, depth, span)?;
         let (value, anchor) = match event {
             Event::Scalar(text, style, anchor, tag) => {
-                self.check_notation(&text, style, span)?;
+                self.check_notation(&text, style, tag.is_some(), span)?;
                 let tag = tag.as_deref().map_or(Tag::None, known_tag);
                 let value = resolve(&text, style == ScalarStyle::Plain, tag);
-                (value.ok_or_else(|| error(span, Fault::Unsupported))?, anchor)
+                (
+                    value.ok_or_else(|| error(span, Fault::Unsupported))?,
+                    anchor,
+                )
             }
             Event::SequenceStart(style, anchor, _) => {
                 let list = self.collection(style, span, |composer| composer.list(depth))?;
@@ -151,18 +154,19 @@ impl<'t> Composer<'t> {
         &mut self,
         text: &str,
         style: ScalarStyle,
+        is_tagged: bool,
         span: Span,
     ) -> Result<(), SyntaxError> {
         let place = span.byte_range().unwrap_or_default();
         let source = self.text.get(place.clone()).unwrap_or_default();
-        let is_indicator = self.flow > 0 && text.starts_with(['?', ':']);
-        let is_wrong = match style {
-            ScalarStyle::Plain => is_indicator,
-            ScalarStyle::DoubleQuoted => escapes_slash(source),
-            _ => false,
-        };
-        if is_wrong {
+        if style == ScalarStyle::DoubleQuoted && escapes_slash(source) {
             return Err(error(span, Fault::Unsupported));
+        }
+        // There a `?` ends a text, and a tag takes brackets and commas into its name.
+        let is_ambiguous =
+            text.contains('?') || text.starts_with(':') || (is_tagged && text.is_empty());
+        if self.flow > 0 && style == ScalarStyle::Plain && is_ambiguous {
+            return Err(error(span, Fault::Ambiguous));
         }
         self.inner.push(place);
         Ok(())

@@ -54,6 +54,8 @@ pub(crate) enum Fault {
     Tab,
     /// A line break that is none to all.
     LineBreak,
+    /// A text inside brackets that not all read alike.
+    Ambiguous,
     /// What is allowed in YAML and not in the YAML that Kubernetes reads.
     Unsupported,
     /// The first document is good, and what follows cannot be read. Kubernetes does not look at it.
@@ -74,6 +76,9 @@ impl Fault {
             Self::Tab => "a tab where a line is indented; write spaces",
             Self::LineBreak => {
                 "a line break that is none to all (U+0085, U+2028 or U+2029); write a line feed"
+            }
+            Self::Ambiguous => {
+                "a text inside `{}` or `[]` that not all read alike; put it in quotes"
             }
             Self::Behind => {
                 "what stands behind the first YAML document cannot be read; remove it, for kube-apiserver never looks at it"

@@ -110,8 +110,7 @@ fn float(text: &str) -> Option<Value> {
         None => (unsigned, None),
     };
     let is_digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
-    let is_exponent =
-        |part: &str| is_digits(part.strip_prefix(['+', '-']).unwrap_or(part));
+    let is_exponent = |part: &str| is_digits(part.strip_prefix(['+', '-']).unwrap_or(part));
     let is_mantissa = match mantissa.split_once('.') {
         Some(("", fraction)) => is_digits(fraction),
         Some((whole, fraction)) => is_digits(whole) && (fraction.is_empty() || is_digits(fraction)),
@@ -125,7 +124,9 @@ fn float(text: &str) -> Option<Value> {
         return None;
     }
     let is_whole = number.fract() == 0.0 && number.abs() < LARGEST_WHOLE;
-    let whole = is_whole.then(|| format!("{number:.0}").parse().ok()).flatten();
+    let whole = is_whole
+        .then(|| format!("{number:.0}").parse().ok())
+        .flatten();
     Some(whole.map_or(Value::OtherNumber, Value::Integer))
 }
 

@@ -13,9 +13,14 @@ pub(super) fn check_prologue(text: &str) -> Result<(), SyntaxError> {
     {
         return Err(at_offset(text, at, Fault::LineBreak));
     }
-    let mut lines = text.strip_prefix('\u{feff}').unwrap_or(text).lines().zip(1..);
+    let mut lines = text
+        .strip_prefix('\u{feff}')
+        .unwrap_or(text)
+        .lines()
+        .zip(1..);
     let wrong = lines.find_map(|(line, number)| {
-        let is_blank = line.trim_start_matches(' ').is_empty() || line.trim_start().starts_with('#');
+        let is_blank =
+            line.trim_start_matches(' ').is_empty() || line.trim_start().starts_with('#');
         match line.strip_prefix('%') {
             Some(directive) => {
                 let name = directive.split([' ', '\t']).next();
@@ -54,9 +59,13 @@ pub(super) fn check_tabs(text: &str, mut inner: Vec<Range<usize>>) -> Result<(),
     let mut begin = 0;
     for line in text.split_inclusive('\n') {
         let end = begin + line.len();
-        let indent = line.find(|c| !matches!(c, ' ' | '-' | '?')).unwrap_or(line.len());
+        let indent = line
+            .find(|c| !matches!(c, ' ' | '-' | '?'))
+            .unwrap_or(line.len());
         let at = begin + indent;
-        let is_tab = line.get(indent..).is_some_and(|rest| rest.starts_with('\t'));
+        let is_tab = line
+            .get(indent..)
+            .is_some_and(|rest| rest.starts_with('\t'));
         if is_tab && !is_inner(at) {
             return Err(at_offset(text, at, Fault::Tab));
         }

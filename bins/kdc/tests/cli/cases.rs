@@ -16,6 +16,8 @@ use serde::Deserialize;
 
 /// So many are there at least; fewer means that the walk missed some.
 const AT_LEAST: usize = 20;
+/// Stands for the path of the working folder, in files and commands.
+const FOLDER: &str = "@folder@";
 /// No command of a case takes longer unless it hangs.
 const LIMIT: Duration = Duration::from_secs(60);
 /// How often a running command is looked at.
@@ -66,7 +68,12 @@ fn each_case_ends_as_it_says() {
         let workers: Vec<_> = cases
             .chunks(share)
             .map(|share| {
-                scope.spawn(move || share.iter().filter_map(|path| fault(path)).collect::<Vec<_>>())
+                scope.spawn(move || {
+                    share
+                        .iter()
+                        .filter_map(|path| fault(path))
+                        .collect::<Vec<_>>()
+                })
             })
             .collect();
         let results = workers.into_iter().map(|worker| worker.join().unwrap());
@@ -92,7 +99,9 @@ fn found(root: &Path) -> Vec<PathBuf> {
         let before = cases.len();
         for case in fs::read_dir(&kind).unwrap() {
             let case = case.unwrap().path();
-            let is_case = case.extension().is_some_and(|extension| extension == "yaml");
+            let is_case = case
+                .extension()
+                .is_some_and(|extension| extension == "yaml");
             assert!(is_case, "{} is no case", case.display());
             cases.push(case);
         }
@@ -119,8 +128,9 @@ impl Case {
     /// What is not as it says, a line each.
     fn faults(&self) -> String {
         let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_str().unwrap();
         for (name, text) in &self.files {
-            write(folder.path(), name, text.as_bytes());
+            write(folder.path(), name, text.replace(FOLDER, path).as_bytes());
         }
         for (name, text) in &self.binary {
             write(folder.path(), name, &STANDARD.decode(text).unwrap());
@@ -136,7 +146,10 @@ impl Case {
         if ended.code != Some(self.exit) {
             writeln!(faults, "exit code {:?}, not {}", ended.code, self.exit).unwrap();
         }
-        let outputs = [("stdout", &self.stdout, &ended.stdout), ("stderr", &self.stderr, &ended.stderr)];
+        let outputs = [
+            ("stdout", &self.stdout, &ended.stdout),
+            ("stderr", &self.stderr, &ended.stderr),
+        ];
         for (name, wanted, text) in outputs {
             for words in wanted.iter().filter(|words| !text.contains(*words)) {
                 writeln!(faults, "`{words}` is not on {name}").unwrap();
@@ -175,8 +188,9 @@ fn run(folder: &Path, command: &[String], stdin: Option<&str>) -> Ended {
         "kms-plugin" => kdc_testbed::programs::build().unwrap().kms_plugin.clone(),
         other => panic!("`{other}` is neither `kdc` nor `kms-plugin`"),
     };
+    let path = folder.to_str().unwrap();
     let mut child = Command::new(program)
-        .args(arguments)
+        .args(arguments.iter().map(|argument| argument.replace(FOLDER, path)))
         .current_dir(folder)
         .env_clear()
         .env("PATH", "/usr/bin:/bin")
@@ -188,8 +202,11 @@ fn run(folder: &Path, command: &[String], stdin: Option<&str>) -> Ended {
         .spawn()
         .unwrap();
     let input = stdin.map(|name| fs::read(folder.join(name)).unwrap());
-    let (mut standard_input, stdout, stderr) =
-        (child.stdin.take().unwrap(), child.stdout.take().unwrap(), child.stderr.take().unwrap());
+    let (mut standard_input, stdout, stderr) = (
+        child.stdin.take().unwrap(),
+        child.stdout.take().unwrap(),
+        child.stderr.take().unwrap(),
+    );
     thread::scope(|scope| {
         scope.spawn(move || {
             // A program that has its answer need not read on.
