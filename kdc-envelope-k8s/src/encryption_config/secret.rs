@@ -77,11 +77,17 @@ fn fault(text: &str) -> Base64Fault {
             },
         };
     }
-    let characters = without_breaks(text).count();
-    let padding = without_breaks(text).zip(1..).find(|(c, _)| *c == '=');
-    match padding {
-        Some((_, position)) if position + 1 < characters => Base64Fault::EarlyPadding { position },
-        _ => Base64Fault::Length { characters },
+    let mut padding = None;
+    for (character, position) in without_breaks(text).zip(1..) {
+        match (character, padding) {
+            ('=', None) => padding = Some(position),
+            ('=', Some(_)) => {}
+            (_, Some(position)) => return Base64Fault::EarlyPadding { position },
+            _ => {}
+        }
+    }
+    Base64Fault::Length {
+        characters: without_breaks(text).count(),
     }
 }
 
@@ -128,7 +134,7 @@ impl fmt::Display for Base64Fault {
             ),
             Self::Length { characters } => write!(
                 f,
-                "it has {characters} characters, which is no multiple of 4: its end was cut off or changed; copy the whole, with each `=`"
+                "it has {characters} characters, and its end was cut off or changed; copy the whole, which is a multiple of 4 with each `=`"
             ),
         }
     }

@@ -190,7 +190,11 @@ fn run(folder: &Path, command: &[String], stdin: Option<&str>) -> Ended {
     };
     let path = folder.to_str().unwrap();
     let mut child = Command::new(program)
-        .args(arguments.iter().map(|argument| argument.replace(FOLDER, path)))
+        .args(
+            arguments
+                .iter()
+                .map(|argument| argument.replace(FOLDER, path)),
+        )
         .current_dir(folder)
         .env_clear()
         .env("PATH", "/usr/bin:/bin")

@@ -211,12 +211,17 @@ impl Diagnosis {
             "{check} {outcome} `{detail}` `{cure}` is not in {:#}",
             Value::from(self.of(check).into_iter().cloned().collect::<Vec<_>>())
         );
-        let is_no = ["fail", "unknown"].iter().any(|outcome| !self.checks(outcome).is_empty());
+        let is_no = ["fail", "unknown"]
+            .iter()
+            .any(|outcome| !self.checks(outcome).is_empty());
         assert_eq!(self.run.code, i32::from(is_no));
         assert_eq!(self.run.stderr, "");
         for result in self.results() {
             let has_cure = result["cure"].is_string();
-            let is_bad = matches!(result["outcome"].as_str(), Some("warn" | "fail" | "unknown"));
+            let is_bad = matches!(
+                result["outcome"].as_str(),
+                Some("warn" | "fail" | "unknown")
+            );
             assert_eq!(has_cure, is_bad, "{result}");
         }
         self
