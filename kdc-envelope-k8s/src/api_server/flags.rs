@@ -4,7 +4,7 @@ use super::word::Word;
 
 /// The flags that take no word of their own: `--profiling false` is `--profiling` and a word that nobody asked for. Those of
 /// 1.32 to 1.37.
-const BOOLEANS: [&str; 30] = [
+const BOOLEANS: [&str; 29] = [
     "aggregator-reject-forwarding-redirect",
     "allow-privileged",
     "anonymous-auth",
@@ -34,7 +34,6 @@ const BOOLEANS: [&str; 30] = [
     "shutdown-send-retry-after",
     "version",
     "watch-cache",
-    "alsologtostderr",
 ];
 
 /// Flags of kube-apiserver in the order in which they were given.

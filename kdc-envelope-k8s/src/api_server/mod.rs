@@ -131,6 +131,8 @@ fn parse_at(
     if text.contains('\0') {
         return of_process(text, files);
     }
+    // A backslash before a line break continues the line, whoever wrote the file.
+    let text = &text.replace("\r\n", "\n");
     if unit::is_unit(text) {
         return of_unit(text, path, files);
     }

@@ -67,7 +67,7 @@ impl Probe {
     pub fn dependence(&self, checks: KmsChecks) -> Dependence {
         match (&self.action, self.path()) {
             (Action::Connect, _) => Dependence::None,
-            (_, Some(path)) => of_path(path, checks),
+            (_, Some(path)) => Dependence::of_path(path, checks),
             _ => Dependence::Unknown,
         }
     }
@@ -85,34 +85,38 @@ fn paths(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-fn of_path(path: &str, checks: KmsChecks) -> Dependence {
-    let path = path.split('#').next().unwrap_or_default();
-    let (path, query) = path.split_once('?').unwrap_or((path, ""));
-    // kubelet puts the slash in front that is missing.
-    let path = path.strip_prefix('/').unwrap_or(path);
-    let (root, check) = match path.split_once('/') {
-        Some((root, check)) => (root, Some(check)),
-        None => (path, None),
-    };
-    let names = checks.names();
-    let is_kms = |name: &str| names.iter().any(|known| known == name);
-    match (root, check) {
-        ("livez", Some(check)) if check.starts_with("kms-provider") => Dependence::NotServed,
-        ("livez" | "readyz" | "healthz", Some("")) => Dependence::NotServed,
-        ("livez", _) | ("version", None) => Dependence::None,
-        ("readyz" | "healthz", Some(check)) if is_kms(check) => Dependence::Plugin,
-        ("readyz" | "healthz", Some(check)) if check.starts_with("kms-provider") => {
-            Dependence::NotServed
-        }
-        ("readyz" | "healthz", Some(_)) => Dependence::None,
-        ("readyz" | "healthz", None) => {
-            let excluded = excluded(query);
-            match names.iter().all(|name| excluded.contains(name)) {
-                true => Dependence::None,
-                false => Dependence::Plugin,
+impl Dependence {
+    /// Of a request for a path with its query.
+    #[must_use]
+    pub fn of_path(path: &str, checks: KmsChecks) -> Self {
+        let path = path.split('#').next().unwrap_or_default();
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        // kubelet puts the slash in front that is missing.
+        let path = path.strip_prefix('/').unwrap_or(path);
+        let (root, check) = match path.split_once('/') {
+            Some((root, check)) => (root, Some(check)),
+            None => (path, None),
+        };
+        let names = checks.names();
+        let is_kms = |name: &str| names.iter().any(|known| known == name);
+        match (root, check) {
+            ("livez", Some(check)) if check.starts_with("kms-provider") => Self::NotServed,
+            ("livez" | "readyz" | "healthz", Some("")) => Self::NotServed,
+            ("livez", _) | ("version", None) => Self::None,
+            ("readyz" | "healthz", Some(check)) if is_kms(check) => Self::Plugin,
+            ("readyz" | "healthz", Some(check)) if check.starts_with("kms-provider") => {
+                Self::NotServed
             }
+            ("readyz" | "healthz", Some(_)) => Self::None,
+            ("readyz" | "healthz", None) => {
+                let excluded = excluded(query);
+                match names.iter().all(|name| excluded.contains(name)) {
+                    true => Self::None,
+                    false => Self::Plugin,
+                }
+            }
+            _ => Self::Unknown,
         }
-        _ => Dependence::Unknown,
     }
 }
 
@@ -201,8 +205,12 @@ mod tests {
             ("/healthzy", Unknown, Unknown),
             ("/metrics", Unknown, Unknown),
         ] {
-            assert_eq!(of_path(path, KmsChecks::One), one, "{path}");
-            assert_eq!(of_path(path, KmsChecks::Each(1)), each, "{path} of each");
+            assert_eq!(Dependence::of_path(path, KmsChecks::One), one, "{path}");
+            assert_eq!(
+                Dependence::of_path(path, KmsChecks::Each(1)),
+                each,
+                "{path} of each"
+            );
         }
     }
 

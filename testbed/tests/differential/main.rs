@@ -15,6 +15,7 @@ mod local;
 mod messages;
 mod random;
 mod rows;
+mod start;
 
 use kdc_testbed::Oracle;
 
