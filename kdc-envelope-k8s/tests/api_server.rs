@@ -32,7 +32,7 @@ fn parse(text: &str) -> Result<ApiServer, Unclear> {
 }
 
 fn config_of(text: &str) -> Option<String> {
-    match parse(text).unwrap().flags.value(CONFIG_FLAG) {
+    match parse(text).ok()?.flags.value(CONFIG_FLAG) {
         FlagValue::Known(value) => Some(value.to_owned()),
         _ => None,
     }
@@ -48,6 +48,8 @@ fn with_command(words: &str) -> String {
 
 #[test]
 fn scripts_are_read_as_shells_read_them() {
+    let redirected = parse("kube-apiserver --v=2 > --encryption-provider-config=/a").unwrap();
+    assert_eq!(redirected.flags.value(CONFIG_FLAG), FlagValue::Absent);
     for (script, config) in [
         ("kube-apiserver --encryption-provider-config=/a", Some("/a")),
         (

@@ -36,8 +36,7 @@ struct Settings {
 
 /// Whether an object is a `config.yaml`.
 pub(super) fn is_config(value: &Value) -> bool {
-    let has = |name: &&str| value.get(name).is_some();
-    value.get("kind").is_none() && FIELDS.iter().any(|name| has(&name))
+    value.get("kind").is_none() && FIELDS.iter().any(|name| value.get(name).is_some())
 }
 
 /// Of a `config.yaml`.
@@ -192,9 +191,8 @@ impl Settings {
 
     /// What kube-apiserver is started with: the product's own encryption first, if it is on, which others go over.
     fn into_server(self, product: Option<Product>) -> ApiServer {
-        let is_on = self
-            .secrets_encryption
-            .unwrap_or(product == Some(Product::Rke2));
+        let is_default = product == Some(Product::Rke2);
+        let is_on = self.secrets_encryption.unwrap_or(is_default);
         let mut words = Vec::new();
         if is_on {
             let name = product.map_or("k3s", Product::as_str);
