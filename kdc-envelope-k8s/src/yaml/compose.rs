@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::scalar::{Tag, resolve};
 use super::strict::{check_prologue, check_tabs, escapes_slash};
-use super::{Fault, SyntaxError, Value};
+use super::{Fault, Fields, SyntaxError, Value, repeated};
 
 /// Bounds that no honest file meets. An alias copies what it names, so that copies are counted as well.
 const MAX_VALUES: usize = 100_000;
@@ -214,15 +214,19 @@ impl<'t> Composer<'t> {
     }
 
     fn map(&mut self, depth: usize) -> Result<(Value, Span), SyntaxError> {
-        let mut fields = Vec::new();
+        let mut fields = Fields::new();
+        let mut spans = Vec::new();
         loop {
             let (event, span) = self.next()?;
             match event {
-                Event::MappingEnd => return Ok((Value::Map(fields), span)),
-                event if is_merge(&event) => {
-                    let merged = self.value(depth + 1)?;
-                    merge(&mut fields, merged, span)?;
+                Event::MappingEnd => {
+                    let twice = repeated(&fields).and_then(|index| spans.get(index));
+                    return match twice {
+                        None => Ok((Value::Map(fields), span)),
+                        Some(second) => Err(error(*second, Fault::DuplicateField)),
+                    };
                 }
+                event if is_merge(&event) => merge(&mut fields, self.value(depth + 1)?, span)?,
                 event => {
                     let name = match self.value_of(event, span, depth + 1)? {
                         Value::Text(name) => name,
@@ -230,30 +234,15 @@ impl<'t> Composer<'t> {
                         Value::Bool(value) => Zeroizing::new(value.to_string()),
                         _ => return Err(error(span, Fault::Unsupported)),
                     };
-                    let value = self.value(depth + 1)?;
-                    add(&mut fields, name, value, span)?;
+                    fields.push((name, self.value(depth + 1)?));
                 }
             }
+            spans.resize(fields.len(), span);
         }
     }
 }
 
-type Fields = Vec<(Zeroizing<String>, Value)>;
-
-fn add(
-    fields: &mut Fields,
-    name: Zeroizing<String>,
-    value: Value,
-    span: Span,
-) -> Result<(), SyntaxError> {
-    if fields.iter().any(|(field, _)| *field == name) {
-        return Err(error(span, Fault::DuplicateField));
-    }
-    fields.push((name, value));
-    Ok(())
-}
-
-/// Nothing may be there already, neither from the map itself nor from another one.
+/// Adds the fields of one map or several, of which the last one goes first.
 fn merge(fields: &mut Fields, merged: Value, span: Span) -> Result<(), SyntaxError> {
     let all = match merged {
         Value::List(values) => values,
@@ -263,9 +252,7 @@ fn merge(fields: &mut Fields, merged: Value, span: Span) -> Result<(), SyntaxErr
         let Value::Map(merged) = value else {
             return Err(error(span, Fault::Unsupported));
         };
-        for (name, value) in merged {
-            add(fields, name, value, span)?;
-        }
+        fields.extend(merged);
     }
     Ok(())
 }

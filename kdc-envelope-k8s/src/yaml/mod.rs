@@ -27,7 +27,25 @@ pub(crate) enum Value {
     OtherNumber,
     Text(Zeroizing<String>),
     List(Vec<Self>),
-    Map(Vec<(Zeroizing<String>, Self)>),
+    Map(Fields),
+}
+
+/// Names with their values, in the order of the file.
+type Fields = Vec<(Zeroizing<String>, Value)>;
+
+/// The first field whose name stands before it, too.
+fn repeated(fields: &Fields) -> Option<usize> {
+    let mut sorted: Vec<(&str, usize)> = fields
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .zip(0..)
+        .collect();
+    sorted.sort_unstable();
+    let pairs = sorted.iter().zip(sorted.iter().skip(1));
+    pairs
+        .filter(|((one, _), (other, _))| one == other)
+        .map(|(_, (_, index))| *index)
+        .min()
 }
 
 /// Why a text is neither, and where; without a word of the text.
@@ -180,14 +198,13 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
-        let mut fields: Vec<(Zeroizing<String>, Value)> = Vec::new();
+        let mut fields = Fields::new();
         while let Some((name, value)) = map.next_entry::<String, _>()? {
-            let name = Zeroizing::new(name);
-            if fields.iter().any(|(field, _)| *field == name) {
-                return Err(serde::de::Error::custom("the same field twice"));
-            }
-            fields.push((name, value));
+            fields.push((Zeroizing::new(name), value));
         }
-        Ok(Value::Map(fields))
+        match repeated(&fields) {
+            None => Ok(Value::Map(fields)),
+            Some(_) => Err(serde::de::Error::custom("the same field twice")),
+        }
     }
 }
