@@ -16,6 +16,7 @@ mod backup_stand;
 mod backup_unavailable;
 mod bucket;
 mod bucket_hostile;
+mod cases;
 mod doctor;
 mod encryption;
 mod etcd;
