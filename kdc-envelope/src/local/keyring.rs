@@ -75,6 +75,9 @@ pub enum EditError {
         "the keyring has {0} living versions; retire those that no row needs before another is added"
     )]
     TooManyLiving(usize),
+    /// The version has another key id than the one that was meant.
+    #[error("the file changed meanwhile: version {0} has another key id now")]
+    Replaced(u32),
     /// All version numbers are used.
     #[error("the keyring has used all its version numbers")]
     Full,

@@ -28,7 +28,7 @@ pub(crate) enum Command {
     /// Make a newer version the one that writes.
     Promote(edit::Promote),
     /// Wipe the key of an old version. What it encrypted is lost.
-    Retire(retire::Retire),
+    Retire(Box<retire::Retire>),
     /// Show versions, states and key ids; never a key.
     List(list::List),
     /// Check permissions, format and every living version.
