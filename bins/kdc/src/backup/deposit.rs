@@ -92,11 +92,21 @@ pub(super) struct Deposit<'d> {
     kek: Kek,
 }
 
+/// Not every server keeps what was there: then two runs may have written to one place.
+const OVERWRITTEN: &str =
+    "nothing was deleted; `kdc backup verify` tells whether the other run's snapshot is whole";
+
 /// What was written before its metadata, which makes it a snapshot.
 struct Stored {
     content: ContentSummary,
     sealed_len: u64,
     metadata: Metadata,
+}
+
+/// Removes what a run has written that failed.
+fn give_up(files: &SnapshotFiles, claim: &str, has_data: bool) {
+    // The failure before this is the one to tell; what stays behind is found by the inventory.
+    let _ = files.withdraw(claim, has_data);
 }
 
 /// Counts the rows of a snapshot that was stored, if it can.
@@ -129,8 +139,8 @@ impl Destination {
 }
 
 impl Deposit<'_> {
-    /// Seals `source` into the bucket. Its metadata comes last and makes it a snapshot; after a failure before that, what was
-    /// written is removed again, and what cannot be removed is an orphan and no snapshot.
+    /// Seals `source` into the bucket. The wrapped data key comes first and claims the id; the metadata comes last and makes it a
+    /// snapshot. After a failure before that, what was written is removed again, and what cannot be removed is an orphan and no snapshot.
     pub(super) fn store(
         self,
         source: impl Read + Send,
@@ -146,17 +156,64 @@ impl Deposit<'_> {
         }
         let (dek, wrapped) = self.kek.new_dek()?;
         self.check_format(&wrapped)?;
-        // Nothing appears before this is done, and then the data is ours and nobody else's.
-        let stored = self.write(&files, source, trailer, (&dek, wrapped), count_rows)?;
-        let committed = files
-            .write_wrapped_dek(&stored.metadata.wrapped_dek().text())
-            .and_then(|()| files.commit(&stored.metadata.to_json()));
-        if let Err(failure) = committed {
-            // This failure is the one to tell; what stays behind is found by the inventory.
-            let _ = files.delete();
-            return Err(failure);
-        }
+        let claim = wrapped.text();
+        self.claim(&files, &claim)?;
+        let stored = self.write(&files, source, trailer, (&dek, wrapped), count_rows);
+        let stored = stored.inspect_err(|_| give_up(&files, &claim, false))?;
+        self.commit(&files, &claim, &stored)?;
         self.report(&stored, out)
+    }
+
+    /// Two runs may have chosen one id. From here on it is ours, and everything below it.
+    fn claim(&self, files: &SnapshotFiles, claim: &str) -> Result<(), Failure> {
+        files.claim(claim).map_err(|failure| match failure.exit() {
+            Exit::CannotCreate if matches!(files.is_claimed_by(claim), Ok(Some(false))) => {
+                let line = format!(
+                    "--snapshot: `{}` of `{}` is claimed by another run, which goes on or was killed",
+                    self.identity.snapshot(),
+                    self.identity.cluster()
+                );
+                Failure::new(Exit::CannotCreate, line).hint(
+                    "choose another id; a day after a run was killed `kdc backup prune --orphans` frees its id",
+                )
+            }
+            _ => failure,
+        })
+    }
+
+    /// Writes the metadata, after a last look whether what it tells of is there and ours.
+    fn commit(&self, files: &SnapshotFiles, claim: &str, stored: &Stored) -> Result<(), Failure> {
+        let (cluster, id) = (self.identity.cluster(), self.identity.snapshot());
+        match files.is_claimed_by(claim)? {
+            Some(true) => {}
+            // The run took so long that it was pruned as an orphan.
+            None => self.claim(files, claim)?,
+            Some(false) => {
+                let line = format!("`{id}` of `{cluster}` was claimed by another run meanwhile");
+                return Err(Failure::new(Exit::CannotCreate, line).hint(OVERWRITTEN));
+            }
+        }
+        let len = files.data_len()?;
+        if len != Some(stored.sealed_len) {
+            give_up(files, claim, false);
+            let found = len.map_or_else(|| "nothing".to_owned(), |len| format!("{len} bytes"));
+            let line = format!(
+                "{} bytes of `{cluster}/{id}` were stored, but {found} is there; it is no snapshot",
+                stored.sealed_len
+            );
+            return Err(Failure::new(Exit::Io, line));
+        }
+        let Err(failure) = files.commit(&stored.metadata.to_json()) else {
+            return Ok(());
+        };
+        // Only what certainly is no snapshot may be removed: other metadata may belong to another run, and what cannot be
+        // read may be ours.
+        match files.read_metadata() {
+            Ok(None) => give_up(files, claim, true),
+            Ok(Some(_)) => return Err(failure.hint(OVERWRITTEN)),
+            Err(_) => {}
+        }
+        Err(failure)
     }
 
     fn check_format(&self, wrapped: &WrappedDek) -> Result<(), Failure> {

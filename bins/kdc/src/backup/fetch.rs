@@ -4,7 +4,6 @@ use std::io::Write;
 use std::num::NonZeroUsize;
 
 use clap::Args;
-use jiff::Timestamp;
 use kdc_envelope::Key256;
 use kdc_envelope::snapshot::metadata::{Metadata, MetadataV1, MetadataV2};
 use kdc_envelope::snapshot::{
@@ -14,9 +13,11 @@ use kdc_envelope::snapshot::{
 use super::bucket::{Bucket, BucketArguments, SnapshotFiles};
 use super::deposit::threads;
 use super::kek::{Kek, KekArguments};
-use super::pass;
 use super::refusal::{of_metadata, of_open};
+use super::state::{Known, State};
+use super::{pass, proof};
 use crate::failure::{Exit, Failure};
+use crate::output::note;
 use crate::progress;
 
 /// The word for the newest snapshot of a cluster.
@@ -69,7 +70,7 @@ impl Origin {
     /// The id that was given, or that of the newest snapshot.
     pub(super) fn id(&self, bucket: &Bucket) -> Result<String, Failure> {
         match self.snapshot.as_str() {
-            LATEST => latest(bucket, &self.cluster),
+            LATEST => self.latest(bucket),
             id => Ok(id.to_owned()),
         }
     }
@@ -102,34 +103,59 @@ impl Origin {
         })
     }
 
-    /// Ids of all snapshots of the cluster that look complete, oldest first.
-    pub(super) fn all(&self, bucket: &Bucket) -> Result<Vec<String>, Failure> {
-        let mut found = dated(bucket, &self.cluster)?;
-        found.sort();
-        Ok(found.into_iter().map(|(_, id)| id).collect())
+    /// Everything of the cluster that is, or may be, a snapshot, oldest first. What has not got its metadata yet is none.
+    pub(super) fn all(&self, bucket: &Bucket) -> Result<Vec<Known>, Failure> {
+        let mut found = Vec::new();
+        pass::examine(bucket, Some(&self.cluster), |known| {
+            if !matches!(known.state, State::Orphan | State::Plaintext | State::Foreign) {
+                found.push(known);
+            }
+        })?;
+        found.sort_by_key(|known| (known.created(), known.entry.id.clone()));
+        Ok(found)
     }
-}
 
-/// The newest snapshot by what its metadata says, which a copied bucket keeps and a rewrap does not change.
-fn latest(bucket: &Bucket, cluster: &str) -> Result<String, Failure> {
-    let newest = dated(bucket, cluster)?.into_iter().max();
-    newest.map(|(_, id)| id).ok_or_else(|| {
-        let line = format!("there is no complete snapshot of cluster `{cluster}` in the bucket");
-        Failure::new(Exit::NoInput, line).hint("`kdc backup inventory` shows what there is")
-    })
-}
+    /// Whether a snapshot was deleted since it was listed.
+    pub(super) fn is_gone(&self, bucket: &Bucket, id: &str) -> bool {
+        let stored = bucket.snapshot(&self.cluster, id).read_metadata();
+        matches!(stored, Ok(None))
+    }
 
-fn dated(bucket: &Bucket, cluster: &str) -> Result<Vec<(Timestamp, String)>, Failure> {
-    let mut found = Vec::new();
-    pass::examine(bucket, Some(cluster), |known| {
-        if known.entry.data.is_none() {
-            return;
+    /// The bucket and the cluster, for people.
+    pub(super) fn place(&self, bucket: &Bucket) -> String {
+        proof::place(&bucket.name(), Some(&self.cluster))
+    }
+
+    /// The newest snapshot by what its metadata says, which a copied bucket keeps and a rewrap does not change.
+    fn latest(&self, bucket: &Bucket) -> Result<String, Failure> {
+        let cluster = &self.cluster;
+        let mut newest = None;
+        let (mut unknown, mut early) = (0_u64, 0_u64);
+        for known in self.all(bucket)? {
+            match known.state {
+                State::FromTheFuture => early += 1,
+                _ if known.entry.data.is_some() && known.metadata.is_some() => {
+                    newest = Some(known.entry.id);
+                }
+                _ => unknown += 1,
+            }
         }
-        let metadata = known.metadata.as_ref();
-        let created = metadata.and_then(|metadata| metadata.created_at().parse().ok());
-        found.extend(created.map(|created| (created, known.entry.id)));
-    })?;
-    Ok(found)
+        let Some(newest) = newest else {
+            let line = format!("there is no complete snapshot of cluster `{cluster}` in the bucket");
+            let failure = Failure::new(Exit::NoInput, line);
+            return Err(match early {
+                0 => failure.hint("`kdc backup inventory` shows what there is"),
+                _ => failure.hint("by the clock of this machine those that are there were taken in the future; --snapshot names one"),
+            });
+        };
+        if unknown + early > 0 {
+            note(&format!(
+                "{} of the snapshots of `{cluster}` cannot be compared with `{newest}`, and may be newer; `kdc backup list` shows each",
+                unknown + early
+            ));
+        }
+        Ok(newest)
+    }
 }
 
 impl Fetched {

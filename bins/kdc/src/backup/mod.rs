@@ -7,8 +7,9 @@
 //! | `deposit` | a snapshot into the bucket: `run`, `seal` |
 //! | `fetch` | a snapshot out of it: `open`, `restore`, `verify` |
 //! | `rewrap` | data keys to the newest version |
-//! | `state`, `pass` | what lies in the bucket, in one pass: `list`, `inventory`, `prune` |
+//! | `state`, `pass`, `proof` | what lies in the bucket, in one pass, and what follows from it: `list`, `inventory`, `prune` |
 //! | `rows`, `scan`, `file` | which keys the rows inside need |
+//! | `recognise` | files that are something else than a snapshot |
 //! | `private_file`, `refusal` | plaintext on disk, errors of the library |
 
 pub(crate) mod bucket;
@@ -21,7 +22,9 @@ mod list;
 mod open;
 mod pass;
 mod private_file;
+mod proof;
 mod prune;
+mod recognise;
 mod refusal;
 mod restore;
 mod rewrap;

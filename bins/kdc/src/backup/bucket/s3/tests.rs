@@ -190,11 +190,11 @@ fn lost_answers_to_metadata_are_looked_up() {
     files.commit(b"one").unwrap();
     let stored = files.read_metadata().unwrap().unwrap();
     scene.proxy.set(Fault::Reset(0).on("PUT").times(1));
-    let replaced = files.replace_metadata(b"two", &stored.version).unwrap();
+    let replaced = files.replace_metadata(b"two", "dek", &stored.version).unwrap();
     assert_eq!(replaced, crate::backup::bucket::Replaced::Yes);
     scene.proxy.set(Fault::status(412, "x").on("PUT"));
     let stored = files.read_metadata().unwrap().unwrap();
-    let replaced = files.replace_metadata(b"three", &stored.version).unwrap();
+    let replaced = files.replace_metadata(b"three", "dek", &stored.version).unwrap();
     assert_eq!(replaced, crate::backup::bucket::Replaced::Conflict);
     assert_eq!(
         files.commit(b"three").unwrap_err().exit(),
