@@ -233,11 +233,11 @@ impl Deposit<'_> {
         (dek, wrapped): (&Key256, WrappedDek),
         count_rows: Box<CountRows<'_>>,
     ) -> Result<Stored, Failure> {
-        const PLACE: &str = "cannot seal the snapshot";
+        let place = format!("cannot seal `{}`", self.identity.source());
         let mut writer = files.create_data()?;
         if self.destination.format == FormatVersion::One {
             let sealed = snapshot::v1::seal(source, &mut writer, dek, trailer);
-            let (nonce, content) = sealed.map_err(|error| of_seal(PLACE, error))?;
+            let (nonce, content) = sealed.map_err(|error| of_seal(&place, error))?;
             let sealed_len = writer.finish()?;
             let sha256 = content.sha256.unwrap_or_default();
             let (created, from) = (&self.created_at, self.identity.source());
@@ -257,7 +257,7 @@ impl Deposit<'_> {
             Compression::Zstd => Codec::Zstd,
         };
         let sealed = snapshot::seal(source, &mut writer, dek, &self.identity, &options);
-        let sealed = sealed.map_err(|error| of_seal(PLACE, error))?;
+        let sealed = sealed.map_err(|error| of_seal(&place, error))?;
         let sealed_len = writer.finish()?;
         // A snapshot that is there is worth more than a count of its rows.
         let rows = count_rows(files, dek).unwrap_or_else(|failure| {

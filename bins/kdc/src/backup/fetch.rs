@@ -1,6 +1,6 @@
 //! A snapshot out of a bucket: what `open`, `restore` and `verify` share.
 
-use std::io::Write;
+use std::io::{Read as _, Write};
 use std::num::NonZeroUsize;
 
 use clap::Args;
@@ -15,7 +15,7 @@ use super::deposit::threads;
 use super::kek::{Kek, KekArguments};
 use super::refusal::{of_metadata, of_open};
 use super::state::{Known, State};
-use super::{pass, proof};
+use super::{pass, proof, recognise};
 use crate::failure::{Exit, Failure};
 use crate::output::note;
 use crate::progress;
@@ -107,7 +107,10 @@ impl Origin {
     pub(super) fn all(&self, bucket: &Bucket) -> Result<Vec<Known>, Failure> {
         let mut found = Vec::new();
         pass::examine(bucket, Some(&self.cluster), |known| {
-            if !matches!(known.state, State::Orphan | State::Plaintext | State::Foreign) {
+            if !matches!(
+                known.state,
+                State::Orphan | State::Plaintext | State::Foreign
+            ) {
                 found.push(known);
             }
         })?;
@@ -141,7 +144,8 @@ impl Origin {
             }
         }
         let Some(newest) = newest else {
-            let line = format!("there is no complete snapshot of cluster `{cluster}` in the bucket");
+            let line =
+                format!("there is no complete snapshot of cluster `{cluster}` in the bucket");
             let failure = Failure::new(Exit::NoInput, line);
             return Err(match early {
                 0 => failure.hint("`kdc backup inventory` shows what there is"),
@@ -217,7 +221,32 @@ impl Fetched {
                 }),
             _ => Err(OpenError::Content { what: "version" }),
         };
-        checked.map_err(|error| of_open(&place, error))
+        checked.map_err(|error| {
+            let is_of_another_kind = matches!(
+                error,
+                OpenError::Malformed { .. } | OpenError::Content { .. }
+            );
+            let kind = is_of_another_kind.then(|| self.other_kind()).flatten();
+            let failure = of_open(&place, error);
+            match kind {
+                Some(what) => failure.hint(&format!("what lies there is {what}")),
+                None => failure,
+            }
+        })
+    }
+
+    /// What the data is if it is not sealed at all.
+    fn other_kind(&self) -> Option<&'static str> {
+        let mut start = Vec::new();
+        let range = 0..recognise::START_LEN as u64;
+        let mut data = self.files.data(Some(range)).ok()?;
+        data.read_to_end(&mut start).ok()?;
+        match recognise::is_of_etcd(&start) {
+            true => Some("a file of etcd that nothing encrypts"),
+            false => recognise::by_start(&start)
+                .map(|kind| kind.what)
+                .filter(|_| !start.starts_with(&snapshot::MAGIC)),
+        }
     }
 
     fn expected(&self) -> Expected {

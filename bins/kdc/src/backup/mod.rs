@@ -10,12 +10,14 @@
 //! | `state`, `pass`, `proof` | what lies in the bucket, in one pass, and what follows from it: `list`, `inventory`, `prune` |
 //! | `rows`, `scan`, `file` | which keys the rows inside need |
 //! | `recognise` | files that are something else than a snapshot |
-//! | `private_file`, `refusal` | plaintext on disk, errors of the library |
+//! | `private_file`, `interrupt` | plaintext on disk, and signals that end the program meanwhile |
+//! | `refusal` | errors of the library |
 
 pub(crate) mod bucket;
 mod deposit;
 mod fetch;
 mod file;
+mod interrupt;
 mod inventory;
 mod kek;
 mod list;

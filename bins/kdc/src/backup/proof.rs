@@ -13,7 +13,11 @@ pub(super) fn verdict(evidence: &Evidence, statement: &str) -> Result<Exit, Fail
         _ => return Ok(Exit::Negative),
     };
     let is_empty = gaps.iter().all(|gap| gap.kind == GapKind::Empty);
-    let exit = if is_empty { Exit::NoInput } else { Exit::Negative };
+    let exit = if is_empty {
+        Exit::NoInput
+    } else {
+        Exit::Negative
+    };
     let gaps: Vec<String> = gaps.iter().map(ToString::to_string).collect();
     let line = format!("{statement} is not proven: {}", gaps.join("; "));
     let failure = Failure::new(exit, line);
@@ -33,7 +37,11 @@ pub(super) struct Unjudged {
 impl Unjudged {
     pub(super) fn add(&mut self, name: String) {
         self.count += 1;
-        self.example = self.example.take().map(|first| first.min(name.clone())).or(Some(name));
+        self.example = self
+            .example
+            .take()
+            .map(|first| first.min(name.clone()))
+            .or(Some(name));
     }
 
     pub(super) const fn count(&self) -> u64 {
@@ -88,7 +96,10 @@ pub(super) fn nothing_in(place: &str) -> Gap {
 
 /// A bucket, or the part of it that was asked for, for people.
 pub(super) fn place(bucket: &str, cluster: Option<&str>) -> String {
-    cluster.map_or_else(|| bucket.to_owned(), |cluster| format!("{bucket}/{cluster}"))
+    cluster.map_or_else(
+        || bucket.to_owned(),
+        |cluster| format!("{bucket}/{cluster}"),
+    )
 }
 
 #[cfg(test)]
@@ -112,7 +123,10 @@ mod tests {
         let failure = verdict(&evidence, "it").unwrap_err();
         assert_eq!(failure.exit(), Exit::Negative);
         let line = failure.line().unwrap();
-        assert!(line.starts_with("it is not proven: 3 were not looked at, among them `a/x`"), "{line}");
+        assert!(
+            line.starts_with("it is not proven: 3 were not looked at, among them `a/x`"),
+            "{line}"
+        );
         evidence.contradicts(1);
         assert_eq!(verdict(&evidence, "it").unwrap(), Exit::Negative);
     }

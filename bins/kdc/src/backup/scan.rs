@@ -6,6 +6,7 @@ use kdc_envelope::etcd_file::{EtcdFile, EtcdFileError};
 use serde::Serialize;
 
 use super::file::RandomAccess;
+use super::recognise;
 use crate::etcd::REGISTRY;
 use crate::failure::{Exit, Failure, exit_of_io};
 use crate::output::{Format, Output};
@@ -60,7 +61,14 @@ pub(super) fn run(arguments: &Scan, out: &mut Output) -> Result<Exit, Failure> {
         let place = format_args!("cannot read `{}`", file.display());
         Failure::at(exit_of_io(&error), place, &error)
     })?;
-    let etcd_file = EtcdFile::open(&source).map_err(|error| failure(&error))?;
+    let etcd_file = EtcdFile::open(&source).map_err(|error| {
+        let start = recognise::start_of(source.file()).unwrap_or_default();
+        let kind = recognise::by_start(&start);
+        kind.map_or_else(
+            || failure(&error),
+            |kind| recognise::refused(&format!("`{}`", file.display()), kind),
+        )
+    })?;
     let bar = progress::bytes(etcd_file.pages_len());
     if arguments.verify {
         let is_verified = etcd_file

@@ -278,7 +278,7 @@ pub(crate) mod tests {
             "cluster": sample.cluster.chars().filter(char::is_ascii_alphanumeric).collect::<String>(),
             "snapshot": sample.id,
             "source": "test",
-            "createdAt": crate::clock::rfc3339(sample.created).unwrap_or_else(|| "1970-01-01T00:00:00Z".to_owned()),
+            "createdAt": clock::rfc3339(sample.created).unwrap_or_else(|| "1970-01-01T00:00:00Z".to_owned()),
             "contentLength": 1,
             "sealedLength": 100,
             "transitMount": "transit",
@@ -365,7 +365,7 @@ pub(crate) mod tests {
             state(|_, json| json["createdAt"] = "9999-12-31T23:59:59Z".into()),
             State::FromTheFuture
         );
-        let hour = crate::clock::rfc3339(crate::clock::now() + 3600).unwrap();
+        let hour = clock::rfc3339(clock::now() + 3600).unwrap();
         assert_eq!(
             state(|_, json| json["createdAt"] = hour.into()),
             State::CompleteV2

@@ -53,7 +53,11 @@ pub(super) fn run(arguments: &Verify, out: &mut Output) -> Result<Exit, Failure>
         let id = arguments.origin.id(&bucket)?;
         let fetched = arguments.origin.fetch_one(&bucket, &kek, &id);
         let verdict = verdict(arguments, id, fetched)?;
-        let exit = if verdict.is_good { Exit::Ok } else { Exit::Negative };
+        let exit = if verdict.is_good {
+            Exit::Ok
+        } else {
+            Exit::Negative
+        };
         show(arguments, &[verdict], out)?;
         return Ok(exit);
     }

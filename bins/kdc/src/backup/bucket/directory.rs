@@ -178,9 +178,7 @@ impl Directory {
 
     /// Whether a run that goes on is writing into the folder of `key`.
     pub(super) fn is_being_written(&self, key: &str) -> Result<bool, Failure> {
-        let found = self
-            .find(key)
-            .and_then(|(home, _)| home.is_being_written());
+        let found = self.find(key).and_then(|(home, _)| home.is_being_written());
         let is_written = absent_is_none(found).map_err(|error| {
             let path = self.path(key);
             cannot("read", path.parent().unwrap_or(&path), &error)
@@ -196,8 +194,7 @@ impl Directory {
     /// The lock of the cluster that `key` is of, until it is dropped; `None` if there is no such cluster.
     pub(super) fn lock(&self, key: &str) -> Result<Option<Lock<'_>>, Failure> {
         let (cluster, _, _) = parts(key);
-        let folder =
-            Folder::open_root(&self.root).and_then(|root| root.child(OsStr::new(cluster)));
+        let folder = Folder::open_root(&self.root).and_then(|root| root.child(OsStr::new(cluster)));
         let path = self.root.join(cluster);
         match absent_is_none(folder).map_err(|error| cannot("read", &path, &error))? {
             Some(folder) => self.turns.wait(&folder).map(Some),

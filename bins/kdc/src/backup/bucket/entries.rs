@@ -302,13 +302,18 @@ mod tests {
         ];
         for key in misplaced {
             let entry = entries(&[key]).pop().unwrap();
-            assert_eq!(entry.obstacle.map(|obstacle| obstacle.key).as_deref(), Some(key));
+            assert_eq!(
+                entry.obstacle.map(|obstacle| obstacle.key).as_deref(),
+                Some(key)
+            );
         }
         for key in ["c/a.db", "c/a/snapshot.db", "x.db", "c/a/b/x.db"] {
             let entry = entries(&[key]).pop().unwrap();
             assert_eq!(entry.plaintext_db.as_deref(), Some(key));
         }
-        let partial = entries(&["c/a/snapshot.db.enc.partial-aB3xyz"]).pop().unwrap();
+        let partial = entries(&["c/a/snapshot.db.enc.partial-aB3xyz"])
+            .pop()
+            .unwrap();
         assert!(partial.partial.is_some() && partial.is_snapshot());
     }
 }

@@ -24,6 +24,7 @@ mod tests;
 
 use std::io::{self, Read, Write};
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 
 use kdc_envelope::snapshot::check_name;
@@ -37,6 +38,7 @@ pub(crate) use entries::{ObjectInfo, Obstacle};
 use sha2::{Digest as _, Sha256};
 
 use super::refusal::carry;
+use super::{file, recognise};
 use crate::failure::{Exit, Failure};
 use arguments::Location;
 use directory::{Directory, Lock, StagedData};
@@ -71,7 +73,10 @@ impl Bucket {
 
     fn open_in(arguments: &BucketArguments, environment: &Environment) -> Result<Self, Failure> {
         let place = match arguments.location()? {
-            Location::Directory(root) => Place::Directory(Arc::new(Directory::new(root))),
+            Location::Directory(root) => {
+                check_folder(&root)?;
+                Place::Directory(Arc::new(Directory::new(root)))
+            }
             Location::S3 { name, prefix } => Place::S3(Arc::new(S3::connect(
                 arguments,
                 environment,
@@ -121,6 +126,20 @@ impl Place {
             }
         })
     }
+}
+
+/// People name the sealed snapshot itself.
+fn check_folder(root: &Path) -> Result<(), Failure> {
+    if !root.is_file() {
+        return Ok(());
+    }
+    let start = file::open(root).and_then(|file| recognise::start_of(&file));
+    let kind = start.ok().and_then(|start| recognise::by_start(&start));
+    let what = kind.map_or("a file", |kind| kind.what);
+    let line = format!("--bucket: `{}` is no folder but {what}", root.display());
+    let advice =
+        "--bucket names the folder in which clusters lie, and in them `<id>/snapshot.db.enc`";
+    Err(Failure::new(Exit::NoInput, line).hint(advice))
 }
 
 /// The objects of one snapshot.

@@ -80,7 +80,11 @@ pub(super) fn contract(bucket: &Bucket, data: &[u8]) {
     let seen = |modified| small.delete_if(Seen::Orphan { modified }).unwrap();
     assert_eq!(seen(orphan - 1), Deleted::Changed);
     assert_eq!(seen(orphan), Deleted::Yes);
-    assert_eq!(bucket.entries(None).count(), 0, "nothing is left, and nothing came back");
+    assert_eq!(
+        bucket.entries(None).count(),
+        0,
+        "nothing is left, and nothing came back"
+    );
     assert!(files.data(None).is_err());
 }
 
@@ -165,12 +169,20 @@ fn what_a_killed_run_left_is_seen_and_deleted_and_nothing_else() {
     // A run that goes on holds its file.
     let running = files.create_data().unwrap();
     std::fs::write(place.join("notes.partial-2026.txt"), "mine").unwrap();
-    let entry = bucket(&folder).entries(None).find(|entry| entry.as_ref().unwrap().is_snapshot());
+    let entry = bucket(&folder)
+        .entries(None)
+        .find(|entry| entry.as_ref().unwrap().is_snapshot());
     let modified = entry.unwrap().unwrap().modified;
-    assert_eq!(files.delete_if(Seen::Orphan { modified }).unwrap(), Deleted::Changed);
+    assert_eq!(
+        files.delete_if(Seen::Orphan { modified }).unwrap(),
+        Deleted::Changed
+    );
     drop(running);
     assert_eq!(files.delete_if(seen).unwrap(), Deleted::Yes);
-    let left: Vec<_> = std::fs::read_dir(&place).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let left: Vec<_> = std::fs::read_dir(&place)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
     assert_eq!(left, ["notes.partial-2026.txt"]);
 }
 
@@ -178,7 +190,9 @@ fn what_a_killed_run_left_is_seen_and_deleted_and_nothing_else() {
 fn links_in_a_folder_lead_nowhere() {
     let folder = TempDir::new().unwrap();
     let outside = TempDir::new().unwrap();
-    let link = |to: &std::path::Path, name: &str| std::os::unix::fs::symlink(to, folder.path().join(name)).unwrap();
+    let link = |to: &Path, name: &str| {
+        std::os::unix::fs::symlink(to, folder.path().join(name)).unwrap()
+    };
     std::fs::create_dir_all(outside.path().join("s")).unwrap();
     std::fs::write(outside.path().join("s/snapshot.db.enc"), "precious").unwrap();
     link(outside.path(), "c");
@@ -199,7 +213,10 @@ fn links_in_a_folder_lead_nowhere() {
         }
     }
     let found: Vec<Entry> = bucket(&folder).entries(None).map(Result::unwrap).collect();
-    let hidden: Vec<&str> = found.iter().filter_map(|entry| Some(entry.obstacle.as_ref()?.key.as_str())).collect();
+    let hidden: Vec<&str> = found
+        .iter()
+        .filter_map(|entry| Some(entry.obstacle.as_ref()?.key.as_str()))
+        .collect();
     assert_eq!(hidden, ["c", "d/s"]);
     let listed = bucket(&folder).entries(Some("c")).next().unwrap();
     assert_eq!(listed.unwrap_err().exit(), Exit::Data);
@@ -235,7 +252,10 @@ fn a_lock_that_somebody_holds_is_waited_for_and_named() {
     let failure = files.delete_if(Seen::of_metadata(b"{}")).unwrap_err();
     assert_eq!(failure.exit(), Exit::Unavailable);
     assert!(failure.line().unwrap().contains("c/.lock` is still locked"));
-    assert!(files.read_metadata().unwrap().is_some(), "nothing was deleted");
+    assert!(
+        files.read_metadata().unwrap().is_some(),
+        "nothing was deleted"
+    );
 }
 
 #[test]

@@ -98,7 +98,13 @@ fn damaged_ones_do_not_stand_in_for_good_ones() {
     use Decision::{KeepNewest, KeepUnknown};
     assert_eq!(
         decide(&candidates, retention),
-        [KeepNewest, KeepUnknown, KeepUnknown, KeepUnknown, KeepUnknown]
+        [
+            KeepNewest,
+            KeepUnknown,
+            KeepUnknown,
+            KeepUnknown,
+            KeepUnknown
+        ]
     );
 }
 
