@@ -133,10 +133,10 @@ impl Origin {
     fn latest(&self, bucket: &Bucket) -> Result<String, Failure> {
         let cluster = &self.cluster;
         let mut newest = None;
-        let (mut unknown, mut early) = (0_u64, 0_u64);
+        let (mut unknown, mut timeless) = (0_u64, 0_u64);
         for known in self.all(bucket)? {
             match known.state {
-                State::FromTheFuture => early += 1,
+                State::TimeUnknown => timeless += 1,
                 _ if known.entry.data.is_some() && known.metadata.is_some() => {
                     newest = Some(known.entry.id);
                 }
@@ -147,15 +147,15 @@ impl Origin {
             let line =
                 format!("there is no complete snapshot of cluster `{cluster}` in the bucket");
             let failure = Failure::new(Exit::NoInput, line);
-            return Err(match early {
+            return Err(match timeless {
                 0 => failure.hint("`kdc backup inventory` shows what there is"),
-                _ => failure.hint("by the clock of this machine those that are there were taken in the future; --snapshot names one"),
+                _ => failure.hint("those that are there tell no time, or one in the future by the clock of this machine; --snapshot names one"),
             });
         };
-        if unknown + early > 0 {
+        if unknown + timeless > 0 {
             note(&format!(
                 "{} of the snapshots of `{cluster}` cannot be compared with `{newest}`, and may be newer; `kdc backup list` shows each",
-                unknown + early
+                unknown + timeless
             ));
         }
         Ok(newest)

@@ -138,7 +138,7 @@ fn show(lines: &[Line], bucket: &Bucket, out: &mut Output) -> Result<(), Failure
     rows.extend(lines.iter().map(Line::cells));
     out.table(&rows, |row| match lines.get(row)?.state {
         State::CompleteV1 | State::CompleteV2 => None,
-        State::Orphan | State::UnknownSchema | State::FromTheFuture => Some(Tone::Warning),
+        State::Orphan | State::UnknownSchema | State::TimeUnknown => Some(Tone::Warning),
         _ => Some(Tone::Bad),
     })
 }

@@ -34,8 +34,8 @@ pub(crate) enum State {
     UnknownSchema,
     /// Metadata of another snapshot or cluster.
     Misplaced,
-    /// Metadata that tells a time that has not come yet, so that its place among the others is not known.
-    FromTheFuture,
+    /// Metadata that tells no time, or one that has not come yet, so that its place among the others is not known.
+    TimeUnknown,
     /// Something stands in the way, such as a link or a pipe.
     NotLookedAt,
     /// A snapshot that nothing encrypts.
@@ -55,7 +55,7 @@ impl State {
         Self::VersionMismatch,
         Self::UnknownSchema,
         Self::Misplaced,
-        Self::FromTheFuture,
+        Self::TimeUnknown,
         Self::NotLookedAt,
         Self::Plaintext,
         Self::Foreign,
@@ -73,7 +73,7 @@ impl State {
             Self::VersionMismatch => "key version contradicts itself",
             Self::UnknownSchema => "of a later release",
             Self::Misplaced => "metadata of another snapshot",
-            Self::FromTheFuture => "taken in the future",
+            Self::TimeUnknown => "taken at an unknown time",
             Self::NotLookedAt => "not looked at",
             Self::Plaintext => "NOT ENCRYPTED",
             Self::Foreign => "unknown object",
@@ -115,7 +115,7 @@ impl Known {
     /// When the snapshot was taken, in seconds since 1970-01-01 UTC: as its metadata tells if that can be, or else as its objects do.
     pub(crate) fn created(&self) -> u64 {
         let metadata = self.metadata.as_ref();
-        let told = metadata.filter(|_| self.state != State::FromTheFuture);
+        let told = metadata.filter(|_| self.state != State::TimeUnknown);
         told.and_then(created).unwrap_or(self.entry.modified)
     }
 
@@ -224,13 +224,12 @@ fn agree(entry: &Entry, whole: &Metadata) -> (State, Option<String>) {
 
 /// Metadata that anybody may have put there must not pass for the newest by a time that nobody can have written.
 fn in_time(metadata: &Metadata, state: State) -> (State, Option<String>) {
-    match created(metadata) {
-        Some(time) if time > clock::now().saturating_add(CLOCKS_DIFFER) => {
-            let detail = format!("its metadata says {}", metadata.created_at());
-            (State::FromTheFuture, Some(detail))
-        }
-        _ => (state, None),
+    let latest = clock::now().saturating_add(CLOCKS_DIFFER);
+    if created(metadata).is_some_and(|time| time <= latest) {
+        return (state, None);
     }
+    let detail = format!("its metadata says `{}`", escaped(metadata.created_at()));
+    (State::TimeUnknown, Some(detail))
 }
 
 /// As the metadata tells, in seconds since 1970-01-01 UTC.
@@ -363,7 +362,11 @@ pub(crate) mod tests {
         );
         assert_eq!(
             state(|_, json| json["createdAt"] = "9999-12-31T23:59:59Z".into()),
-            State::FromTheFuture
+            State::TimeUnknown
+        );
+        assert_eq!(
+            state(|_, json| json["createdAt"] = "9000-01-01T00:00:00Z".into()),
+            State::TimeUnknown
         );
         let hour = clock::rfc3339(clock::now() + 3600).unwrap();
         assert_eq!(

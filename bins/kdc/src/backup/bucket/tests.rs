@@ -190,9 +190,8 @@ fn what_a_killed_run_left_is_seen_and_deleted_and_nothing_else() {
 fn links_in_a_folder_lead_nowhere() {
     let folder = TempDir::new().unwrap();
     let outside = TempDir::new().unwrap();
-    let link = |to: &Path, name: &str| {
-        std::os::unix::fs::symlink(to, folder.path().join(name)).unwrap()
-    };
+    let link =
+        |to: &Path, name: &str| std::os::unix::fs::symlink(to, folder.path().join(name)).unwrap();
     std::fs::create_dir_all(outside.path().join("s")).unwrap();
     std::fs::write(outside.path().join("s/snapshot.db.enc"), "precious").unwrap();
     link(outside.path(), "c");

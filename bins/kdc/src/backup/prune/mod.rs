@@ -29,7 +29,7 @@ Examples:
   kdc backup prune --bucket s3://backups/etcd --keep-last 7 --keep-within 30d --orphans --yes
 
 A snapshot goes only if no rule keeps it. The newest complete snapshot of a cluster always stays, and so does whatever is damaged,
-of a later release, from the future, or not of kdc; none of these counts as one that is kept. Uploads to S3 that were cut off are not seen here: let a lifecycle rule
+of a later release, of an unknown time, or not of kdc; none of these counts as one that is kept. Uploads to S3 that were cut off are not seen here: let a lifecycle rule
 of the bucket abort incomplete multipart uploads.";
 
 #[derive(Debug, clap::Args)]

@@ -57,7 +57,7 @@ pub(super) enum Decision {
     KeepYoung,
     /// Kept: without `--orphans` what is not complete stays.
     KeepOrphan,
-    /// Kept: damaged, of a later release, from the future, or not looked at. Somebody should look at it.
+    /// Kept: damaged, of a later release, of an unknown time, or not looked at. Somebody should look at it.
     KeepUnknown,
 }
 

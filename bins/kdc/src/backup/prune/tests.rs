@@ -87,7 +87,7 @@ fn damaged_ones_do_not_stand_in_for_good_ones() {
         candidate("a", "good", State::CompleteV1, 90),
         candidate("a", "bad", State::MetadataDamaged, 1),
         candidate("a", "new", State::UnknownSchema, 0),
-        candidate("a", "later", State::FromTheFuture, 0),
+        candidate("a", "later", State::TimeUnknown, 0),
         candidate("a", "pipe", State::NotLookedAt, 0),
     ];
     let retention = Retention {

@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::PathBuf;
 
+use kdc_envelope::snapshot::check_name;
 use rustix::fs::{FileType, Stat};
 
 use super::folder::{Folder, describe, kind_of};
@@ -118,7 +119,11 @@ impl Walk {
             kind => describe(kind),
         };
         // A link that leads to nothing may be to a disk that is not mounted.
-        let is_to_folder = kind == FileType::Symlink && !level.folder.is_link_to_file(name);
+        let is_named = name
+            .to_str()
+            .is_some_and(|name| check_name("", name).is_ok());
+        let is_to_folder =
+            kind == FileType::Symlink && is_named && !level.folder.is_link_to_file(name);
         Ok(Some(Found::Obstacle(Obstacle {
             key,
             what,
