@@ -92,6 +92,9 @@ pub(super) struct Deposit<'d> {
     kek: Kek,
 }
 
+/// Ids that are made from the time of one second.
+const MAX_PER_SECOND: u32 = 99;
+
 /// Not every server keeps what was there: then two runs may have written to one place.
 const OVERWRITTEN: &str =
     "nothing was deleted; `kdc backup verify` tells whether the other run's snapshot is whole";
@@ -142,29 +145,59 @@ impl Deposit<'_> {
     /// Seals `source` into the bucket. The wrapped data key comes first and claims the id; the metadata comes last and makes it a
     /// snapshot. After a failure before that, what was written is removed again, and what cannot be removed is an orphan and no snapshot.
     pub(super) fn store(
-        self,
+        mut self,
         source: impl Read + Send,
         trailer: Trailer,
         count_rows: Box<CountRows<'_>>,
         out: &mut Output,
     ) -> Result<(), Failure> {
-        let (cluster, id) = (self.identity.cluster(), self.identity.snapshot());
-        let files = self.bucket.snapshot(cluster, id);
-        if files.read_metadata()?.is_some() || files.data_len()?.is_some() {
-            let line = format!("--snapshot: `{id}` of `{cluster}` is in the bucket already");
-            return Err(Failure::new(Exit::CannotCreate, line).hint("choose another id"));
-        }
         let (dek, wrapped) = self.kek.new_dek()?;
         self.check_format(&wrapped)?;
         let claim = wrapped.text();
-        self.claim(&files, &claim)?;
+        let files = self.claim_id(&claim)?;
         let stored = self.write(&files, source, trailer, (&dek, wrapped), count_rows);
         let stored = stored.inspect_err(|_| give_up(&files, &claim, false))?;
         self.commit(&files, &claim, &stored)?;
         self.report(&stored, out)
     }
 
-    /// Two runs may have chosen one id. From here on it is ours, and everything below it.
+    /// Two runs may have chosen one id. From here on it is ours, and everything below it. One that was not given is numbered if another
+    /// run of the same second has it.
+    fn claim_id(&mut self, claim: &str) -> Result<SnapshotFiles, Failure> {
+        let base = self.identity.clone();
+        let mut number = 1;
+        loop {
+            let files = self
+                .bucket
+                .snapshot(self.identity.cluster(), self.identity.snapshot());
+            match self
+                .check_free(&files)
+                .and_then(|()| self.claim(&files, claim))
+            {
+                Err(failure)
+                    if failure.exit() == Exit::CannotCreate
+                        && self.destination.snapshot.is_none()
+                        && number < MAX_PER_SECOND =>
+                {
+                    number += 1;
+                    let id = format!("{}-{number}", base.snapshot());
+                    self.identity = Identity::new(base.cluster(), &id, base.source())
+                        .map_err(|error| Failure::at(Exit::Usage, "--cluster", &error))?;
+                }
+                other => return other.map(|()| files),
+            }
+        }
+    }
+
+    fn check_free(&self, files: &SnapshotFiles) -> Result<(), Failure> {
+        if files.read_metadata()?.is_none() && files.data_len()?.is_none() {
+            return Ok(());
+        }
+        let (cluster, id) = (self.identity.cluster(), self.identity.snapshot());
+        let line = format!("--snapshot: `{id}` of `{cluster}` is in the bucket already");
+        Err(Failure::new(Exit::CannotCreate, line).hint("choose another id"))
+    }
+
     fn claim(&self, files: &SnapshotFiles, claim: &str) -> Result<(), Failure> {
         files.claim(claim).map_err(|failure| match failure.exit() {
             Exit::CannotCreate if matches!(files.is_claimed_by(claim), Ok(Some(false))) => {

@@ -194,7 +194,9 @@ fn pipes_and_locks_in_a_folder_make_nobody_wait_for_ever() {
         "its data is no orphan"
     );
     assert!(!stand.has("prod/mid"), "the others are pruned nevertheless");
-    ends_with(&stand.on_prod("verify", &["--all"]), 1, "old");
+    let verify = stand.on_prod("verify", &["--all"]);
+    assert_eq!(verify.code, 1);
+    assert!(verify.text().contains("`prod/old/metadata.json` is a pipe"));
     pipe("prod/new/snapshot.db.enc");
     stand
         .on_prod("open", &["--snapshot", "new", "--out", "x"])
@@ -300,7 +302,11 @@ fn nothing_and_something_unknown_are_no_proof() {
     // Another keyring, none of whose keys wraps anything here.
     stand.scene.kdc(&["keyring", "init", "other"]).succeeds();
     let rewrap = stand.run("rewrap", &["--keyring", "other"]);
-    ends_with(&rewrap, 1, "seems to belong to something else");
+    ends_with(
+        &rewrap,
+        1,
+        "prod/one: cannot rewrap data keys: unknown key id",
+    );
     // A snapshot that lies where none is looked for: the prefix is too short.
     let up = stand.scene.path("bucket-above");
     fs::create_dir(&up).unwrap();
@@ -494,4 +500,17 @@ fn files_that_are_no_snapshots_are_called_what_they_are() {
     stand
         .on_prod("open", &["--out", "x"])
         .fails(65, "a file of etcd that nothing encrypts");
+}
+
+#[test]
+fn runs_of_one_second_get_ids_of_their_own() {
+    let stand = sealed(Place::Folder, &[]);
+    let seal = ["saved.db", "--cluster", "prod", "--keyring", "keyring"];
+    let words = stand.words("seal", &seal);
+    let mut children: Vec<Child> = (0..4).map(|_| start(&stand, &words)).collect();
+    for child in &mut children {
+        assert!(child.wait().unwrap().success());
+    }
+    let verify = stand.on_prod("verify", &["--all", "--full", "--output", "json"]);
+    assert_eq!(verify.succeeds().json().as_array().unwrap().len(), 4);
 }
