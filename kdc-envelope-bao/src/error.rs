@@ -4,10 +4,13 @@
 //! without words. [`BaoError`] holds what was meant, read from real answers of OpenBao 2.6 and 2.7.
 
 use core::error::Error;
+use core::fmt;
 use core::time::Duration;
 use std::sync::Arc;
 
 use kdc_envelope::KekError;
+
+use crate::client::Namespace;
 
 /// A call to OpenBao that did not do what was asked.
 ///
@@ -36,21 +39,31 @@ pub enum BaoError {
     CircuitOpen {
         /// When the next call goes through.
         retry_in: Duration,
+        /// How it failed last.
+        #[source]
+        cause: Option<Arc<Self>>,
     },
     /// It is sealed, or was never initialised.
-    #[error("OpenBao is sealed; unseal it")]
-    Sealed,
+    #[error("OpenBao at {address} is sealed; unseal it")]
+    Sealed {
+        /// Scheme, host and port.
+        address: Arc<str>,
+    },
     /// It answers, but cannot serve now.
-    #[error("OpenBao is not ready: status {status}: {message}")]
+    #[error("OpenBao at {address} is not ready: status {status}: {message}")]
     Unready {
+        /// Scheme, host and port.
+        address: Arc<str>,
         /// HTTP status.
         status: u16,
         /// Its words.
         message: String,
     },
     /// A rate limit.
-    #[error("OpenBao limits the rate of requests: {message}")]
+    #[error("OpenBao at {address} limits the rate of requests: {message}; raise its quota")]
     Throttled {
+        /// Scheme, host and port.
+        address: Arc<str>,
         /// When it wants to be asked again.
         retry_after: Option<Duration>,
         /// Its words.
@@ -63,42 +76,47 @@ pub enum BaoError {
         message: String,
     },
     /// The token is unknown, expired or revoked.
-    #[error("OpenBao does not accept the token: {message}")]
+    #[error("OpenBao at {address} does not accept the token: {message}")]
     Unauthenticated {
+        /// Scheme, host and port.
+        address: Arc<str>,
         /// Its words.
         message: String,
     },
     /// The token is good, and its policies do not allow this.
-    #[error("the policies of the token do not allow `{operation}` on `{path}`; grant it")]
+    #[error(
+        "the policies of the token do not allow `{operation}` on {place}; grant `{}`",
+        capability(operation, &place.path)
+    )]
     Forbidden {
         /// HTTP method.
         operation: &'static str,
         /// What was asked for.
-        path: Arc<str>,
+        place: Place,
     },
     /// Nothing is there.
-    #[error("`{path}` does not exist in OpenBao{message}")]
+    #[error("{place} does not exist in OpenBao{message}")]
     NotFound {
         /// What was asked for.
-        path: Arc<str>,
+        place: Place,
         /// `: ` and its words, or nothing.
         message: String,
     },
     /// It understood and refuses.
-    #[error("OpenBao refuses `{path}`: {message}")]
+    #[error("OpenBao refuses {place}: {message}")]
     Rejected {
         /// HTTP status.
         status: u16,
         /// What was asked for.
-        path: Arc<str>,
+        place: Place,
         /// Its words.
         message: String,
     },
     /// A check-and-set write met another version than it expected.
-    #[error("`{path}` was changed by somebody else in the meantime")]
+    #[error("{place} was changed by somebody else in the meantime; look at it, and write it again")]
     Conflict {
         /// What was to be written.
-        path: Arc<str>,
+        place: Place,
     },
     /// It sends us elsewhere, where we do not go.
     #[error(
@@ -116,6 +134,18 @@ pub enum BaoError {
         /// Scheme, host and port.
         address: Arc<str>,
     },
+    /// It answers, but something else than it was asked for.
+    #[error("OpenBao gave a wrong answer: {message}; is a proxy in between?")]
+    WrongAnswer {
+        /// What is wrong.
+        message: String,
+    },
+    /// It did what was asked for other keys of a request, and for this one not.
+    #[error("OpenBao failed on one key of a request: {message}")]
+    KeyFailed {
+        /// Its words.
+        message: String,
+    },
     /// The credential for the login cannot be had.
     #[error(transparent)]
     Credential(#[from] CredentialError),
@@ -131,10 +161,21 @@ pub enum BaoError {
         /// Its words.
         message: String,
     },
+    /// Logins succeed, and OpenBao refuses their tokens at once.
+    #[error(
+        "OpenBao login (mount={mount} role={role}): it gives a token that is refused at once; see token_bound_cidrs and token_num_uses of the \
+         role, whether its entity is disabled, and whether all addresses are one OpenBao"
+    )]
+    TokenRefused {
+        /// Mount of the auth method.
+        mount: Arc<str>,
+        /// Role, or `-`.
+        role: Arc<str>,
+    },
     /// The key is of a kind that does not fit.
     #[error("Transit key `{key}` cannot be used: {reason}")]
     Profile {
-        /// Its name.
+        /// Mount and name.
         key: Arc<str>,
         /// What is wrong and what to do.
         reason: String,
@@ -144,7 +185,7 @@ pub enum BaoError {
         "Transit key `{key}` went back from version {from} to {to}; was OpenBao restored from a backup? Rotate the key past {from}"
     )]
     WentBack {
-        /// Its name.
+        /// Mount and name.
         key: Arc<str>,
         /// The version in use.
         from: u32,
@@ -156,17 +197,58 @@ pub enum BaoError {
         "version {version} of Transit key `{key}` does not decrypt what it encrypted; rotate the key"
     )]
     Canary {
-        /// Name of the key.
+        /// Mount and name of the key.
         key: Arc<str>,
         /// The version that was tried.
         version: u32,
     },
-    /// Nobody asked OpenBao yet, or not for too long.
+    /// Nobody asked OpenBao yet.
     #[error("OpenBao was not asked yet")]
     NotAskedYet,
+    /// Nobody asked OpenBao for so long that what is known counts no more.
+    #[error("OpenBao was last asked about Transit key `{key}` {} s ago, which is too long", ago.as_secs())]
+    Stale {
+        /// Mount and name.
+        key: Arc<str>,
+        /// How long ago.
+        ago: Duration,
+    },
     /// No random bytes could be had.
     #[error(transparent)]
     Random(#[from] kdc_envelope::random::RandomError),
+}
+
+/// What a call was for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Place {
+    /// The path, without `/v1/` in front.
+    pub path: Arc<str>,
+    /// The namespace of the path; `None` outside of all.
+    pub namespace: Option<Namespace>,
+    /// Scheme, host and port.
+    pub address: Arc<str>,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}`", self.path)?;
+        if let Some(namespace) = &self.namespace {
+            write!(f, " in namespace `{namespace}`")?;
+        }
+        write!(f, " at {}", self.address)
+    }
+}
+
+/// What policies call the right to do this.
+fn capability(operation: &str, path: &str) -> &'static str {
+    match operation {
+        "GET" if path.ends_with("?list=true") => "list",
+        "GET" => "read",
+        "DELETE" => "delete",
+        "PATCH" => "patch",
+        _ => "update",
+    }
 }
 
 /// A file with a credential that cannot be used. Names the file, never its content.
@@ -267,18 +349,22 @@ impl BaoError {
             Self::Unreachable { .. }
             | Self::Timeout { .. }
             | Self::CircuitOpen { .. }
-            | Self::Sealed
+            | Self::Sealed { .. }
             | Self::Unready { .. }
             | Self::Throttled { .. }
             | Self::Lagging { .. }
             | Self::Redirected { .. }
             | Self::Unintelligible { .. }
+            | Self::WrongAnswer { .. }
+            | Self::KeyFailed { .. }
             | Self::NotAskedYet
+            | Self::Stale { .. }
             | Self::Random(_) => BaoErrorClass::Transient,
             Self::Unauthenticated { .. } => BaoErrorClass::Unauthenticated,
-            Self::Forbidden { .. } | Self::Credential(_) | Self::LoginRefused { .. } => {
-                BaoErrorClass::Denied
-            }
+            Self::Forbidden { .. }
+            | Self::Credential(_)
+            | Self::LoginRefused { .. }
+            | Self::TokenRefused { .. } => BaoErrorClass::Denied,
             Self::NotFound { .. } | Self::WentBack { .. } | Self::Canary { .. } => {
                 BaoErrorClass::Missing
             }
@@ -295,7 +381,7 @@ impl BaoError {
             self,
             Self::Unreachable { .. }
                 | Self::Timeout { .. }
-                | Self::Sealed
+                | Self::Sealed { .. }
                 | Self::Unready { .. }
                 | Self::Unintelligible { .. }
         )
@@ -315,5 +401,61 @@ impl From<BaoError> for KekError {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(path: &str, namespace: Option<&str>) -> Place {
+        Place {
+            path: path.into(),
+            namespace: namespace.map(|text| text.parse().unwrap()),
+            address: "https://bao:8200".into(),
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_right_path_namespace_and_server() {
+        for (operation, path, namespace, message) in [
+            (
+                "GET",
+                "transit/keys/k",
+                None,
+                "the policies of the token do not allow `GET` on `transit/keys/k` at https://bao:8200; grant `read`",
+            ),
+            (
+                "GET",
+                "transit/keys?list=true",
+                Some("org"),
+                "the policies of the token do not allow `GET` on `transit/keys?list=true` in namespace `org` at https://bao:8200; grant `list`",
+            ),
+            (
+                "POST",
+                "transit/encrypt/k",
+                Some("org/team"),
+                "the policies of the token do not allow `POST` on `transit/encrypt/k` in namespace `org/team` at https://bao:8200; grant `update`",
+            ),
+        ] {
+            let place = place(path, namespace);
+            let error = BaoError::Forbidden { operation, place };
+            assert_eq!(error.to_string(), message);
+        }
+    }
+
+    #[test]
+    fn an_open_breaker_says_what_opened_it() {
+        let sealed = BaoError::Sealed {
+            address: "https://bao:8200".into(),
+        };
+        let open = BaoError::CircuitOpen {
+            retry_in: Duration::from_millis(250),
+            cause: Some(Arc::new(sealed)),
+        };
+        assert_eq!(
+            kdc_envelope::ErrorChain::new(&open).to_string(),
+            "OpenBao failed repeatedly and is not asked again for 250ms: OpenBao at https://bao:8200 is sealed; unseal it"
+        );
     }
 }

@@ -14,10 +14,10 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::client::{Answer, Method, Operation, Request};
+use crate::client::{Answer, Method, Operation, Request, or_default};
 use crate::credential::{self, Privacy, Secret};
 use crate::error::{BaoError, CredentialError};
-use crate::login::{LoginMethod, Session};
+use crate::login::{LoginMethod, Session, seconds};
 use crate::transit::{TransitKey, TransitKeyName};
 
 /// What a token says about itself; never the token.
@@ -56,9 +56,9 @@ pub struct WrappedSecretId {
 
 #[derive(Deserialize)]
 struct Lookup {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     policies: Vec<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     identity_policies: Vec<String>,
     ttl: u64,
     #[serde(default)]
@@ -89,18 +89,16 @@ pub async fn token(session: &Session) -> Result<TokenInfo, BaoError> {
     policies.extend(found.identity_policies);
     Ok(TokenInfo {
         policies,
-        ttl: found.expire_time.map(|_| Duration::from_secs(found.ttl)),
+        ttl: found
+            .expire_time
+            .map(|_| seconds(found.ttl).unwrap_or_default()),
         created: found.creation_time,
-        explicit_max_ttl: some_seconds(found.explicit_max_ttl),
-        period: some_seconds(found.period),
+        explicit_max_ttl: seconds(found.explicit_max_ttl),
+        period: seconds(found.period),
         is_renewable: found.renewable,
         is_batch: found.kind == "batch",
         uses_left: (found.num_uses > 0).then_some(found.num_uses),
     })
-}
-
-fn some_seconds(seconds: u64) -> Option<Duration> {
-    (seconds > 0).then(|| Duration::from_secs(seconds))
 }
 
 /// Renews the token of `session`, which `update` on `auth/token/renew-self` allows.

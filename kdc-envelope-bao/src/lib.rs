@@ -47,8 +47,8 @@ pub use client::{
     InvalidNamespace, MAX_ANSWER_LEN, Method, Namespace, Operation, Outcome, Request, ServerHealth,
     Stats, TlsConfig,
 };
-pub use error::{BaoError, BaoErrorClass, CredentialError};
-pub use login::{LoginMethod, RoleId, Session, SessionStatus};
+pub use error::{BaoError, BaoErrorClass, CredentialError, Place};
+pub use login::{LoginMethod, LoginPlace, RoleId, Session, SessionStatus};
 pub use transit::{
     AAD_ANNOTATION, InvalidKeyName, PlainRow, TransitKek, TransitKey, TransitKeyName,
     TransitOptions, TransitSnapshotDeks,

@@ -63,7 +63,7 @@ impl GapKind {
 pub struct Gap {
     /// Why.
     pub kind: GapKind,
-    /// How many members, as far as that is known; 0 if it is not.
+    /// How many members, as far as that is known; 0 if it is not. Of an empty place, how many should be there.
     pub count: u64,
     /// The place or one of the members, by name, for people.
     pub place: String,
@@ -86,7 +86,10 @@ impl fmt::Display for Gap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { kind, count, place } = self;
         match (kind, count) {
-            (GapKind::Empty, _) => write!(f, "nothing was found in `{place}`"),
+            (GapKind::Empty, 0) => write!(f, "nothing was found in `{place}`"),
+            (GapKind::Empty, _) => {
+                write!(f, "nothing was found in `{place}`, where {count} should be")
+            }
             (GapKind::NotLookedAt, 0) => write!(f, "`{place}` was not looked at"),
             (GapKind::NotLookedAt, _) => {
                 write!(f, "{count} were not looked at, among them `{place}`")
@@ -256,6 +259,10 @@ mod tests {
     fn gaps_are_told_in_words() {
         let text = |kind, count| Gap::new(kind, count, "/registry/").to_string();
         assert_eq!(text(GapKind::Empty, 0), "nothing was found in `/registry/`");
+        assert_eq!(
+            text(GapKind::Empty, 3),
+            "nothing was found in `/registry/`, where 3 should be"
+        );
         assert_eq!(
             text(GapKind::NotLookedAt, 0),
             "`/registry/` was not looked at"

@@ -47,7 +47,15 @@ impl Etcd {
     /// # Errors
     /// When it cannot be built or does not become healthy.
     pub async fn start() -> Result<Self, Error> {
-        Self::start_as(false, None).await
+        Self::start_as(false, None, &[]).await
+    }
+
+    /// Starts an etcd as [`Self::start`] does, with further flags, such as `--auth-token-ttl=1`.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_with_flags(flags: &[&str]) -> Result<Self, Error> {
+        Self::start_as(false, None, flags).await
     }
 
     /// Starts an etcd on a data directory that is there, such as a restored one.
@@ -55,7 +63,7 @@ impl Etcd {
     /// # Errors
     /// As [`Self::start`].
     pub async fn start_on(data_dir: &Path) -> Result<Self, Error> {
-        Self::start_as(false, Some(data_dir)).await
+        Self::start_as(false, Some(data_dir), &[]).await
     }
 
     /// Starts an etcd that speaks TLS and demands client certificates.
@@ -63,7 +71,7 @@ impl Etcd {
     /// # Errors
     /// As [`Self::start`].
     pub async fn start_with_tls() -> Result<Self, Error> {
-        Self::start_as(true, None).await
+        Self::start_as(true, None, &[]).await
     }
 
     /// Where clients connect: `http://127.0.0.1:PORT`, with TLS `https`.
@@ -180,12 +188,12 @@ impl Etcd {
         etcdctl
     }
 
-    async fn start_as(tls: bool, data_dir: Option<&Path>) -> Result<Self, Error> {
+    async fn start_as(tls: bool, data_dir: Option<&Path>, flags: &[&str]) -> Result<Self, Error> {
         let program = prepare_in_background(Server::Etcd).await?;
         let etcdctl = prepare_in_background(Server::Etcdctl).await?;
         let mut attempt = 1;
         loop {
-            let mut etcd = Self::spawn(&program, etcdctl.clone(), tls, data_dir)?;
+            let mut etcd = Self::spawn(&program, etcdctl.clone(), tls, data_dir, flags)?;
             match etcd.wait_until_healthy().await {
                 Err(Error::Ended { .. })
                     if attempt < ports::ATTEMPTS && ports::was_taken(&etcd.process) =>
@@ -203,6 +211,7 @@ impl Etcd {
         etcdctl: PathBuf,
         tls: bool,
         data_dir: Option<&Path>,
+        flags: &[&str],
     ) -> Result<Self, Error> {
         let folder = tempfile::tempdir()
             .map_err(Error::file("create a folder in", &std::env::temp_dir()))?;
@@ -228,7 +237,8 @@ impl Etcd {
             ])
             .args(["--initial-cluster", &format!("testbed={peer}")])
             // Nothing here outlives a crash of the machine.
-            .arg("--unsafe-no-fsync");
+            .arg("--unsafe-no-fsync")
+            .args(flags);
         let tls = if tls {
             Some(require_tls(&mut command, folder.path())?)
         } else {

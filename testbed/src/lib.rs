@@ -9,7 +9,7 @@
 //! | [`apiserver`] | kube-apiserver on that etcd |
 //! | [`client`] | the API calls that tests make |
 //! | [`bao`] | OpenBao: [`Bao`] for one server, [`BaoCluster`] for three, and the calls that set up Transit and logins |
-//! | [`s3`] | two S3 servers: one in this process, and moto |
+//! | [`s3`] | two S3 servers: one in this process, and moto; a third with bad habits |
 //! | [`meter`] | a port that counts the bytes on the wire |
 //! | [`proxy`] | an HTTP proxy that counts and does what no real server does on demand |
 //! | [`encryption_config`] | the configuration file that puts a KMS plugin to use |

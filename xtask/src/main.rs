@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
+mod attack;
 mod codegen;
 mod dist;
 mod model;
@@ -62,6 +63,18 @@ enum Task {
         #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=10_080))]
         minutes: u64,
         /// Decides what happens and in which order; printed at the start [default: random]
+        #[arg(long)]
+        seed: Option<u64>,
+    },
+    /// Attack the programs from outside, and write what was seen into docs/reliability.md.
+    ///
+    /// The socket, the HTTP port, what stands where OpenBao and S3 should be, broken files, kill -9 at one system call after
+    /// another, and races on a bucket. Fails if something is lost, wrong, left behind or no longer served.
+    Attack {
+        /// How long each part that draws its attacks at random goes on; all moments of a kill are tried, however long that takes.
+        #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=10_080))]
+        minutes: u64,
+        /// Decides what is drawn; printed at the start [default: random]
         #[arg(long)]
         seed: Option<u64>,
     },
@@ -130,6 +143,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Reliability => reliability::run(&root)?,
         Task::Soak { minutes, seed } => soak::soak(&root, minutes, seed)?,
         Task::Chaos { kills, seed } => soak::chaos(&root, kills, seed)?,
+        Task::Attack { minutes, seed } => attack::run(&root, minutes, seed)?,
         Task::Outage { ttl } => soak::outage(&root, ttl)?,
         Task::Model { servers, rows } => return model::run(&root, servers, rows),
         Task::Codegen { check } => codegen::run(&root, check)?,

@@ -12,6 +12,10 @@ const DOCUMENT: &str = "docs/reliability.md";
 /// What precedes and follows the table.
 const HEAD: &str = include_str!("reliability_head.md");
 const TAIL: &str = include_str!("reliability_tail.md");
+/// Around what `cargo xtask attack` writes.
+const ATTACKS_BEGIN: &str = "<!-- attacks: begin -->";
+const ATTACKS_END: &str = "<!-- attacks: end -->";
+const NO_MARKS: &str = "docs/reliability.md has no marks for the table of attacks";
 
 /// Fails, and leaves the document alone, if a fault does not heal.
 pub(crate) fn run(root: &Path) -> Result<()> {
@@ -25,16 +29,75 @@ pub(crate) fn run(root: &Path) -> Result<()> {
         .status()
         .context("cannot run cargo")?;
     ensure!(status.success(), "a fault did not heal as it should");
-    let mut rows = String::new();
-    let mut names: Vec<_> = fs::read_dir(tables.path())?
+    let path = root.join(DOCUMENT);
+    let before = fs::read_to_string(&path).with_context(|| format!("cannot read {DOCUMENT}"))?;
+    let rows = rows(tables.path())?;
+    let text = HEAD.replace("{machine}", &machine()?) + &rows + TAIL;
+    // What the attacks left there stays.
+    let text = match section(&before) {
+        Some(attacks) => with_section(&text, attacks)?,
+        None => text,
+    };
+    fs::write(path, text).with_context(|| format!("cannot write {DOCUMENT}"))
+}
+
+/// Puts the table of attacks into the document.
+pub(crate) fn write_attacks(root: &Path, table: &str) -> Result<()> {
+    let path = root.join(DOCUMENT);
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {DOCUMENT}"))?;
+    let text = with_section(&text, &format!("{}\n\n{table}", machine()?))?;
+    fs::write(path, text).with_context(|| format!("cannot write {DOCUMENT}"))
+}
+
+/// What the tests left in a folder, in the order of the files' names.
+pub(crate) fn rows(folder: &Path) -> Result<String> {
+    let mut names: Vec<_> = fs::read_dir(folder)?
         .map(|entry| entry.map(|entry| entry.path()))
         .collect::<Result<_, _>>()?;
     names.sort();
-    for name in names {
-        rows.push_str(&fs::read_to_string(&name)?);
-    }
+    let rows: Result<String, _> = names.iter().map(fs::read_to_string).collect();
+    Ok(rows?)
+}
+
+fn machine() -> Result<String> {
     let cores = std::thread::available_parallelism()?;
-    let machine = format!("Measured on {cores} cores of {}.", env::consts::ARCH);
-    let text = HEAD.replace("{machine}", &machine) + &rows + TAIL;
-    fs::write(root.join(DOCUMENT), text).with_context(|| format!("cannot write {DOCUMENT}"))
+    Ok(format!(
+        "Measured on {cores} cores of {}.",
+        env::consts::ARCH
+    ))
+}
+
+/// What lies between the marks of the table of attacks.
+fn section(text: &str) -> Option<&str> {
+    let (_, rest) = text.split_once(ATTACKS_BEGIN)?;
+    let (section, _) = rest.split_once(ATTACKS_END)?;
+    Some(section.trim())
+}
+
+fn with_section(text: &str, section: &str) -> Result<String> {
+    let (before, rest) = text.split_once(ATTACKS_BEGIN).context(NO_MARKS)?;
+    let (_, after) = rest.split_once(ATTACKS_END).context(NO_MARKS)?;
+    Ok(format!(
+        "{before}{ATTACKS_BEGIN}\n{}\n{ATTACKS_END}{after}",
+        section.trim()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_of_attacks_is_replaced_and_nothing_else() {
+        let text = format!("a\n{ATTACKS_BEGIN}\nold\n{ATTACKS_END}\nb\n");
+        assert_eq!(section(&text), Some("old"));
+        let replaced = with_section(&text, "new").unwrap();
+        assert_eq!(replaced, text.replace("old", "new"));
+        assert!(with_section("without marks", "new").is_err());
+    }
+
+    #[test]
+    fn the_end_of_the_document_has_the_marks() {
+        assert!(section(TAIL).is_some());
+    }
 }

@@ -2,9 +2,10 @@
 //! plain lines elsewhere.
 
 use std::io::IsTerminal;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use kdc_testbed::servers::{Progress, prepare};
 use kdc_testbed::{Server, python};
@@ -22,6 +23,27 @@ pub(crate) fn prepare_all(matrix: bool) -> Result<()> {
     }
     let mut display = Display::new("python");
     python::interpreter(&mut |progress| display.show(&progress))?;
+    need_strace()
+}
+
+/// `strace` kills programs at a system call for the tests. Where there is a package manager that we may use, it is installed.
+fn need_strace() -> Result<()> {
+    let is_there = || {
+        let version = Command::new("strace").arg("--version").output();
+        version.is_ok_and(|output| output.status.success())
+    };
+    if is_there() {
+        return Ok(());
+    }
+    say("strace               is installed");
+    for step in [&["update"][..], &["install", "--yes", "strace"]] {
+        // Whether it helped shows below.
+        let _ = Command::new("apt-get").arg("--quiet").args(step).output();
+    }
+    ensure!(
+        is_there(),
+        "strace is missing, and `apt-get install strace` did not bring it; install it, it kills programs at a system call for the tests"
+    );
     Ok(())
 }
 

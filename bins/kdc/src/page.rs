@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use crate::failure::{Exit, Failure, exit_of_io};
+use crate::failure::{Exit, Failure, exit_of_io, is_reordering};
 
 const STYLE: &str = "\
 :root{color-scheme:light dark;--ink:#1c2430;--faint:#66707d;--line:#d5dae1;--paper:#fff;--key:#2f6fb7;--odd:#b7791f;--bad:#b3261e;--good:#2e7d32}
@@ -32,7 +32,7 @@ pub(crate) fn begin(title: &str) -> String {
 /// What comes last.
 pub(crate) const END: &str = "</body>\n</html>\n";
 
-/// Text for elements and attributes. What XML cannot hold becomes U+FFFD.
+/// Text for elements and attributes. What XML cannot hold, and what would show text in another order, becomes U+FFFD.
 pub(crate) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
@@ -43,7 +43,7 @@ pub(crate) fn escape(text: &str) -> String {
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&#39;"),
             '\u{fffe}' | '\u{ffff}' => out.push('\u{fffd}'),
-            _ if character.is_control() => out.push('\u{fffd}'),
+            _ if character.is_control() || is_reordering(character) => out.push('\u{fffd}'),
             _ => out.push(character),
         }
     }

@@ -10,7 +10,13 @@ use crate::output::{Output, Tone};
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Rows {
+    /// Empty: everything.
     prefix: String,
+    /// Those of API servers, as far as the rows that were looked at tell.
+    prefixes: Vec<String>,
+    /// Rows outside of the prefix, if they could be counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_looked_at: Option<u64>,
     rows: u64,
     groups: Vec<Group>,
     /// Rows that are in no group because there were too many.
@@ -42,10 +48,18 @@ struct Group {
 }
 
 impl Rows {
-    pub(crate) fn of(survey: &RowSurvey) -> Self {
+    /// `elsewhere`: how many rows there are outside of the prefix; `None` if nobody may know.
+    pub(crate) fn of(survey: &RowSurvey, elsewhere: Option<u64>) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Self {
             prefix: text(survey.prefix()),
+            prefixes: survey
+                .prefixes()
+                .found()
+                .into_iter()
+                .map(str::to_owned)
+                .collect(),
+            not_looked_at: elsewhere,
             rows: survey.rows(),
             groups: survey.groups().iter().map(Group::of).collect(),
             others: survey.others(),
@@ -68,8 +82,26 @@ impl Rows {
         if self.others > 0 {
             out.line(format_args!("{} rows of further keys", self.others))?;
         }
-        let prefix = crate::failure::escaped(&self.prefix);
-        out.line(format_args!("{} rows under {prefix}", self.rows))
+        out.line(crate::failure::escaped(&self.summary()))
+    }
+
+    fn summary(&self) -> String {
+        let found = match self.prefixes.is_empty() {
+            true => "no prefix of an API server among them".to_owned(),
+            false => format!("of API servers under {}", self.prefixes.join(", ")),
+        };
+        match (self.prefix.as_str(), self.not_looked_at) {
+            ("", _) => format!("{} rows in all, {found}", self.rows),
+            (prefix, Some(0)) => format!("{} rows under {prefix}, and no others", self.rows),
+            (prefix, Some(more)) => format!(
+                "{} rows under {prefix}; {more} rows elsewhere were not looked at",
+                self.rows
+            ),
+            (prefix, None) => format!(
+                "{} rows under {prefix}; others were not looked at",
+                self.rows
+            ),
+        }
     }
 
     /// Fails if there is a row that kube-apiserver would refuse whatever keys it has.

@@ -146,12 +146,17 @@ impl BaoMetrics {
             encoder,
             (
                 "bao_key_latest_version",
-                "The newest version of the Transit key; ahead of kdc_kms_key_version during the hold.",
+                "The newest version of the Transit key; ahead of kdc_kms_bao_key_wrapping_version during the hold.",
             ),
-            |kek| match kek.latest_version() {
-                0 => None,
-                version => Some(i64::from(version)),
-            },
+            |kek| some_version(kek.latest_version()),
+        )?;
+        self.gauge(
+            encoder,
+            (
+                "bao_key_wrapping_version",
+                "The version of the Transit key that wraps, whether OpenBao is well or not.",
+            ),
+            |kek| some_version(kek.wrapping_version()),
         )
     }
 
@@ -207,6 +212,11 @@ impl BaoMetrics {
         }
         Ok(())
     }
+}
+
+/// None before OpenBao showed the key.
+fn some_version(version: u32) -> Option<i64> {
+    (version > 0).then_some(i64::from(version))
 }
 
 fn seconds(left: std::time::Duration) -> Option<i64> {

@@ -2,9 +2,13 @@
 
 use std::sync::Arc;
 
+use kdc_envelope::ErrorChain;
+
 use crate::error::{BaoError, BaoErrorClass};
 
 /// Something is not as it was asked to be.
+///
+/// The message is whole: where a `cause` is known it ends in it, so that it is not given by `source` once more.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum AdminError {
@@ -20,6 +24,16 @@ pub enum AdminError {
         found: String,
         /// Type of what should be there.
         wanted: String,
+    },
+    /// OpenBao would take this, and store something else or nothing of use. Nothing was sent.
+    #[error("{what} `{name}` is not written: {reason}")]
+    StoredOtherwise {
+        /// What it is, such as `policy`.
+        what: &'static str,
+        /// Whose it is.
+        name: Arc<str>,
+        /// What is wrong and what to do.
+        reason: String,
     },
     /// A key is there that has properties which no write changes.
     #[error(
@@ -42,20 +56,21 @@ pub enum AdminError {
         period: u64,
     },
     /// The rotation failed, and the key is as it was. Trying later is safe.
-    #[error("Transit key `{key}` was not rotated and stays at version {version}")]
+    #[error("Transit key `{key}` was not rotated and stays at version {version}: {}", ErrorChain::new(.cause))]
     NotRotated {
         /// Mount and name.
         key: Arc<str>,
         /// The newest version.
         version: u32,
         /// Why.
-        source: BaoError,
+        cause: BaoError,
     },
     /// The rotation failed, and OpenBao may use a version that it did not store: it is gone after a restart, and with it all that was
     /// wrapped with it. Another rotation stores that version too.
     #[error(
         "the rotation of Transit key `{key}` failed, and versions above {before} may not be stored; rotate it once more, with no other \
-         change beside it, then rewrap what those versions wrapped"
+         change beside it, then rewrap what those versions wrapped: {}",
+        ErrorChain::new(.cause)
     )]
     PhantomSuspected {
         /// Mount and name.
@@ -65,7 +80,7 @@ pub enum AdminError {
         /// The newest version that OpenBao showed afterwards; `None` if it could not be read.
         seen: Option<u32>,
         /// How the rotation failed.
-        source: BaoError,
+        cause: BaoError,
     },
     /// A version was made, and somebody else made others at the same time. If theirs failed, theirs may not be stored.
     #[error(
@@ -82,20 +97,24 @@ pub enum AdminError {
         /// The newest version afterwards.
         latest: u32,
     },
-    /// A version was made, and it could not be tried.
-    #[error("version {version} of Transit key `{key}` was made, but could not be tried")]
+    /// A version was made, and it could not be tried. The next rotation by the same [`Admin`](super::Admin) tries it before it makes another.
+    #[error(
+        "version {version} of Transit key `{key}` was made, but could not be tried: {}",
+        ErrorChain::new(.cause)
+    )]
     Unproven {
         /// Mount and name.
         key: Arc<str>,
         /// The new version.
         version: u32,
         /// Why.
-        source: BaoError,
+        cause: BaoError,
     },
     /// A change of a key failed, and OpenBao may show it without having stored it.
     #[error(
         "`{operation}` of Transit key `{key}` failed and may not be stored though it shows; reload the mount before anything else changes \
-         the key, and look again"
+         the key, and look again: {}",
+        ErrorChain::new(.cause)
     )]
     Unstored {
         /// Mount and name.
@@ -103,7 +122,7 @@ pub enum AdminError {
         /// What was tried.
         operation: &'static str,
         /// How it failed.
-        source: BaoError,
+        cause: BaoError,
     },
 }
 
@@ -113,8 +132,9 @@ impl AdminError {
     pub const fn class(&self) -> BaoErrorClass {
         match self {
             Self::Bao(error) => error.class(),
-            Self::NotRotated { source, .. } | Self::Unproven { source, .. } => source.class(),
+            Self::NotRotated { cause, .. } | Self::Unproven { cause, .. } => cause.class(),
             Self::MountMismatch { .. }
+            | Self::StoredOtherwise { .. }
             | Self::KeyMismatch { .. }
             | Self::RotatesItself { .. }
             | Self::PhantomSuspected { .. }

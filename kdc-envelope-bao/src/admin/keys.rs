@@ -125,7 +125,8 @@ impl<'a> TransitKeys<'a> {
         let key = match found {
             Some(key) => key,
             None => {
-                let made = self.admin.write(&path, &NewKey::WANTED).await?.data()?;
+                let made = self.admin.write(&path, &NewKey::WANTED).await?;
+                let made = TransitKey::from_answer(&made)?;
                 check(name, &made)?;
                 self.admin.look_until(&path, |_| true).await?
             }
@@ -279,7 +280,15 @@ impl<'a> TransitKeys<'a> {
     pub(super) async fn existing(self, name: &TransitKeyName) -> Result<TransitKey, BaoError> {
         let path = name.path("keys");
         let key = self.admin.read(&path).await?;
-        key.ok_or_else(|| missing(path))
+        key.ok_or_else(|| self.missing(path))
+    }
+
+    fn missing(self, path: Arc<str>) -> BaoError {
+        let client = self.admin.session().client();
+        BaoError::NotFound {
+            place: client.place(path, self.admin.namespace()),
+            message: String::new(),
+        }
     }
 
     /// Sends a change when it is its turn, and gives the key in the answer.
@@ -292,7 +301,7 @@ impl<'a> TransitKeys<'a> {
         let work = self.change(name, operation, request);
         let answer = alone(self.admin.namespace(), name, work).await?;
         if answer.status() == NO_CONTENT {
-            return Err(missing(name.path("keys")).into());
+            return Err(self.missing(name.path("keys")).into());
         }
         Ok(answer.data()?)
     }
@@ -304,15 +313,15 @@ impl<'a> TransitKeys<'a> {
         operation: &'static str,
         request: Request<'_>,
     ) -> Result<Answer, AdminError> {
-        self.admin.send(request.once()).await.map_err(|source| {
-            if may_have_happened(&source) {
+        self.admin.send(request.once()).await.map_err(|cause| {
+            if may_have_happened(&cause) {
                 AdminError::Unstored {
                     key: name.to_string().into(),
                     operation,
-                    source,
+                    cause,
                 }
             } else {
-                source.into()
+                cause.into()
             }
         })
     }
@@ -349,13 +358,6 @@ fn check(name: &TransitKeyName, key: &TransitKey) -> Result<(), AdminError> {
         });
     }
     Ok(key.check(name)?)
-}
-
-fn missing(path: Arc<str>) -> BaoError {
-    BaoError::NotFound {
-        path,
-        message: String::new(),
-    }
 }
 
 #[cfg(test)]

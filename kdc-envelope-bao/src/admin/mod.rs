@@ -17,6 +17,7 @@ mod rotation;
 
 use core::time::Duration;
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -34,9 +35,10 @@ pub use name::{InvalidName, LowerName, MountPath};
 pub use namespaces::{NamespaceInfo, Namespaces};
 pub use policies::{Policies, Policy};
 
-use crate::client::{Answer, Method, Namespace, Operation, Request, words};
+use crate::client::{Answer, Method, Namespace, Operation, Request, or_default, words};
 use crate::error::BaoError;
 use crate::login::Session;
+use rotation::Unproven;
 
 /// Pauses before asking again for what was just made: a standby may not know it yet.
 const LAG_PAUSES: [Duration; 5] = [
@@ -55,6 +57,7 @@ const LAG_PAUSES: [Duration; 5] = [
 pub struct Admin {
     session: Session,
     namespace: Option<Namespace>,
+    unproven: Arc<Unproven>,
 }
 
 impl Admin {
@@ -64,6 +67,7 @@ impl Admin {
         Self {
             namespace: session.client().namespace().cloned(),
             session,
+            unproven: Arc::default(),
         }
     }
 
@@ -73,6 +77,7 @@ impl Admin {
         Self {
             session: self.session.clone(),
             namespace,
+            unproven: Arc::clone(&self.unproven),
         }
     }
 
@@ -157,6 +162,7 @@ impl Admin {
     async fn list(&self, path: &str) -> Result<Vec<String>, BaoError> {
         #[derive(Deserialize)]
         struct Names {
+            #[serde(default, deserialize_with = "or_default")]
             keys: Vec<String>,
         }
         let names: Option<Names> = self.read(&format!("{path}?list=true")).await?;

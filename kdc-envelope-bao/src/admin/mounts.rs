@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{Admin, AdminError, Change, MountPath};
+use crate::client::or_default;
 use crate::error::BaoError;
 
 /// The type of the Transit secrets engine.
@@ -28,11 +29,29 @@ pub struct Mount {
     #[serde(rename = "type")]
     pub kind: String,
     /// What somebody wrote about it.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub description: String,
     /// A name of this mount that is not used again when another takes its path.
     #[serde(default)]
     pub accessor: String,
+    /// Settings of the engine, such as the `version` of a `kv`.
+    #[serde(default)]
+    pub options: Option<BTreeMap<String, String>>,
+}
+
+impl Mount {
+    /// Whether it is what mounting a `kind` makes. Two kinds are shown by another name and an option.
+    fn is(&self, kind: &str) -> bool {
+        let version = || {
+            let options = self.options.as_ref();
+            options.and_then(|options| Some(options.get("version")?.as_str()))
+        };
+        match kind {
+            "kv-v2" => self.kind == "kv" && version() == Some("2"),
+            "kv-v1" => self.kind == "kv" && version() != Some("2"),
+            kind => self.kind == kind,
+        }
+    }
 }
 
 impl<'a> Mounts<'a> {
@@ -70,9 +89,12 @@ impl<'a> Mounts<'a> {
             Err(error) if is_taken(&error) => Some(error),
             Err(error) => return Err(error.into()),
         };
-        let knows = |all: &All| all.contains_key(&listed(path));
-        let all = self.admin.look_until(self.base, knows).await;
-        let mut all: All = all.map_err(|error| taken.unwrap_or(error))?;
+        let knows = |all: &All| all.contains_key(&listed(path)) || is_in_the_way(all, path);
+        let mut all: All = match (self.admin.look_until(self.base, knows).await, taken) {
+            (Ok(all), _) if all.contains_key(&listed(path)) => all,
+            (_, Some(taken)) => return Err(taken.into()),
+            (all, None) => all?,
+        };
         if let Some(found) = all.remove(&listed(path)) {
             check(path, kind, found)?;
         }
@@ -114,12 +136,19 @@ fn listed(path: &MountPath) -> String {
     format!("{path}/")
 }
 
+/// Whether a mount lies above or below the path, which there cannot be two of.
+fn is_in_the_way(all: &All, path: &MountPath) -> bool {
+    let wanted = listed(path);
+    all.keys()
+        .any(|other| other.starts_with(&wanted) || wanted.starts_with(other.as_str()))
+}
+
 fn is_taken(error: &BaoError) -> bool {
     matches!(error, BaoError::Rejected { message, .. } if message.contains("already in use"))
 }
 
 fn check(path: &MountPath, wanted: &str, found: Mount) -> Result<(), AdminError> {
-    if found.kind == wanted {
+    if found.is(wanted) {
         return Ok(());
     }
     Err(AdminError::MountMismatch {

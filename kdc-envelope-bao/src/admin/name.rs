@@ -4,7 +4,7 @@ use core::fmt;
 use core::str::FromStr;
 use std::sync::Arc;
 
-use crate::transit::{InvalidKeyName, TransitKeyName, check_mount};
+use crate::transit::{InvalidKeyName, MAX_NAME_LEN, TransitKeyName, check_mount, shortened};
 
 /// The name of a policy or of a role: lower-case letters, digits and `_`, and between them `-` and `.`.
 ///
@@ -15,7 +15,7 @@ pub struct LowerName(Arc<str>);
 /// The text is not the name of a policy or role.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is not the name of a policy or role: lower-case letters, digits and `_`, and between them `-` and `.`"
+    "`{0}` is not the name of a policy or role: lower-case letters, digits and `_`, and between them `-` and `.`, at most 255"
 )]
 #[non_exhaustive]
 pub struct InvalidName(String);
@@ -28,10 +28,11 @@ impl FromStr for LowerName {
         let is_allowed = |byte: u8| is_word(byte) || matches!(byte, b'-' | b'.');
         let ends_in_words = text.bytes().next().is_some_and(is_word)
             && text.bytes().next_back().is_some_and(is_word);
-        if ends_in_words && text.bytes().all(is_allowed) {
+        let has_length = text.len() <= MAX_NAME_LEN;
+        if has_length && ends_in_words && text.bytes().all(is_allowed) {
             Ok(Self(text.into()))
         } else {
-            Err(InvalidName(text.escape_debug().to_string()))
+            Err(InvalidName(shortened(text)))
         }
     }
 }
@@ -96,8 +97,10 @@ mod tests {
         for good in ["tcp-demo", "a", "9", "a.b-c_d", "_"] {
             assert!(good.parse::<LowerName>().is_ok(), "{good}");
         }
+        let (longest, long) = ("a".repeat(255), "a".repeat(256));
+        assert!(longest.parse::<LowerName>().is_ok());
         for bad in [
-            "", "Tcp", "tcp-DEMO", "-a", "a-", ".", "..", "a/b", "a b", "ä", "a\n", "a?list",
+            "", "Tcp", "tcp-DEMO", "-a", "a-", ".", "..", "a/b", "a b", "ä", "a\n", "a?list", &long,
         ] {
             assert!(bad.parse::<LowerName>().is_err(), "{bad}");
         }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::mounts::without_slashes;
 use super::{Admin, AdminError, Change};
-use crate::client::{Method, Namespace, Operation, Request};
+use crate::client::{Method, Namespace, Operation, Request, or_default};
 use crate::error::BaoError;
 
 /// The namespaces below that of an [`Admin`]; from [`Admin::namespaces`]. Paths are relative to it.
@@ -24,12 +24,12 @@ pub struct NamespaceInfo {
     /// Names it for ever; another namespace of the same path gets another.
     pub id: String,
     /// Notes of whoever keeps it.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub custom_metadata: BTreeMap<String, String>,
     /// Whether somebody locked it: all but its unlocking answers 503.
     #[serde(default)]
     pub locked: bool,
-    /// Whether it is being deleted.
+    /// Whether it is being made or deleted.
     #[serde(default)]
     pub tainted: bool,
 }
@@ -66,7 +66,7 @@ impl<'a> Namespaces<'a> {
         };
         if found.tainted {
             return Err(BaoError::Lagging {
-                message: format!("namespace `{path}` is being deleted"),
+                message: format!("namespace `{path}` is being made or deleted"),
             }
             .into());
         }

@@ -1,5 +1,7 @@
 //! ACL policies, written with check-and-set so that nobody's change is overwritten unseen.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use super::change::differing;
@@ -48,8 +50,9 @@ impl<'a> Policies<'a> {
     /// words is rewritten.
     ///
     /// # Errors
-    /// [`AdminError::Bao`]: `Conflict` if somebody else wrote it in between; `Rejected` if the text is none.
+    /// [`AdminError::StoredOtherwise`] for a blank text, and for one in base64, which OpenBao would decode; [`AdminError::Bao`]: `Conflict` if somebody else wrote it in between; `Rejected` if the text is none.
     pub async fn ensure(self, name: &LowerName, text: &str) -> Result<Change, AdminError> {
+        check(name, text)?;
         let found = self.read(name).await?;
         let fields = match &found {
             Some(policy) => policy.differences(text),
@@ -115,6 +118,29 @@ impl Policy {
     }
 }
 
+/// Refuses a text that OpenBao would not store as it is: it would never be as wanted.
+fn check(name: &LowerName, text: &str) -> Result<(), AdminError> {
+    let reason = if text.trim().is_empty() {
+        "its text is blank; to take rights away, delete the policy or write one without them"
+    } else if is_base64(text) {
+        "its text is base64, which OpenBao decodes; give the text itself"
+    } else {
+        return Ok(());
+    };
+    Err(AdminError::StoredOtherwise {
+        what: "policy",
+        name: name.as_str().into(),
+        reason: reason.to_owned(),
+    })
+}
+
+/// As OpenBao sees it, which skips line breaks. No policy is: it has quotation marks.
+fn is_base64(text: &str) -> bool {
+    let mut letters = text.to_owned();
+    letters.retain(|letter| !matches!(letter, '\r' | '\n'));
+    STANDARD.decode(letters).is_ok()
+}
+
 fn place(name: &LowerName) -> String {
     format!("{BASE}/{name}")
 }
@@ -124,6 +150,21 @@ const BASE: &str = "sys/policies/acl";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn texts_that_would_be_stored_otherwise_are_refused() {
+        let name: LowerName = "p".parse().unwrap();
+        let hcl = "path \"a\" { capabilities = [\"read\"] }";
+        let encoded = STANDARD.encode(hcl);
+        let broken = format!("{}\r\n{}\n", &encoded[..16], &encoded[16..]);
+        for text in ["", " ", "\n\t", &encoded, &broken, "AAAA"] {
+            assert!(check(&name, text).is_err(), "{text:?}");
+        }
+        let json = "{\"path\": {}}";
+        for text in [hcl, json, "# nothing\n", "  path \"a\" {}\n", "AAA", "{}"] {
+            assert!(check(&name, text).is_ok(), "{text:?}");
+        }
+    }
 
     #[test]
     fn a_policy_differs_by_any_byte_of_its_text_and_by_ending() {

@@ -10,11 +10,12 @@ use std::time::SystemTime;
 
 use reqwest::StatusCode;
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
-use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{Deserialize, Deserializer};
 use zeroize::Zeroizing;
 
-use crate::error::BaoError;
+use super::config::Namespace;
+use crate::error::{BaoError, Place};
 
 const MAX_MESSAGE_CHARS: usize = 300;
 
@@ -77,11 +78,30 @@ impl Answer {
     }
 
     pub(crate) fn unintelligible(&self) -> BaoError {
+        self.strange("the body")
+    }
+
+    /// It has a part that OpenBao does not give.
+    pub(crate) fn strange(&self, what: &'static str) -> BaoError {
         BaoError::Unintelligible {
-            what: "the body",
+            what,
             address: Arc::clone(&self.address),
         }
     }
+
+    /// Scheme, host and port of the one that answered.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+}
+
+/// For fields of answers: nothing where OpenBao has an empty list or text is `null` in some answers and left out in others.
+pub(crate) fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 /// What was asked, as far as it decides what an answer means.
@@ -89,6 +109,7 @@ impl Answer {
 pub(crate) struct Question<'a> {
     pub(crate) operation: &'static str,
     pub(crate) path: &'a str,
+    pub(crate) namespace: Option<&'a Namespace>,
     /// Whether errors may stand in the parts of the answer.
     pub(crate) is_batch: bool,
 }
@@ -118,21 +139,32 @@ pub(crate) fn judge(
         return Ok(answer);
     }
     let message = words(failure.errors.as_deref().unwrap_or_default());
-    let retry_after = retry_after(headers);
-    Err(name(question, status, message, retry_after))
+    let address = Arc::clone(&answer.address);
+    Err(name(
+        question,
+        status,
+        address,
+        message,
+        retry_after(headers),
+    ))
 }
 
 fn name(
     question: Question<'_>,
     status: StatusCode,
+    address: Arc<str>,
     message: String,
     retry_after: Option<Duration>,
 ) -> BaoError {
-    let path: Arc<str> = question.path.into();
+    let place = Place {
+        path: question.path.into(),
+        namespace: question.namespace.cloned(),
+        address: Arc::clone(&address),
+    };
     let status = status.as_u16();
     match status {
         400 if is_lag(&message) => BaoError::Lagging { message },
-        400 if message.contains("check-and-set parameter") => BaoError::Conflict { path },
+        400 if message.contains("check-and-set parameter") => BaoError::Conflict { place },
         400 if message.contains("currently being created or deleted") => {
             BaoError::Lagging { message }
         }
@@ -141,45 +173,47 @@ fn name(
             || message.contains("could be found")
             || message == "key not found" =>
         {
-            not_found(path, message)
+            not_found(place, message)
         }
         403 if is_policy_denial(&message) => BaoError::Forbidden {
             operation: question.operation,
-            path,
+            place,
         },
-        403 => BaoError::Unauthenticated { message },
-        404 => not_found(path, message),
+        403 => BaoError::Unauthenticated { address, message },
+        404 => not_found(place, message),
         429 | 502 if retry_after.is_some() || !message.is_empty() => BaoError::Throttled {
+            address,
             retry_after,
             message: or_none(message),
         },
         429 => BaoError::Lagging {
             message: "the node has not caught up".to_owned(),
         },
-        503 if message.contains("is sealed") => BaoError::Sealed,
+        503 if message.contains("is sealed") => BaoError::Sealed { address },
         500 if is_permanent(&message) => BaoError::Rejected {
             status,
-            path,
+            place,
             message,
         },
         412 | 500..=599 => BaoError::Unready {
+            address,
             status,
             message: or_none(message),
         },
         _ => BaoError::Rejected {
             status,
-            path,
+            place,
             message: or_none(message),
         },
     }
 }
 
-fn not_found(path: Arc<str>, message: String) -> BaoError {
+fn not_found(place: Place, message: String) -> BaoError {
     let message = match message.as_str() {
         "" => message,
         words => format!(": {words}"),
     };
-    BaoError::NotFound { path, message }
+    BaoError::NotFound { place, message }
 }
 
 fn or_none(message: String) -> String {
@@ -193,6 +227,7 @@ fn or_none(message: String) -> String {
 fn foreign(status: StatusCode, answer: &Answer) -> BaoError {
     if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
         return BaoError::Unready {
+            address: Arc::clone(&answer.address),
             status: status.as_u16(),
             message: "the answer is not JSON".to_owned(),
         };

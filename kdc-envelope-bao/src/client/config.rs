@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use reqwest::Url;
 
+use crate::transit::{MAX_PATH_LEN, is_segment, shortened};
+
 /// How to reach OpenBao. The fields have sensible defaults but for the addresses.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -179,33 +181,59 @@ pub struct Namespace(Arc<str>);
 
 /// The text is not the path of a namespace.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{0}` is not the path of a namespace: names of letters, digits, `-`, `_` and `.`, with `/` between them"
-)]
 #[non_exhaustive]
-pub struct InvalidNamespace(String);
+pub enum InvalidNamespace {
+    /// It has other characters, or too many.
+    #[error(
+        "`{0}` is not the path of a namespace: names of letters, digits, `-`, `_` and `.`, with `/` between them, at most 512"
+    )]
+    Form(String),
+    /// It begins with `root`, by which OpenBao understands no namespace at all.
+    #[error(
+        "`{0}` begins with `root`, which is no namespace but the place outside of all; leave `root` away"
+    )]
+    Root(String),
+    /// A name in it is one that OpenBao gives to no namespace.
+    #[error("`{name}` in `{path}` is reserved, so that no namespace has that name; choose another")]
+    Reserved {
+        /// The whole.
+        path: String,
+        /// The name.
+        name: String,
+    },
+}
+
+/// What OpenBao names no namespace, at any depth. Its comparison minds the case.
+const RESERVED: [&str; 6] = [ROOT, "sys", "audit", "auth", "cubbyhole", "identity"];
+const ROOT: &str = "root";
 
 impl FromStr for Namespace {
     type Err = InvalidNamespace;
 
     fn from_str(text: &str) -> Result<Self, InvalidNamespace> {
         let path = text.strip_suffix('/').unwrap_or(text);
-        let is_name = |name: &str| {
-            !name.is_empty()
-                && !matches!(name, "." | "..")
-                && name
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
-        };
-        if path.split('/').all(is_name) {
-            Ok(Self(path.into()))
-        } else {
-            Err(InvalidNamespace(text.escape_debug().to_string()))
+        if path.len() > MAX_PATH_LEN || !path.split('/').all(is_segment) {
+            return Err(InvalidNamespace::Form(shortened(text)));
+        }
+        if path.split('/').next() == Some(ROOT) {
+            return Err(InvalidNamespace::Root(shortened(path)));
+        }
+        match path.split('/').find(|name| RESERVED.contains(name)) {
+            None => Ok(Self(path.into())),
+            Some(name) => Err(InvalidNamespace::Reserved {
+                path: shortened(path),
+                name: name.to_owned(),
+            }),
         }
     }
 }
 
 impl Namespace {
+    /// What the root namespace was called by those who named it. Nobody can ask for it by this.
+    pub(crate) fn named_root() -> Self {
+        Self(ROOT.into())
+    }
+
     /// The path.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -287,11 +315,43 @@ mod tests {
 
     #[test]
     fn namespaces_are_paths_of_names() {
-        for good in ["a", "org/project", "a.b/c-d_e", "org/"] {
+        for good in [
+            "a",
+            "org/project",
+            "a.b/c-d_e",
+            "org/",
+            "Root",
+            "roots",
+            "system",
+        ] {
             assert!(good.parse::<Namespace>().is_ok(), "{good}");
         }
-        for bad in ["", "/", "/a", "a//b", "..", "a/../b", "a b", "a\nb", "ä"] {
-            assert!(bad.parse::<Namespace>().is_err(), "{bad}");
+        let long = "a".repeat(256);
+        for bad in [
+            "", "/", "/a", "a//b", "..", "a/../b", "a b", "a\nb", "ä", &long,
+        ] {
+            let refused = bad.parse::<Namespace>();
+            assert!(matches!(refused, Err(InvalidNamespace::Form(_))), "{bad}");
+        }
+    }
+
+    #[test]
+    fn no_namespace_has_the_name_of_the_root_or_of_something_of_openbao() {
+        for bad in ["root", "root/", "root/org"] {
+            let refused = bad.parse::<Namespace>();
+            assert!(matches!(refused, Err(InvalidNamespace::Root(_))), "{bad}");
+        }
+        for bad in [
+            "org/root",
+            "sys",
+            "audit",
+            "auth/x",
+            "org/cubbyhole",
+            "identity",
+        ] {
+            let refused = bad.parse::<Namespace>();
+            let is_told = matches!(refused, Err(InvalidNamespace::Reserved { .. }));
+            assert!(is_told, "{bad}");
         }
     }
 }

@@ -6,37 +6,39 @@
 mod answer;
 mod breaker;
 mod config;
+mod index;
+mod request;
 mod stats;
 mod transport;
 
 use core::error::Error;
-use core::fmt;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use bytes::Bytes;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{StatusCode, Url};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::field::Empty;
 use tracing::{Instrument as _, debug_span};
 use zeroize::Zeroizing;
 
 pub use answer::Answer;
-pub(crate) use answer::{is_lag, words};
+pub(crate) use answer::{is_lag, or_default, words};
 pub use breaker::BreakerState;
 pub use config::{
     BaoAddress, ClientCertificateFiles, ClientConfig, InvalidAddress, InvalidNamespace, Namespace,
     TlsConfig,
 };
+pub(crate) use index::SharedIndex;
+pub use request::{Method, Request};
 pub use stats::{Operation, Outcome, Stats};
 
-use crate::credential::Secret;
-use crate::error::{BaoError, CredentialError};
+use crate::error::{BaoError, CredentialError, Place};
 use answer::{Question, judge, server_time};
 use breaker::Breaker;
+use index::may_refuse;
 use transport::{Endpoint, Transport};
 
 /// The most bytes of an answer that are read.
@@ -45,6 +47,8 @@ pub const MAX_ANSWER_LEN: usize = 8 << 20;
 /// The first pause between rounds over all addresses; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(40);
 const LONGEST_PAUSE: Duration = Duration::from_millis(640);
+/// No pause is longer, and this is short enough to be calculated with.
+const LONGEST_SPREAD: Duration = Duration::from_secs(100 * 365 * 24 * 3_600);
 
 /// OpenBao seen from here. Clones share connections, breaker and counters.
 #[derive(Debug, Clone)]
@@ -59,122 +63,9 @@ struct Shared {
     transport: RwLock<Arc<Transport>>,
     preferred: AtomicUsize,
     breaker: Breaker,
+    /// What opens the breaker, for whoever meets it open.
+    last_outage: RwLock<Option<Arc<BaoError>>>,
     stats: Stats,
-}
-
-/// The verbs of the API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Method {
-    /// Read, and list with `?list=true`.
-    Get,
-    /// Write.
-    Post,
-    /// Write into what is there: the body is a JSON merge patch (RFC 7396).
-    Patch,
-    /// Delete.
-    Delete,
-}
-
-impl Method {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Get => "GET",
-            Self::Post => "POST",
-            Self::Patch => "PATCH",
-            Self::Delete => "DELETE",
-        }
-    }
-
-    const fn content_type(self) -> &'static str {
-        match self {
-            Self::Patch => "application/merge-patch+json",
-            Self::Get | Self::Post | Self::Delete => "application/json",
-        }
-    }
-}
-
-/// One request. Its `Debug` shows neither body nor token.
-#[derive(Clone)]
-pub struct Request<'a> {
-    operation: Operation,
-    method: Method,
-    path: &'a str,
-    body: Option<Bytes>,
-    token: Option<&'a Secret>,
-    /// `None` for that of the client; `Some(None)` for the root namespace.
-    namespace: Option<Option<&'a Namespace>>,
-    index: Option<Arc<str>>,
-    is_batch: bool,
-    is_repeatable: bool,
-}
-
-impl<'a> Request<'a> {
-    /// A request for `path`, which has neither `/v1/` nor a slash in front.
-    #[must_use]
-    pub const fn new(operation: Operation, method: Method, path: &'a str) -> Self {
-        Self {
-            operation,
-            method,
-            path,
-            body: None,
-            token: None,
-            namespace: None,
-            index: None,
-            is_batch: false,
-            is_repeatable: true,
-        }
-    }
-
-    /// With `body` as JSON. The bytes are wiped when they were sent.
-    #[must_use]
-    pub fn json(self, body: &impl Serialize) -> Self {
-        // Maps with string keys and no fallible parts always serialise.
-        let bytes = serde_json::to_vec(body).unwrap_or_default();
-        self.body(Zeroizing::new(bytes))
-    }
-
-    pub(crate) fn body(mut self, body: Zeroizing<Vec<u8>>) -> Self {
-        self.body = Some(Bytes::from_owner(body));
-        self
-    }
-
-    /// Sent once only: whether it was carried out is not known after a failure.
-    #[must_use]
-    pub const fn once(mut self) -> Self {
-        self.is_repeatable = false;
-        self
-    }
-
-    /// In this namespace, or in the root namespace, instead of that of the client.
-    #[must_use]
-    pub const fn in_namespace(mut self, namespace: Option<&'a Namespace>) -> Self {
-        self.namespace = Some(namespace);
-        self
-    }
-
-    pub(crate) const fn token(mut self, token: &'a Secret) -> Self {
-        self.token = Some(token);
-        self
-    }
-
-    /// The parts of the answer may have errors of their own.
-    pub(crate) const fn batch(mut self) -> Self {
-        self.is_batch = true;
-        self
-    }
-
-    /// The answer must know what the answer with this index knew.
-    pub(crate) fn after(mut self, index: Option<Arc<str>>) -> Self {
-        self.index = index;
-        self
-    }
-}
-
-impl fmt::Debug for Request<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Request({} {})", self.method.as_str(), self.path)
-    }
 }
 
 /// What `sys/health` says; nobody needs a token to ask.
@@ -212,6 +103,7 @@ impl Client {
                 transport: RwLock::new(Arc::new(transport)),
                 preferred: AtomicUsize::new(0),
                 breaker: Breaker::new(),
+                last_outage: RwLock::default(),
                 stats: Stats::default(),
                 config,
             }),
@@ -224,6 +116,16 @@ impl Client {
         Self {
             shared: Arc::clone(&self.shared),
             namespace,
+        }
+    }
+
+    /// A path as messages name it, where no answer tells which server it is about.
+    pub(crate) fn place(&self, path: Arc<str>, namespace: Option<&Namespace>) -> Place {
+        let address = self.config().addresses.first();
+        Place {
+            path,
+            namespace: namespace.cloned(),
+            address: address.map(ToString::to_string).unwrap_or_default().into(),
         }
     }
 
@@ -294,13 +196,35 @@ impl Client {
             .shared
             .breaker
             .enter(Instant::now())
-            .map_err(|retry_in| BaoError::CircuitOpen { retry_in })?;
+            .map_err(|retry_in| BaoError::CircuitOpen {
+                retry_in,
+                cause: self.last_outage(),
+            })?;
         let result = self.attempts(request).await;
         match &result {
-            Err(error) if error.is_outage() => pass.outage(Instant::now()),
+            Err(error) if error.is_outage() => {
+                self.remember_outage(error.clone());
+                pass.outage(Instant::now());
+            }
             _ => pass.answered(),
         }
+        if let (Err(BaoError::Lagging { .. }), Some(index)) = (&result, &request.index)
+            && let Some(unreached) = index.latest()
+        {
+            // No server reached it within a whole call; the next call may do without.
+            index.forget(&unreached);
+        }
         result
+    }
+
+    fn last_outage(&self) -> Option<Arc<BaoError>> {
+        let slot = self.shared.last_outage.read();
+        slot.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn remember_outage(&self, outage: BaoError) {
+        let slot = self.shared.last_outage.write();
+        *slot.unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(outage));
     }
 
     async fn attempts(&self, request: &Request<'_>) -> Result<Answer, BaoError> {
@@ -382,30 +306,55 @@ impl Client {
         endpoint: &Endpoint,
         request: &Request<'_>,
     ) -> Result<Answer, BaoError> {
+        let index = request.index.as_ref().and_then(SharedIndex::latest);
+        let response = self.ask(endpoint, request, index.as_deref()).await?;
+        let status = response.status().as_u16();
+        let answer = self.read(endpoint, request, response).await;
+        if let (Some(refused), Err(error)) = (&index, &answer)
+            && may_refuse(status)
+        {
+            // Kept, it would spoil every call until a look at the key succeeds, which it spoils too.
+            tracing::debug!(path = request.path, %error, "asking again without an index");
+            request.forget_index(refused);
+            let response = self.ask(endpoint, request, None).await?;
+            return self.read(endpoint, request, response).await;
+        }
+        answer
+    }
+
+    /// Sends the request, and once more where a standby redirects to the active node.
+    async fn ask(
+        &self,
+        endpoint: &Endpoint,
+        request: &Request<'_>,
+        index: Option<&str>,
+    ) -> Result<reqwest::Response, BaoError> {
         let server_name = self.shared.config.tls.server_name.as_deref();
         let url = endpoint
             .address
             .join(request.path, server_name)
             .ok_or_else(|| unintelligible("the server name", endpoint))?;
-        let response = self.post(endpoint, request, url).await?;
+        let response = self.post(endpoint, request, index, url).await?;
         if response.status() != StatusCode::TEMPORARY_REDIRECT {
-            return read(endpoint, request, response).await;
+            return Ok(response);
         }
         let target = self.redirect_target(endpoint, response.headers(), response.url())?;
-        let response = self.post(endpoint, request, target).await?;
+        let response = self.post(endpoint, request, index, target).await?;
         if response.status() == StatusCode::TEMPORARY_REDIRECT {
             return Err(BaoError::Unready {
+                address: Arc::clone(&endpoint.shown),
                 status: StatusCode::TEMPORARY_REDIRECT.as_u16(),
                 message: "two redirects in a row; no node is active".to_owned(),
             });
         }
-        read(endpoint, request, response).await
+        Ok(response)
     }
 
     async fn post(
         &self,
         endpoint: &Endpoint,
         request: &Request<'_>,
+        index: Option<&str>,
         url: Url,
     ) -> Result<reqwest::Response, BaoError> {
         let method = match request.method {
@@ -417,7 +366,7 @@ impl Client {
         let mut http = endpoint
             .http
             .request(method, url)
-            .headers(self.headers(request));
+            .headers(self.headers(request, index));
         if let Some(body) = &request.body {
             http = http
                 .header(
@@ -431,7 +380,50 @@ impl Client {
             .map_err(|error| unreachable(endpoint, error))
     }
 
-    fn headers(&self, request: &Request<'_>) -> HeaderMap {
+    async fn read(
+        &self,
+        endpoint: &Endpoint,
+        request: &Request<'_>,
+        mut response: reqwest::Response,
+    ) -> Result<Answer, BaoError> {
+        let announced = response.content_length().unwrap_or_default();
+        if announced > MAX_ANSWER_LEN as u64 {
+            return Err(unintelligible("a body over 8 MiB", endpoint));
+        }
+        let room = usize::try_from(announced).unwrap_or_default();
+        let mut body = Zeroizing::new(Vec::with_capacity(room));
+        while let Some(chunk) = response
+            .chunk()
+            .await
+            .map_err(|error| unreachable(endpoint, error))?
+        {
+            if body.len() + chunk.len() > MAX_ANSWER_LEN {
+                return Err(unintelligible("a body over 8 MiB", endpoint));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        let headers = response.headers();
+        let index = headers
+            .get("x-vault-index")
+            .and_then(|value| value.to_str().ok())
+            .map(Arc::from);
+        let answer = Answer {
+            status: response.status(),
+            address: Arc::clone(&endpoint.shown),
+            body,
+            index,
+            server_time: server_time(headers),
+        };
+        let question = Question {
+            operation: request.method.as_str(),
+            path: request.path,
+            namespace: request.namespace.unwrap_or(self.namespace.as_ref()),
+            is_batch: request.is_batch,
+        };
+        judge(question, headers, answer)
+    }
+
+    fn headers(&self, request: &Request<'_>, index: Option<&str>) -> HeaderMap {
         let mut headers = HeaderMap::new();
         // Agents and proxies of OpenBao may demand it, against forged requests of browsers.
         headers.insert("x-vault-request", HeaderValue::from_static("true"));
@@ -444,7 +436,7 @@ impl Client {
         if let Some(value) = namespace.and_then(|name| text(name.as_str())) {
             headers.insert("x-vault-namespace", value);
         }
-        if let Some(value) = request.index.as_deref().and_then(text) {
+        if let Some(value) = index.and_then(text) {
             headers.insert("x-vault-index", value);
             headers.insert(
                 "x-vault-inconsistent",
@@ -503,54 +495,13 @@ fn is_worth_another_try(error: &BaoError) -> bool {
         error,
         BaoError::Unreachable { .. }
             | BaoError::Timeout { .. }
-            | BaoError::Sealed
+            | BaoError::Sealed { .. }
             | BaoError::Unready { .. }
             | BaoError::Throttled { .. }
             | BaoError::Lagging { .. }
             | BaoError::Redirected { .. }
             | BaoError::Unintelligible { .. }
     )
-}
-
-async fn read(
-    endpoint: &Endpoint,
-    request: &Request<'_>,
-    mut response: reqwest::Response,
-) -> Result<Answer, BaoError> {
-    let announced = response.content_length().unwrap_or_default();
-    if announced > MAX_ANSWER_LEN as u64 {
-        return Err(unintelligible("a body over 8 MiB", endpoint));
-    }
-    let room = usize::try_from(announced).unwrap_or_default();
-    let mut body = Zeroizing::new(Vec::with_capacity(room));
-    while let Some(chunk) = response
-        .chunk()
-        .await
-        .map_err(|error| unreachable(endpoint, error))?
-    {
-        if body.len() + chunk.len() > MAX_ANSWER_LEN {
-            return Err(unintelligible("a body over 8 MiB", endpoint));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    let headers = response.headers();
-    let index = headers
-        .get("x-vault-index")
-        .and_then(|value| value.to_str().ok())
-        .map(Arc::from);
-    let answer = Answer {
-        status: response.status(),
-        address: Arc::clone(&endpoint.shown),
-        body,
-        index,
-        server_time: server_time(headers),
-    };
-    let question = Question {
-        operation: request.method.as_str(),
-        path: request.path,
-        is_batch: request.is_batch,
-    };
-    judge(question, headers, answer)
 }
 
 fn unreachable(endpoint: &Endpoint, error: reqwest::Error) -> BaoError {
@@ -571,6 +522,7 @@ fn unintelligible(what: &'static str, endpoint: &Endpoint) -> BaoError {
 /// Between half of `pause` and all of it, so that those who failed together do not come back together.
 pub(crate) fn jittered(pause: Duration) -> Duration {
     let mut random = [0; 2];
+    let pause = pause.min(LONGEST_SPREAD);
     // Without random numbers everybody waits the whole time.
     if kdc_envelope::random::fill(&mut random).is_err() {
         return pause;

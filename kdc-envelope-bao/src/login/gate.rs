@@ -3,6 +3,9 @@
 //! A login that OpenBao refuses is refused again until somebody changes something, and may do harm: five wrong secret ids within a
 //! quarter of an hour lock an AppRole out, the right one too. So a credential that was refused is tried a few times in quick
 //! succession, for a role that is restored at once, and then rarely; another credential is tried as soon as it is there.
+//!
+//! A login may also succeed and be of no use: OpenBao refuses its token at once, because of where it is used, for one. Each such token
+//! stays in OpenBao for its whole life, so these logins are spread out as refused ones are.
 
 use core::time::Duration;
 
@@ -15,8 +18,10 @@ use crate::error::{BaoError, BaoErrorClass, CredentialError};
 /// The longest pause between logins that fail for another reason than a refusal: recovery takes no longer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
-/// A token that is refused so soon after its login is not worth another login at once.
+/// No two logins that succeed are closer together, however soon their tokens end.
 const FRESH: Duration = Duration::from_secs(1);
+/// After so long without one, tokens of no use are counted from one again; more than the longest pause between them.
+const FORGIVEN: Duration = Duration::from_secs(120);
 
 /// Pauses after the first refusals. With them four logins are tried, one less than what locks a role out.
 const QUICK: [Duration; 3] = [
@@ -35,10 +40,18 @@ const LOCKOUT_SPREAD: Duration = Duration::from_secs(3 * 60);
 #[derive(Default)]
 pub(super) struct Gate {
     failed: Option<Failure>,
-    succeeded: Option<Instant>,
+    succeeded: Option<Success>,
     /// Since the last login that was not refused, or since OpenBao forgot about it.
     refusals: usize,
+    /// Tokens in a row that were of no use, and when the last of them was.
+    useless: usize,
+    useless_at: Option<Instant>,
     pause: Duration,
+}
+
+struct Success {
+    at: Instant,
+    credential: Credential,
 }
 
 struct Failure {
@@ -56,10 +69,9 @@ impl Gate {
         {
             return Err(failure.problem.clone());
         }
-        if self.succeeded.is_some_and(|at| at.elapsed() < FRESH) {
-            return Err(BaoError::Unauthenticated {
-                message: "a token that was just given is refused".to_owned(),
-            });
+        let last = self.succeeded.as_ref();
+        if last.is_some_and(|success| success.at.elapsed() < FRESH) {
+            return Err(method.token_refused());
         }
         Ok(())
     }
@@ -69,11 +81,48 @@ impl Gate {
         self.pause = Duration::ZERO;
     }
 
-    pub(super) fn succeed(&mut self) {
+    /// Whether the last login failed, and with this credential.
+    pub(super) fn has_failed_with(&self, credential: &Credential) -> bool {
+        let failure = self.failed.as_ref();
+        failure.is_some_and(|failure| failure.credential == *credential)
+    }
+
+    pub(super) fn succeed(&mut self, credential: Credential) {
         *self = Self {
-            succeeded: Some(Instant::now()),
+            succeeded: Some(Success {
+                at: Instant::now(),
+                credential,
+            }),
+            useless: self.useless,
+            useless_at: self.useless_at,
             ..Self::default()
         };
+    }
+
+    /// Takes note that the token of the last login is of no use, so that the next login with the same credential waits. Gives how many
+    /// such tokens there were in a row. One that `has_worked` may have been revoked by chance: the first of those costs no pause.
+    pub(super) fn reject(
+        &mut self,
+        method: &LoginMethod,
+        problem: BaoError,
+        has_worked: bool,
+    ) -> usize {
+        let now = Instant::now();
+        let last = self.useless_at.replace(now);
+        let is_first = last.is_none_or(|at| at.elapsed() > FORGIVEN);
+        self.useless = if is_first { 1 } else { self.useless + 1 };
+        let counted = self.useless - usize::from(has_worked);
+        self.pause = match counted {
+            0 => Duration::ZERO,
+            counted => pause_after(counted, false),
+        };
+        let success = self.succeeded.take();
+        self.failed = Some(Failure {
+            at: now,
+            problem,
+            credential: success.map_or_else(|| method.credential(), |success| success.credential),
+        });
+        counted
     }
 
     /// Takes note of a login with `credential` that failed, and gives the pause before the next with the same.
@@ -220,7 +269,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_outage_is_asked_about_every_five_seconds() {
         let folder = tempfile::tempdir().unwrap();
-        let sealed = BaoError::Sealed;
+        let sealed = BaoError::Sealed {
+            address: "http://bao".into(),
+        };
         let tries = tries(&approle(&folder), &sealed, Duration::from_secs(600)).await;
         assert!(
             tries.windows(2).all(|two| two[1] - two[0] <= 5.2),
@@ -242,9 +293,72 @@ mod tests {
         gate.check(&method).unwrap_err();
         fs::write(&file, "right one").unwrap();
         gate.check(&method).unwrap();
-        gate.succeed();
+        gate.succeed(method.credential());
         advance(FRESH).await;
         gate.check(&method).unwrap();
+    }
+
+    /// Logins within `span` whose tokens are all refused at their first use.
+    async fn useless_logins(method: &LoginMethod, has_worked: bool, span: Duration) -> usize {
+        let (mut gate, begin) = (Gate::default(), Instant::now());
+        let mut logins = 0;
+        while begin.elapsed() < span {
+            if gate.check(method).is_ok() {
+                logins += 1;
+                gate.succeed(method.credential());
+                gate.reject(method, refusal(403), has_worked);
+            }
+            advance(Duration::from_millis(100)).await;
+        }
+        logins
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn logins_whose_tokens_are_refused_are_spread_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let hour = Duration::from_secs(3_600);
+        for method in [approle(&folder), kubernetes(PathBuf::from("/nowhere"))] {
+            for has_worked in [false, true] {
+                // Two to four a minute, after a few quick ones; one a second would be 3,600.
+                let logins = useless_logins(&method, has_worked, hour).await;
+                assert!((100..=260).contains(&logins), "{logins}");
+                // Whoever repairs the role soon is noticed soon.
+                let soon = useless_logins(&method, has_worked, Duration::from_secs(12)).await;
+                assert!((4..=6).contains(&soon), "{soon}");
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_useless_token_does_not_keep_another_credential_waiting_nor_is_it_remembered_for_ever()
+     {
+        let folder = tempfile::tempdir().unwrap();
+        let method = approle(&folder);
+        let file = folder.path().join("secret");
+        fs::write(&file, "one").unwrap();
+        let mut gate = Gate::default();
+        for _ in 0..6 {
+            gate.succeed(method.credential());
+            gate.reject(&method, refusal(403), false);
+        }
+        gate.check(&method).unwrap_err();
+        fs::write(&file, "another").unwrap();
+        gate.check(&method).unwrap();
+        advance(FORGIVEN + FRESH).await;
+        gate.succeed(method.credential());
+        assert_eq!(gate.reject(&method, refusal(403), false), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_token_that_worked_and_is_gone_is_replaced_at_once() {
+        let method = kubernetes(PathBuf::from("/nowhere"));
+        let mut gate = Gate::default();
+        gate.succeed(method.credential());
+        assert_eq!(gate.reject(&method, refusal(403), true), 0);
+        gate.check(&method).unwrap();
+        gate.succeed(method.credential());
+        assert_eq!(gate.reject(&method, refusal(403), true), 1);
+        gate.check(&method).unwrap_err();
     }
 
     #[tokio::test(start_paused = true)]

@@ -266,6 +266,15 @@ impl LoginMethod {
             .await
             .map_err(|error| self.refused(error))?;
         let grant: Grant<'_> = answer.auth()?;
+        let is_token =
+            |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+        if !is_token(grant.client_token) {
+            return Err(self.refused(BaoError::Rejected {
+                status: answer.status(),
+                place: client.place(path.into(), client.namespace()),
+                message: "it gave no token; does it ask for a second factor?".to_owned(),
+            }));
+        }
         Ok(Granted {
             token: Secret::from(grant.client_token),
             ttl: seconds(grant.lease_duration),
@@ -299,10 +308,18 @@ impl LoginMethod {
         })
     }
 
+    /// A login that succeeds, and gives tokens that are of no use.
+    pub(super) fn token_refused(&self) -> BaoError {
+        BaoError::TokenRefused {
+            mount: self.mount().into(),
+            role: self.role().into(),
+        }
+    }
+
     /// A refusal in the words that operators look for.
     fn refused(&self, error: BaoError) -> BaoError {
         let (status, message) = match error {
-            BaoError::Unauthenticated { message } => (403, message),
+            BaoError::Unauthenticated { message, .. } => (403, message),
             BaoError::Forbidden { .. } => (403, "permission denied by policy".to_owned()),
             BaoError::NotFound { message, .. } => {
                 (404, format!("no such auth method or role{message}"))
@@ -384,10 +401,13 @@ impl Unwrapped {
     }
 }
 
-/// Zero means without end.
-pub(super) fn seconds(seconds: u64) -> Option<Duration> {
-    (seconds > 0).then(|| Duration::from_secs(seconds))
+/// Zero means without end. More than [`LONGEST_TTL`] is taken for that, so that one can calculate with it.
+pub(crate) fn seconds(seconds: u64) -> Option<Duration> {
+    (seconds > 0).then(|| Duration::from_secs(seconds).min(LONGEST_TTL))
 }
+
+/// The longest that OpenBao itself can give (its durations are nanoseconds in 63 bits), in round figures.
+const LONGEST_TTL: Duration = Duration::from_secs(290 * 365 * 24 * 3_600);
 
 const fn secret_kind(is_wrapped: bool) -> &'static str {
     if is_wrapped {

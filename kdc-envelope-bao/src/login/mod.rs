@@ -1,8 +1,10 @@
 //! Logging in to OpenBao, and staying so.
 
 mod gate;
+mod lease;
 mod method;
 mod session;
 
+pub(crate) use method::seconds;
 pub use method::{LoginMethod, RoleId};
-pub use session::{Session, SessionStatus};
+pub use session::{LoginPlace, Session, SessionStatus};

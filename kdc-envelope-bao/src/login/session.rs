@@ -3,18 +3,20 @@
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
+use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use kdc_envelope::ErrorChain;
 use tokio::sync::Mutex;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 use tracing::{debug, error, info, warn};
 use zeroize::Zeroizing;
 
 use super::gate::Gate;
-use super::method::{self, Grant, Granted, LoginMethod, Unwrapped};
+use super::lease::Lease;
+use super::method::{self, Grant, LoginMethod, Unwrapped};
 use crate::client::{Answer, Client, Method, Namespace, Operation, Request, jittered};
-use crate::credential::{self, Privacy, Secret};
+use crate::credential::{self, Privacy};
 use crate::error::{BaoError, BaoErrorClass};
 
 /// How often files are looked at.
@@ -33,18 +35,35 @@ struct Inner {
     door: Client,
     method: LoginMethod,
     lease: RwLock<Option<Arc<Lease>>>,
+    former: RwLock<Option<Former>>,
     gate: Mutex<Gate>,
     unwrapped: Unwrapped,
     counts: Counts,
 }
 
-struct Lease {
-    token: Secret,
-    since: Instant,
-    ttl: Option<Duration>,
-    /// The time to live of the login; a renewal that gives much less has met the maximum.
-    first_ttl: Option<Duration>,
-    is_renewable: bool,
+/// Where an auth method is mounted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LoginPlace {
+    /// In the namespace of the client.
+    #[default]
+    Same,
+    /// Outside of all namespaces.
+    Root,
+    /// In this namespace.
+    Namespace(Namespace),
+}
+
+impl From<Option<Namespace>> for LoginPlace {
+    fn from(namespace: Option<Namespace>) -> Self {
+        namespace.map_or(Self::Same, Self::Namespace)
+    }
+}
+
+/// A token whose file holds another one now. Kept as long as that one, which may turn out to be of the wrong policies.
+struct Former {
+    lease: Arc<Lease>,
+    successor: Arc<Lease>,
 }
 
 #[derive(Debug, Default)]
@@ -74,19 +93,20 @@ pub struct SessionStatus {
 }
 
 impl Session {
-    /// A session that logs in by `method` when it is first needed. `login_namespace` is where the auth method is mounted, if not in the
-    /// namespace of `client`.
+    /// A session that logs in by `method` when it is first needed. With `None`, the auth method is mounted in the namespace of `client`.
     #[must_use]
-    pub fn new(client: Client, method: LoginMethod, login_namespace: Option<Namespace>) -> Self {
-        let door = match login_namespace {
-            Some(namespace) => client.in_namespace(Some(namespace)),
-            None => client.clone(),
+    pub fn new(client: Client, method: LoginMethod, place: impl Into<LoginPlace>) -> Self {
+        let door = match place.into() {
+            LoginPlace::Same => client.clone(),
+            LoginPlace::Root => client.in_namespace(None),
+            LoginPlace::Namespace(namespace) => client.in_namespace(Some(namespace)),
         };
         Self(Arc::new(Inner {
             client,
             door,
             method,
             lease: RwLock::default(),
+            former: RwLock::default(),
             gate: Mutex::default(),
             unwrapped: Unwrapped::default(),
             counts: Counts::default(),
@@ -129,18 +149,64 @@ impl Session {
     /// Sends `request` with the token. If the token is refused, logs in once and tries again.
     ///
     /// # Errors
-    /// [`BaoError`]
+    /// [`BaoError`]; [`BaoError::TokenRefused`] if logins give tokens that are refused at once.
     pub async fn send(&self, request: Request<'_>) -> Result<Answer, BaoError> {
         let lease = self.lease().await?;
-        let client = &self.0.client;
-        match client.send(&request.clone().token(&lease.token)).await {
-            Err(BaoError::Unauthenticated { message }) => {
-                debug!(message, "token refused, logging in");
-                self.discard(&lease);
-                let lease = self.lease().await?;
-                client.send(&request.token(&lease.token)).await
+        let result = self.ask(&request, &lease).await;
+        let Err(BaoError::Unauthenticated { message, .. }) = result else {
+            return result;
+        };
+        debug!(message, "token refused, logging in");
+        self.refuse(&lease).await;
+        let lease = self.lease().await?;
+        match self.ask(&request, &lease).await {
+            Err(refusal @ BaoError::Unauthenticated { .. }) => {
+                Err(self.refuse(&lease).await.unwrap_or(refusal))
             }
             other => other,
+        }
+    }
+
+    async fn ask(&self, request: &Request<'_>, lease: &Arc<Lease>) -> Result<Answer, BaoError> {
+        let request = request.clone();
+        let result = self
+            .0
+            .client
+            .send(&request.clone().token(&lease.token))
+            .await;
+        match result {
+            Ok(answer) => {
+                lease.works();
+                Ok(answer)
+            }
+            Err(denied @ BaoError::Forbidden { .. }) => {
+                lease.works();
+                self.fall_back(request, lease, denied).await
+            }
+            other => other,
+        }
+    }
+
+    /// Asks with the token that stood in the file before, where the present one has not the right. If that helps, it is in use again.
+    async fn fall_back(
+        &self,
+        request: Request<'_>,
+        lease: &Arc<Lease>,
+        denied: BaoError,
+    ) -> Result<Answer, BaoError> {
+        let Some(former) = self.former_of(lease) else {
+            return Err(denied);
+        };
+        match self.0.client.send(&request.token(&former.token)).await {
+            Ok(answer) => {
+                self.return_to(former, lease, denied).await;
+                Ok(answer)
+            }
+            Err(BaoError::Unauthenticated { .. }) => {
+                self.put_former(None);
+                Err(denied)
+            }
+            Err(_) => Err(denied),
         }
     }
 
@@ -158,7 +224,7 @@ impl Session {
         loop {
             sleep(self.next_check()).await;
             self.follow_certificates().await;
-            self.follow_token_file();
+            self.follow_token_file().await;
             match self.lease_at_hand() {
                 None => {
                     // Logged where it fails.
@@ -189,8 +255,8 @@ impl Session {
         }
     }
 
-    /// Drops the token that came from a file which holds another one now.
-    fn follow_token_file(&self) {
+    /// Takes over the token of a file that holds another one now, once OpenBao has accepted it.
+    async fn follow_token_file(&self) {
         let LoginMethod::TokenFile(path) = &self.0.method else {
             return;
         };
@@ -199,14 +265,71 @@ impl Session {
         };
         match credential::read_word(method::TOKEN, path, Privacy::Private) {
             Ok(word) if word.expose() == lease.token.expose() => {}
-            Ok(_) => {
-                info!("the token file changed");
-                self.discard(&lease);
-            }
+            Ok(_) => self.try_beside(lease, path).await,
             Err(problem) => {
                 warn!(error = %ErrorChain::new(&problem), "the token file cannot be read; the token stays in use");
             }
         }
+    }
+
+    /// Logs in with what the file holds now, while the present token stays in use.
+    async fn try_beside(&self, lease: Arc<Lease>, path: &Path) {
+        let method = &self.0.method;
+        let mut gate = self.0.gate.lock().await;
+        if gate.check(method).is_err() {
+            return;
+        }
+        let credential = method.credential();
+        match method.log_in(&self.0.door, &self.0.unwrapped).await {
+            Ok(granted) => {
+                info!("the token file changed, and its token is in use");
+                self.0.counts.logins.fetch_add(1, Ordering::Relaxed);
+                gate.succeed(credential);
+                let successor = Arc::new(Lease::from(granted));
+                self.put_former(Some(Former {
+                    lease,
+                    successor: Arc::clone(&successor),
+                }));
+                self.put(Some(successor));
+            }
+            Err(problem) => {
+                self.0.counts.failed_logins.fetch_add(1, Ordering::Relaxed);
+                if !gate.has_failed_with(&credential) {
+                    warn!(file = %path.display(), error = %ErrorChain::new(&problem), "the token file changed, and its token is not accepted; the former one stays in use as long as it is good");
+                }
+                gate.fail(method, credential, problem);
+            }
+        }
+    }
+
+    /// Takes a token back into use whose successor may do less.
+    async fn return_to(&self, former: Arc<Lease>, lease: &Arc<Lease>, denied: BaoError) {
+        let mut gate = self.0.gate.lock().await;
+        if self.discard(lease) {
+            self.put(Some(former));
+            self.put_former(None);
+            let problem = denied.clone();
+            if gate.reject(&self.0.method, denied, false) == 1 {
+                warn!(error = %problem, "the token file changed, and its token lacks a right that the former one has; the former one is in use again");
+            }
+        }
+    }
+
+    fn former_of(&self, lease: &Arc<Lease>) -> Option<Arc<Lease>> {
+        let slot = self.0.former.read().unwrap_or_else(PoisonError::into_inner);
+        let former = slot.as_ref();
+        former
+            .filter(|former| Arc::ptr_eq(&former.successor, lease) && !former.lease.is_over())
+            .map(|former| Arc::clone(&former.lease))
+    }
+
+    fn put_former(&self, former: Option<Former>) {
+        let mut slot = self
+            .0
+            .former
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        *slot = former;
     }
 
     fn lease_at_hand(&self) -> Option<Arc<Lease>> {
@@ -219,15 +342,33 @@ impl Session {
         *slot = lease;
     }
 
-    /// Forgets a token that was refused, unless another one took its place already.
-    fn discard(&self, refused: &Arc<Lease>) {
+    /// Forgets a token, unless another one took its place already; whether it was there.
+    fn discard(&self, refused: &Arc<Lease>) -> bool {
         let mut slot = self.0.lease.write().unwrap_or_else(PoisonError::into_inner);
-        if slot
+        let is_present = slot
             .as_ref()
-            .is_some_and(|lease| Arc::ptr_eq(lease, refused))
-        {
+            .is_some_and(|lease| Arc::ptr_eq(lease, refused));
+        if is_present {
             *slot = None;
         }
+        is_present
+    }
+
+    /// Forgets a token that was refused. If that happened at once, the login counts as one that failed; what to say of it.
+    async fn refuse(&self, refused: &Arc<Lease>) -> Option<BaoError> {
+        let mut gate = self.0.gate.lock().await;
+        if !self.discard(refused) || !refused.is_fresh() {
+            return None;
+        }
+        let method = &self.0.method;
+        let problem = method.token_refused();
+        let count = gate.reject(method, problem.clone(), refused.has_worked());
+        if count == 0 {
+            return None;
+        }
+        self.0.counts.failed_logins.fetch_add(1, Ordering::Relaxed);
+        error!("{problem}");
+        Some(problem)
     }
 
     async fn lease(&self) -> Result<Arc<Lease>, BaoError> {
@@ -253,7 +394,7 @@ impl Session {
                 let ttl = granted.ttl.map(|ttl| ttl.as_secs());
                 info!(role, mount, ttl_seconds = ttl, "OpenBao login ok");
                 self.0.counts.logins.fetch_add(1, Ordering::Relaxed);
-                gate.succeed();
+                gate.succeed(credential);
                 let lease = Arc::new(Lease::from(granted));
                 self.put(Some(Arc::clone(&lease)));
                 Ok(lease)
@@ -309,9 +450,28 @@ impl Session {
             }
         }
         let mut gate = self.0.gate.lock().await;
-        if gate.check(&self.0.method).is_ok() {
-            // Logged where it fails; the present token stays in use until it is refused.
-            let _ = self.log_in_at(&mut gate).await;
+        if gate.check(&self.0.method).is_err() {
+            return;
+        }
+        // A failure is logged where it happens; the present token stays in use until it is refused.
+        let is_replaced = self.log_in_at(&mut gate).await.is_ok();
+        drop(gate);
+        if is_replaced {
+            self.give_back(lease).await;
+        }
+    }
+
+    /// Revokes a token that another one replaced, which would lie in OpenBao until its end. One that somebody else made is left alone.
+    async fn give_back(&self, replaced: &Lease) {
+        if matches!(self.0.method, LoginMethod::TokenFile(_)) {
+            return;
+        }
+        let request = Request::new(Operation::Token, Method::Post, "auth/token/revoke-self")
+            .body(Zeroizing::new(b"{}".to_vec()))
+            .token(&replaced.token)
+            .once();
+        if let Err(problem) = self.0.door.send(&request).await {
+            debug!(error = %ErrorChain::new(&problem), "the former token is not revoked and ends by itself");
         }
     }
 
@@ -321,13 +481,8 @@ impl Session {
             .token(&lease.token);
         let answer = self.0.door.send(&request).await?;
         let grant: Grant<'_> = answer.auth()?;
-        Ok(Lease {
-            token: Secret::from(lease.token.expose()),
-            since: Instant::now(),
-            ttl: method::seconds(grant.lease_duration),
-            first_ttl: lease.first_ttl,
-            is_renewable: grant.renewable,
-        })
+        let ttl = method::seconds(grant.lease_duration);
+        Ok(lease.renewed(ttl, grant.renewable))
     }
 }
 
@@ -336,45 +491,5 @@ impl fmt::Debug for Session {
         f.debug_struct("Session")
             .field("method", &self.0.method)
             .finish_non_exhaustive()
-    }
-}
-
-impl From<Granted> for Lease {
-    fn from(granted: Granted) -> Self {
-        Self {
-            token: granted.token,
-            since: Instant::now(),
-            ttl: granted.ttl,
-            first_ttl: granted.ttl,
-            is_renewable: granted.is_renewable,
-        }
-    }
-}
-
-impl Lease {
-    fn ttl_left(&self) -> Option<Duration> {
-        Some(self.ttl?.saturating_sub(self.since.elapsed()))
-    }
-
-    fn is_over(&self) -> bool {
-        self.ttl_left() == Some(Duration::ZERO)
-    }
-
-    /// Until two thirds of its time are over.
-    fn due_in(&self) -> Option<Duration> {
-        let due = self.ttl? * 2 / 3;
-        Some(due.saturating_sub(self.since.elapsed()))
-    }
-
-    fn is_due(&self) -> bool {
-        self.due_in() == Some(Duration::ZERO)
-    }
-
-    /// Whether a renewal gave it at least half of what a login gives.
-    fn is_worth_keeping(&self) -> bool {
-        match (self.ttl, self.first_ttl) {
-            (Some(ttl), Some(first)) => ttl * 2 >= first,
-            _ => true,
-        }
     }
 }

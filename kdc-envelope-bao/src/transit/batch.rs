@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 
 use crate::error::BaoError;
 
-/// The most keys in one request. OpenBao counts the strings of a request, 1,000 at most by default: six for a key.
+/// The most keys in one request. OpenBao counts the strings of a request, 1,000 at most by default: eight for a key.
 pub(super) const MAX_ITEMS: usize = 100;
 
 /// Keys that are worth a request of their own while another slot is free as well.
@@ -263,8 +263,7 @@ fn fail<C: BatchCall>(jobs: Vec<Job<C>>, error: &BaoError) {
 }
 
 fn wrong_count() -> BaoError {
-    BaoError::Unready {
-        status: 200,
+    BaoError::WrongAnswer {
         message: "it answered another number of keys than it was asked for".to_owned(),
     }
 }

@@ -2,18 +2,20 @@
 //!
 //! Requests are written by hand into a buffer that is wiped, and secrets are read out of the answer where they lie,
 //! because a general JSON value would leave copies behind.
+//!
+//! Each key has a reference, which OpenBao gives back with its result. A result in another's place would be a wrong key for a row.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::borrow::Cow;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use kdc_envelope::SecretBytes;
+use kdc_envelope::{SecretBytes, random};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::batch::{BatchCall, ItemError};
 use super::key::TransitKeyName;
-use crate::client::{Answer, Method, Operation, Request, is_lag, words};
+use crate::client::{Answer, Method, Operation, Request, SharedIndex, is_lag, words};
 use crate::error::BaoError;
 use crate::login::Session;
 
@@ -22,22 +24,10 @@ use crate::login::Session;
 pub(super) struct Target {
     pub(super) session: Session,
     pub(super) key: TransitKeyName,
-    pub(super) index: Arc<RwLock<Option<Arc<str>>>>,
+    pub(super) index: SharedIndex,
 }
 
 impl Target {
-    pub(super) fn index(&self) -> Option<Arc<str>> {
-        let slot = self.index.read().unwrap_or_else(PoisonError::into_inner);
-        slot.clone()
-    }
-
-    pub(super) fn set_index(&self, index: Option<Arc<str>>) {
-        if index.is_some() {
-            let mut slot = self.index.write().unwrap_or_else(PoisonError::into_inner);
-            *slot = index;
-        }
-    }
-
     async fn send(
         &self,
         operation: Operation,
@@ -48,7 +38,7 @@ impl Target {
         let request = Request::new(operation, Method::Post, &path)
             .body(body)
             .batch()
-            .after(self.index());
+            .after(&self.index);
         let answer = self.session.send(request).await?;
         self.session.client().stats().count_items(items);
         Ok(answer)
@@ -99,11 +89,13 @@ impl BatchCall for Encrypt {
         &self,
         items: Vec<&ToEncrypt>,
     ) -> Result<Vec<Result<Encrypted, ItemError>>, BaoError> {
+        let marks = Marks::fresh()?;
         let mut body = Body::with_room(items.iter().map(|item| {
             item.plaintext.expose().len() + item.associated_data.as_ref().map_or(0, |aad| aad.len())
         }));
-        for item in &items {
+        for (place, item) in items.iter().enumerate() {
             body.item();
+            body.text("reference", &marks.of(place));
             body.base64("plaintext", item.plaintext.expose());
             if let Some(aad) = &item.associated_data {
                 body.base64("associated_data", aad);
@@ -114,7 +106,7 @@ impl BatchCall for Encrypt {
             .0
             .send(Operation::Encrypt, items.len(), body.end())
             .await?;
-        encrypted(&answer)
+        encrypted(&answer, &marks)
     }
 }
 
@@ -126,9 +118,11 @@ impl BatchCall for Rewrap {
         &self,
         items: Vec<&ToRewrap>,
     ) -> Result<Vec<Result<Encrypted, ItemError>>, BaoError> {
+        let marks = Marks::fresh()?;
         let mut body = Body::with_room(items.iter().map(|item| item.ciphertext.len()));
-        for item in &items {
+        for (place, item) in items.iter().enumerate() {
             body.item();
+            body.text("reference", &marks.of(place));
             body.text("ciphertext", &item.ciphertext);
             if let Some(version) = item.version {
                 body.number("key_version", version);
@@ -138,7 +132,7 @@ impl BatchCall for Rewrap {
             .0
             .send(Operation::Rewrap, items.len(), body.end())
             .await?;
-        encrypted(&answer)
+        encrypted(&answer, &marks)
     }
 }
 
@@ -150,11 +144,13 @@ impl BatchCall for Decrypt {
         &self,
         items: Vec<&ToDecrypt>,
     ) -> Result<Vec<Result<SecretBytes, ItemError>>, BaoError> {
+        let marks = Marks::fresh()?;
         let mut body = Body::with_room(items.iter().map(|item| {
             item.ciphertext.len() + item.associated_data.as_ref().map_or(0, |aad| aad.len())
         }));
-        for item in &items {
+        for (place, item) in items.iter().enumerate() {
             body.item();
+            body.text("reference", &marks.of(place));
             body.text("ciphertext", &item.ciphertext);
             if let Some(aad) = &item.associated_data {
                 body.base64("associated_data", aad);
@@ -165,8 +161,9 @@ impl BatchCall for Decrypt {
             .send(Operation::Decrypt, items.len(), body.end())
             .await?;
         let opened: Opened<'_> = answer.data()?;
-        opened
-            .batch_results
+        let results = opened.batch_results;
+        marks.check(results.iter().map(|item| item.reference.as_deref()))?;
+        results
             .into_iter()
             .map(|item| match item.error {
                 Some(error) => Ok(Err(item_error(&error))),
@@ -198,6 +195,8 @@ struct OpenedItem<'a> {
     plaintext: Option<&'a str>,
     #[serde(default)]
     error: Option<String>,
+    #[serde(borrow, default)]
+    reference: Option<Cow<'a, str>>,
 }
 
 #[derive(Deserialize)]
@@ -213,10 +212,17 @@ struct SealedItem {
     key_version: u32,
     #[serde(default)]
     error: Option<String>,
+    #[serde(default)]
+    reference: Option<String>,
 }
 
-fn encrypted(answer: &Answer) -> Result<Vec<Result<Encrypted, ItemError>>, BaoError> {
+fn encrypted(
+    answer: &Answer,
+    marks: &Marks,
+) -> Result<Vec<Result<Encrypted, ItemError>>, BaoError> {
     let sealed: Sealed = answer.data()?;
+    let results = &sealed.batch_results;
+    marks.check(results.iter().map(|item| item.reference.as_deref()))?;
     let result = |item: SealedItem| match item.error {
         Some(error) => Err(item_error(&error)),
         None => Ok(Encrypted {
@@ -241,14 +247,43 @@ fn item_error(text: &str) -> ItemError {
     }
 }
 
+/// The references of one request, which no other request has.
+struct Marks(u64);
+
+impl Marks {
+    fn fresh() -> Result<Self, BaoError> {
+        let mut random = [0; 8];
+        random::fill(&mut random)?;
+        Ok(Self(u64::from_be_bytes(random)))
+    }
+
+    fn of(&self, place: usize) -> String {
+        format!("{:016x}-{place}", self.0)
+    }
+
+    /// Refuses results of another request, or in another order. Old servers give no references back.
+    fn check<'a>(&self, references: impl Iterator<Item = Option<&'a str>>) -> Result<(), BaoError> {
+        let is_right = |(place, reference): (usize, Option<&str>)| {
+            reference.is_none_or(|text| text.is_empty() || text == self.of(place))
+        };
+        if references.enumerate().all(is_right) {
+            return Ok(());
+        }
+        Err(BaoError::WrongAnswer {
+            message: "it answered for other keys than it was asked for, or in another order"
+                .to_owned(),
+        })
+    }
+}
+
 /// A request with one object for each key, in a buffer that never grows.
 struct Body(Zeroizing<Vec<u8>>);
 
 impl Body {
     const OPEN: &'static [u8] = b"{\"batch_input\":[";
     const CLOSE: &'static [u8] = b"}]}";
-    /// Bounds the names and punctuation of one item, and the digits of its version.
-    const ITEM_ROOM: usize = 96;
+    /// Bounds the names and punctuation of one item, its reference, and the digits of its version.
+    const ITEM_ROOM: usize = 128;
 
     /// Room for items of these sizes, in bytes before they are encoded.
     fn with_room(sizes: impl Iterator<Item = usize>) -> Self {
@@ -308,7 +343,9 @@ mod tests {
     fn a_request_is_the_json_that_transit_takes_and_never_grows_its_buffer() {
         let mut body = Body::with_room([256, 1].into_iter());
         let room = body.0.capacity();
+        let marks = Marks(u64::MAX);
         body.item();
+        body.text("reference", &marks.of(99));
         body.base64("plaintext", &[0xff; 128]);
         body.base64("associated_data", &[0xff; 128]);
         body.number("key_version", u32::MAX);
@@ -322,6 +359,22 @@ mod tests {
         assert_eq!(items[0]["key_version"], u32::MAX);
         assert_eq!(items[0]["plaintext"], STANDARD.encode([0xff; 128]));
         assert_eq!(items[1]["ciphertext"], "v");
+    }
+
+    #[test]
+    fn results_of_others_or_in_another_order_are_refused() {
+        let marks = Marks(7);
+        let (first, second) = (marks.of(0), marks.of(1));
+        let check = |references: [Option<&str>; 2]| marks.check(references.into_iter());
+        check([Some(&first), Some(&second)]).unwrap();
+        check([None, Some("")]).unwrap();
+        for wrong in [
+            [Some(&*second), Some(&*first)],
+            [Some(&*first), Some(&*first)],
+            [Some(&*first), Some(&*Marks(8).of(1))],
+        ] {
+            assert!(check(wrong).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

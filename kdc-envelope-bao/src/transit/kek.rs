@@ -3,6 +3,7 @@
 use core::fmt;
 use core::time::Duration;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use kdc_envelope::kek::check_plaintext;
 use kdc_envelope::{
@@ -16,6 +17,7 @@ use super::key::{TransitKeyName, own_version};
 use super::plain_row::PlainRow;
 use super::watch::Watch;
 use crate::TransitCiphertext;
+use crate::client::SharedIndex;
 use crate::error::BaoError;
 use crate::login::Session;
 
@@ -43,15 +45,20 @@ pub struct TransitOptions {
     pub proof_interval: Duration,
     /// Whether rows of other plugins with plain Transit ciphertexts are opened. Default yes.
     pub opens_plain_rows: bool,
+    /// The clock of this machine. It decides how old a version is only where that of OpenBao cannot be right. Default
+    /// [`SystemTime::now`].
+    pub clock: fn() -> SystemTime,
 }
 
 impl Default for TransitOptions {
+    #[expect(clippy::disallowed_methods, reason = "who wants another clock sets it")]
     fn default() -> Self {
         Self {
             poll_interval: Duration::from_secs(60),
             hold: Duration::from_secs(180),
             proof_interval: Duration::from_secs(600),
             opens_plain_rows: true,
+            clock: SystemTime::now,
         }
     }
 }
@@ -79,7 +86,7 @@ impl TransitKek {
         let target = Target {
             session,
             key,
-            index: Arc::default(),
+            index: SharedIndex::default(),
         };
         // With the watch's request they need five connections at most, and four where nothing is rewrapped.
         let spare = SpareSlot::default();
@@ -127,6 +134,14 @@ impl TransitKek {
             .map_or(0, |view| view.key.latest_version)
     }
 
+    /// The version that wraps; 0 before there is one. Behind [`latest_version`](Self::latest_version) during the hold.
+    #[must_use]
+    pub fn wrapping_version(&self) -> u32 {
+        let view = self.0.watch.view();
+        let announced = view.and_then(|view| view.announced.clone());
+        announced.map_or(0, |announced| announced.version)
+    }
+
     pub(super) async fn wrap_under(
         &self,
         version: u32,
@@ -163,8 +178,7 @@ impl TransitKek {
         if encrypted.version == version && written == Ok(version) {
             return Ok(encrypted);
         }
-        Err(BaoError::Unready {
-            status: 200,
+        Err(BaoError::WrongAnswer {
             message: format!("it did not encrypt under version {version} as it was asked to"),
         }
         .into())
@@ -212,11 +226,7 @@ impl TransitKek {
             }
             CallError::Item(ItemError::Other(message)) => {
                 self.0.watch.wake();
-                BaoError::Unready {
-                    status: 400,
-                    message,
-                }
-                .into()
+                BaoError::KeyFailed { message }.into()
             }
             CallError::Request(error) => {
                 self.0.watch.wake();
@@ -376,8 +386,7 @@ fn parse(ciphertext: &[u8]) -> Result<(u32, &str), KekError> {
 pub(super) fn too_old(key: &TransitKeyName) -> KekError {
     KekError::Denied {
         source: format!(
-            "min_decryption_version of Transit key `{}` is above the version that wrapped this; lower it to read again",
-            key.name()
+            "min_decryption_version of Transit key `{key}` is above the version that wrapped this; lower it to read again"
         )
         .into(),
     }

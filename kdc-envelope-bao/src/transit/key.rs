@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kdc_envelope::KeyId;
-use serde::Deserialize;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use sha2::{Digest, Sha256};
 
 use crate::client::{Answer, Namespace};
@@ -25,12 +26,12 @@ pub struct TransitKeyName {
 pub enum InvalidKeyName {
     /// The mount.
     #[error(
-        "`{0}` is not the path of a mount: letters, digits, `-`, `_`, `.` and `/` between them"
+        "`{0}` is not the path of a mount: letters, digits, `-`, `_`, `.` and `/` between them, at most 512"
     )]
     Mount(String),
     /// The key.
     #[error(
-        "`{0}` is not the name of a Transit key: letters, digits, `_`, and between them `-` and `.`"
+        "`{0}` is not the name of a Transit key: letters, digits, `_`, and between them `-` and `.`, at most 255"
     )]
     Name(String),
 }
@@ -46,7 +47,7 @@ impl TransitKeyName {
             |byte: Option<&u8>| byte.is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_');
         let bytes = name.as_bytes();
         if !is_segment(name) || !is_word(bytes.first()) || !is_word(bytes.last()) {
-            return Err(InvalidKeyName::Name(name.escape_debug().to_string()));
+            return Err(InvalidKeyName::Name(shortened(name)));
         }
         Ok(Self {
             mount: mount.into(),
@@ -66,8 +67,9 @@ impl TransitKeyName {
         &self.name
     }
 
-    pub(crate) fn shared_name(&self) -> Arc<str> {
-        Arc::clone(&self.name)
+    /// Mount and name, as messages show them.
+    pub(crate) fn shown(&self) -> Arc<str> {
+        self.to_string().into()
     }
 
     /// The path of an operation on it, such as `transit/encrypt/NAME`.
@@ -85,14 +87,32 @@ impl fmt::Display for TransitKeyName {
 /// The path of a mount without slashes at its end, if it is one.
 pub(crate) fn check_mount(path: &str) -> Result<&str, InvalidKeyName> {
     let path = path.trim_end_matches('/');
-    if path.split('/').all(is_segment) {
+    if path.len() <= MAX_PATH_LEN && path.split('/').all(is_segment) {
         return Ok(path);
     }
-    Err(InvalidKeyName::Mount(path.escape_debug().to_string()))
+    Err(InvalidKeyName::Mount(shortened(path)))
 }
 
-fn is_segment(segment: &str) -> bool {
+/// The longest name that is taken, in bytes. OpenBao sets no limit of its own; what lies behind it and before it does.
+pub(crate) const MAX_NAME_LEN: usize = 255;
+/// The longest path of several names that is taken, in bytes.
+pub(crate) const MAX_PATH_LEN: usize = 512;
+/// So much of a text that is no name is repeated, in characters.
+const MAX_SHOWN: usize = 80;
+
+/// What a message repeats of a text that is refused.
+pub(crate) fn shortened(text: &str) -> String {
+    let mut shown: String = text.chars().take(MAX_SHOWN).collect();
+    if shown.len() < text.len() {
+        shown.push('…');
+    }
+    shown.escape_debug().to_string()
+}
+
+/// One name of a path that OpenBao takes as it is.
+pub(crate) fn is_segment(segment: &str) -> bool {
     !matches!(segment, "" | "." | "..")
+        && segment.len() <= MAX_NAME_LEN
         && segment
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
@@ -108,7 +128,7 @@ pub struct TransitKey {
     /// The newest version.
     pub latest_version: u32,
     /// When each version that still decrypts was made, in seconds since 1970.
-    #[serde(rename = "keys", deserialize_with = "creation_times")]
+    #[serde(rename = "keys", default, deserialize_with = "creation_times")]
     pub versions: BTreeMap<u32, u64>,
     /// Older versions do not decrypt.
     #[serde(default)]
@@ -139,16 +159,47 @@ pub struct TransitKey {
     pub auto_rotate_period: u64,
 }
 
-/// Symmetric keys have a time; others, which we refuse later, have objects.
-fn creation_times<'de, D: serde::Deserializer<'de>>(
+/// Symmetric keys have a time for each version. Others, which we refuse later, have objects or nothing at all.
+fn creation_times<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<BTreeMap<u32, u64>, D::Error> {
-    let all = BTreeMap::<String, serde_json::Value>::deserialize(deserializer)?;
-    Ok(all
-        .iter()
-        .filter_map(|(version, time)| Some((version.parse().ok()?, time.as_u64()?)))
-        .collect())
+    deserializer.deserialize_any(CreationTimes)
 }
+
+/// Takes versions as they come: a key can have so many that all at once, as text, would take most of the memory of a plugin.
+struct CreationTimes;
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum CreationTime {
+    Seconds(u64),
+    Other(IgnoredAny),
+}
+
+impl<'de> Visitor<'de> for CreationTimes {
+    type Value = BTreeMap<u32, u64>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of versions")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(BTreeMap::new())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+        let mut all = BTreeMap::new();
+        while let Some((version, time)) = entries.next_entry::<String, CreationTime>()? {
+            if let (Ok(version), CreationTime::Seconds(time)) = (version.parse(), time) {
+                all.insert(version, time);
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// No key has more versions: one for each minute of two years.
+const MAX_VERSION: u32 = 1_000_000;
 
 /// The ciphers that authenticate associated data.
 const AEAD_KINDS: [&str; 4] = [
@@ -160,8 +211,24 @@ const AEAD_KINDS: [&str; 4] = [
 
 impl TransitKey {
     /// The key in the answer to reading it.
+    ///
+    /// # Errors
+    /// [`BaoError::Unintelligible`] also for a version that no key has: once believed, it would keep the true ones from being used.
     pub(crate) fn from_answer(answer: &Answer) -> Result<Self, BaoError> {
-        answer.data()
+        let key: Self = answer.data()?;
+        let is_beyond = |version: &u32| *version > key.latest_version;
+        let fault = if key.latest_version > MAX_VERSION {
+            "a key with over a million versions"
+        } else if key
+            .versions
+            .last_key_value()
+            .is_some_and(|(last, _)| is_beyond(last))
+        {
+            "a key with a version above its newest"
+        } else {
+            return Ok(key);
+        };
+        Err(answer.strange(fault))
     }
 
     /// Refuses a key that cannot wrap, or would do so unsafely.
@@ -171,7 +238,7 @@ impl TransitKey {
     pub fn check(&self, name: &TransitKeyName) -> Result<(), BaoError> {
         let refuse = |reason: String| {
             Err(BaoError::Profile {
-                key: name.shared_name(),
+                key: name.shown(),
                 reason,
             })
         };
@@ -235,6 +302,18 @@ const OWN_PREFIX: &str = "bao-v";
 const FINGERPRINT_LEN: usize = 12;
 
 impl KeyIdentity {
+    /// Whether `key_id` is that of the version which was made at `created`.
+    pub(crate) fn is_id_of(&self, key_id: &KeyId, version: u32, created: u64) -> bool {
+        let is_own = |identity: &Self| identity.key_id(version, created).as_ref() == Some(key_id);
+        // The root namespace could once be named, which made other ids of the same key.
+        is_own(self)
+            || (self.namespace.is_none()
+                && is_own(&Self {
+                    namespace: Some(Namespace::named_root()),
+                    key: self.key.clone(),
+                }))
+    }
+
     /// The key id of a version: `bao-vN-` and 24 hexadecimal digits.
     ///
     /// The digits are the first 12 bytes of SHA-256 over namespace, mount, name, version and creation time of the version, each
@@ -315,6 +394,30 @@ mod tests {
     }
 
     #[test]
+    fn ids_of_the_root_namespace_are_known_by_its_name_too() {
+        let named = KeyIdentity {
+            namespace: Some(Namespace::named_root()),
+            ..identity(None, "transit", "k")
+        };
+        let former = named.key_id(2, 1_700_000_000).unwrap();
+        let root = identity(None, "transit", "k");
+        assert_ne!(root.key_id(2, 1_700_000_000).unwrap(), former);
+        assert!(root.is_id_of(&former, 2, 1_700_000_000));
+        assert!(!root.is_id_of(&former, 2, 1_700_000_001));
+        assert!(!identity(Some("org"), "transit", "k").is_id_of(&former, 2, 1_700_000_000));
+    }
+
+    #[test]
+    fn a_key_of_another_kind_is_told_by_its_kind() {
+        let name = TransitKeyName::new("transit", "k").unwrap();
+        // As OpenBao 2.6 and 2.7 show it, without versions.
+        let hmac = serde_json::json!({"type": "hmac", "key_size": 32, "latest_version": 1});
+        let hmac: TransitKey = serde_json::from_value(hmac).unwrap();
+        let message = hmac.check(&name).unwrap_err().to_string();
+        assert!(message.contains("its type is `hmac`"), "{message}");
+    }
+
+    #[test]
     fn only_ids_of_our_form_have_a_version() {
         for text in [
             "bao-v0-0123456789abcdef01234567",
@@ -335,6 +438,7 @@ mod tests {
             ("transit", "a"),
             ("a/b", "org-project_x.y"),
             ("transit/", "9"),
+            (&["abc"; 128].join("/"), &"a".repeat(255)),
         ] {
             assert!(TransitKeyName::new(mount, name).is_ok(), "{mount} {name}");
         }
@@ -349,6 +453,9 @@ mod tests {
             ("transit", "a/b"),
             ("transit", "ü"),
             ("transit", "a b"),
+            ("transit", &"a".repeat(256)),
+            (&"a".repeat(256), "a"),
+            (&["abc"; 130].join("/"), "a"),
         ] {
             assert!(TransitKeyName::new(mount, name).is_err(), "{mount} {name}");
         }
@@ -372,6 +479,7 @@ mod tests {
             ("soft_deleted", true.into()),
             ("latest_version", 2.into()),
             ("keys", serde_json::json!({"1": {"name": "P-256"}})),
+            ("keys", serde_json::Value::Null),
         ] {
             assert!(with(field, value).check(&name).is_err(), "{field}");
         }

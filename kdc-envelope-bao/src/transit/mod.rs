@@ -2,6 +2,7 @@
 
 mod batch;
 mod calls;
+mod clock;
 mod kek;
 mod key;
 mod plain_row;
@@ -10,7 +11,7 @@ mod versions;
 mod watch;
 
 pub use kek::{AAD_ANNOTATION, TransitKek, TransitOptions};
-pub(crate) use key::check_mount;
 pub use key::{InvalidKeyName, TransitKey, TransitKeyName};
+pub(crate) use key::{MAX_NAME_LEN, MAX_PATH_LEN, check_mount, is_segment, shortened};
 pub use plain_row::PlainRow;
 pub use snapshot_deks::TransitSnapshotDeks;

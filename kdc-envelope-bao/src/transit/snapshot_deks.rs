@@ -4,8 +4,6 @@
 //! restores may open them. So each operation here is one path of Transit, and nothing is read about the key: the version is in
 //! each ciphertext. Nothing is bound to associated data, which Transit's rewrap ignores; the header of a snapshot binds instead.
 
-use std::sync::Arc;
-
 use kdc_envelope::snapshot::metadata::WrappedDek;
 use kdc_envelope::{KekError, Key256};
 use serde::Deserialize;
@@ -15,7 +13,7 @@ use super::batch::{BatchCall as _, ItemError, MAX_ITEMS};
 use super::calls::{Decrypt, Encrypted, Rewrap, Target, ToDecrypt, ToRewrap, decode};
 use super::key::TransitKeyName;
 use crate::TransitCiphertext;
-use crate::client::{Method, Operation, Request};
+use crate::client::{Method, Operation, Request, SharedIndex};
 use crate::error::BaoError;
 use crate::login::Session;
 
@@ -41,7 +39,7 @@ impl TransitSnapshotDeks {
         Self(Target {
             session,
             key,
-            index: Arc::default(),
+            index: SharedIndex::default(),
         })
     }
 
@@ -126,8 +124,7 @@ impl TransitSnapshotDeks {
     fn wrapped(&self, ciphertext: &str) -> Result<WrappedDek, KekError> {
         let (mount, name) = (self.0.key.mount(), self.0.key.name());
         WrappedDek::transit(Some(mount), name, ciphertext).map_err(|_| {
-            KekError::from(BaoError::Unready {
-                status: 200,
+            KekError::from(BaoError::WrongAnswer {
                 message: "it made a ciphertext that is none of Transit".to_owned(),
             })
         })
@@ -145,11 +142,7 @@ impl TransitSnapshotDeks {
                 message: "the version of the key is unknown to OpenBao".to_owned(),
             }
             .into(),
-            ItemError::Other(message) => BaoError::Unready {
-                status: 400,
-                message,
-            }
-            .into(),
+            ItemError::Other(message) => BaoError::KeyFailed { message }.into(),
         }
     }
 }
@@ -165,8 +158,7 @@ fn check(ciphertext: &str) -> Result<(), KekError> {
 }
 
 fn no_answer() -> KekError {
-    BaoError::Unready {
-        status: 200,
+    BaoError::WrongAnswer {
         message: "it did not answer for every key".to_owned(),
     }
     .into()

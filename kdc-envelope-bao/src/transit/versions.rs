@@ -3,13 +3,18 @@
 //! A version is announced when it is older than the hold time by the server's own clock. All replicas see the same creation time and
 //! the same clock, so they announce at about the same moment, also one that was just started. Until then each of them has
 //! polled at least once and can read the new version.
+//!
+//! Where the server tells no time that can be true, that of this machine counts, and in any case as much has passed as until the newest
+//! version was made: what was held by then was announced by then, and a replica that starts must not go back behind it.
 
 use core::time::Duration;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use kdc_envelope::KeyId;
 
-use super::key::{KeyIdentity, TransitKey, TransitKeyName};
+use super::clock::{Clocks, Doubt};
+use super::key::{KeyIdentity, TransitKey, TransitKeyName, own_version};
 use crate::error::BaoError;
 
 /// The version that wraps.
@@ -22,9 +27,9 @@ pub(super) struct Announced {
 /// What is known about the key; replaced as a whole.
 #[derive(Debug, Clone)]
 pub(super) struct View {
-    pub(super) key: TransitKey,
+    pub(super) key: Arc<TransitKey>,
     pub(super) announced: Option<Announced>,
-    by_id: HashMap<KeyId, u32>,
+    identity: KeyIdentity,
 }
 
 /// A look at the key, and what follows from it.
@@ -38,17 +43,24 @@ pub(super) struct Observation {
     pub(super) next_after: Option<Duration>,
     /// What somebody should know.
     pub(super) notes: Vec<Note>,
+    /// Why the clock of the server does not count.
+    pub(super) doubt: Option<Doubt>,
 }
 
-/// Something that happened to the key.
+/// Something that happened to the key. Of several versions the newest is named.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Note {
     /// A version came.
     NewVersion(u32),
     /// A version vanished that was never announced: a rotation that was not stored.
     Vanished(u32),
-    /// A version has another creation time: what it wrapped before is lost.
-    Replaced(u32),
+    /// A version has another creation time: what it and others wrapped before is lost.
+    Replaced {
+        /// The newest of them.
+        version: u32,
+        /// How many there are.
+        count: usize,
+    },
     /// It is another key under the same name.
     Recreated,
 }
@@ -56,7 +68,11 @@ pub(super) enum Note {
 impl View {
     /// The version behind a key id of this key, if it may still decrypt.
     pub(super) fn version_of(&self, key_id: &KeyId) -> Option<u32> {
-        self.by_id.get(key_id).copied()
+        let version = own_version(key_id)?;
+        let created = *self.key.versions.get(&version)?;
+        self.identity
+            .is_id_of(key_id, version, created)
+            .then_some(version)
     }
 
     pub(super) fn announce(mut self, announced: Announced) -> Self {
@@ -65,17 +81,16 @@ impl View {
     }
 }
 
-/// Draws the conclusions. `now` is the server's clock in seconds since 1970; without it nothing newer than what is announced is
-/// announced as long as there is a choice.
+/// Draws the conclusions.
 pub(super) fn observe(
     identity: &KeyIdentity,
     before: Option<&View>,
     key: TransitKey,
-    now: Option<u64>,
+    clocks: Clocks,
     hold: Duration,
 ) -> Result<Observation, BaoError> {
     key.check(&identity.key)?;
-    let mut notes = before.map_or_else(Vec::new, |before| compare(&before.key, &key));
+    let notes = before.map_or_else(Vec::new, |before| compare(&before.key, &key));
     let is_another = notes.contains(&Note::Recreated);
     let announced = before
         .filter(|_| !is_another)
@@ -89,47 +104,48 @@ pub(super) fn observe(
         .map_or(1, |announced| announced.version)
         .max(key.min_encryption_version)
         .max(key.min_decryption_version);
+    let newest = key.versions.values().copied().max().unwrap_or_default();
+    let (now, doubt) = clocks.believed(newest);
     let (version, next_after) =
         choose(&key.versions, lowest, now, hold).ok_or_else(|| nothing_usable(&identity.key))?;
-    notes.sort_by_key(|note| matches!(note, Note::NewVersion(_)));
     let candidate = announce(identity, &key, version)?;
-    let by_id = key
-        .versions
-        .iter()
-        .filter_map(|(version, created)| Some((identity.key_id(*version, *created)?, *version)))
-        .collect();
     let announced = announced
         .filter(|announced| key.versions.contains_key(&announced.version))
         .map(|announced| announce(identity, &key, announced.version))
         .transpose()?;
     Ok(Observation {
         view: View {
-            key,
+            key: Arc::new(key),
             announced,
-            by_id,
+            identity: identity.clone(),
         },
         candidate,
         next_after,
         notes,
+        doubt,
     })
 }
 
-/// The newest version from `lowest` on whose hold is over, else the oldest; and the time until the next one's is.
+/// The newest version from `lowest` on whose hold is over, and the time until the next one's is. If none is that old, the oldest, as with
+/// those who saw the key grow; but the newest but one if nothing tells the time.
 fn choose(
     versions: &BTreeMap<u32, u64>,
     lowest: u32,
     now: Option<u64>,
     hold: Duration,
 ) -> Option<(u32, Option<Duration>)> {
-    let left = |created: u64| match now {
-        Some(now) => hold.saturating_sub(Duration::from_secs(now.saturating_sub(created))),
-        None => hold,
-    };
+    let newest = versions.values().copied().max().unwrap_or_default();
+    let time = now.unwrap_or_default().max(newest);
+    let left =
+        |created: u64| hold.saturating_sub(Duration::from_secs(time.saturating_sub(created)));
     let usable = || versions.range(lowest..);
     let (oldest, _) = usable().next()?;
-    let chosen = usable()
+    let held = usable()
         .rev()
-        .find(|(_, created)| left(**created).is_zero())
+        .find(|(_, created)| left(**created).is_zero());
+    let last_but_one = || usable().rev().nth(1).filter(|_| now.is_none());
+    let chosen = held
+        .or_else(last_but_one)
         .map_or(*oldest, |(version, _)| *version);
     let next = versions
         .range(chosen..)
@@ -149,19 +165,25 @@ fn compare(before: &TransitKey, after: &TransitKey) -> Vec<Note> {
     if first_differs && all_differ {
         return vec![Note::Recreated];
     }
-    let mut notes = Vec::new();
-    for (version, created) in &before.versions {
-        match after.versions.get(version) {
-            Some(now) if now != created => notes.push(Note::Replaced(*version)),
-            None if *version > after.latest_version => notes.push(Note::Vanished(*version)),
-            _ => {}
-        }
-    }
-    let new = after
-        .versions
-        .range(before.latest_version.saturating_add(1)..);
-    notes.extend(new.map(|(version, _)| Note::NewVersion(*version)));
-    notes
+    let replaced = || {
+        let all = before.versions.iter();
+        all.filter(|(version, created)| {
+            let now = after.versions.get(version);
+            now.is_some_and(|now| now != *created)
+        })
+    };
+    let newest = replaced().next_back();
+    let replaced = newest.map(|(version, _)| Note::Replaced {
+        version: *version,
+        count: replaced().count(),
+    });
+    let beyond = |key: &TransitKey, latest: u32| {
+        let mut all = key.versions.range(latest.saturating_add(1)..);
+        all.next_back().map(|(version, _)| *version)
+    };
+    let vanished = beyond(before, after.latest_version).map(Note::Vanished);
+    let new = beyond(after, before.latest_version).map(Note::NewVersion);
+    [replaced, vanished, new].into_iter().flatten().collect()
 }
 
 fn announce(identity: &KeyIdentity, key: &TransitKey, version: u32) -> Result<Announced, BaoError> {
@@ -174,7 +196,7 @@ fn announce(identity: &KeyIdentity, key: &TransitKey, version: u32) -> Result<An
 
 fn went_back(key: &TransitKeyName, from: u32, to: u32) -> BaoError {
     BaoError::WentBack {
-        key: key.shared_name(),
+        key: key.shown(),
         from,
         to,
     }
@@ -182,7 +204,7 @@ fn went_back(key: &TransitKeyName, from: u32, to: u32) -> BaoError {
 
 fn nothing_usable(key: &TransitKeyName) -> BaoError {
     BaoError::Profile {
-        key: key.shared_name(),
+        key: key.shown(),
         reason: "no version may both encrypt and decrypt; lower min_encryption_version or rotate"
             .to_owned(),
     }
@@ -215,7 +237,22 @@ mod tests {
     }
 
     fn look(before: Option<&View>, created: &[u64], now: u64) -> Result<Observation, BaoError> {
-        observe(&identity(), before, key(created), Some(now), HOLD)
+        observe(&identity(), before, key(created), agreed(now), HOLD)
+    }
+
+    /// Both clocks say so.
+    fn agreed(now: u64) -> Clocks {
+        Clocks {
+            server: Some(now),
+            own: now,
+        }
+    }
+
+    /// The version that a replica writes with which starts while the clocks say this.
+    fn started(created: &[u64], server: Option<u64>, own: u64) -> (u32, Option<Doubt>) {
+        let clocks = Clocks { server, own };
+        let seen = observe(&identity(), None, key(created), clocks, HOLD).unwrap();
+        (seen.candidate.version, seen.doubt)
     }
 
     fn settled(created: &[u64], now: u64) -> View {
@@ -274,7 +311,13 @@ mod tests {
         let view = settled(&[1_000, 2_000], 5_000);
         let old = view.announced.clone().unwrap();
         let again = look(Some(&view), &[1_000, 6_000], 6_001).unwrap();
-        assert_eq!(again.notes, [Note::Replaced(2)]);
+        assert_eq!(
+            again.notes,
+            [Note::Replaced {
+                version: 2,
+                count: 1
+            }]
+        );
         assert_eq!(again.candidate.version, 2);
         assert_ne!(again.candidate.key_id, old.key_id);
         assert_eq!(again.view.version_of(&old.key_id), None);
@@ -294,20 +337,82 @@ mod tests {
         let view = settled(&[1_000], 5_000);
         let mut forced = key(&[1_000, 5_001]);
         forced.min_encryption_version = 2;
-        let seen = observe(&identity(), Some(&view), forced, Some(5_002), HOLD).unwrap();
+        let seen = observe(&identity(), Some(&view), forced, agreed(5_002), HOLD).unwrap();
         assert_eq!(seen.candidate.version, 2);
         let mut nothing = key(&[1_000]);
         nothing.min_encryption_version = 2;
-        assert!(observe(&identity(), None, nothing, Some(1), HOLD).is_err());
+        assert!(observe(&identity(), None, nothing, agreed(1), HOLD).is_err());
+    }
+
+    /// Five versions, a day apart.
+    const DAILY: [u64; 5] = [100_000, 186_400, 272_800, 359_200, 445_600];
+
+    #[test]
+    fn a_replica_that_starts_without_the_time_of_the_server_does_not_go_back() {
+        let now = 500_000;
+        assert_eq!(started(&DAILY, Some(now), now), (5, None));
+        for (server, doubt) in [
+            (None, Doubt::Missing),
+            (Some(0), Doubt::Behind),
+            (Some(DAILY[0]), Doubt::Behind),
+            (Some(DAILY[4] - 61), Doubt::Behind),
+        ] {
+            assert_eq!(started(&DAILY, server, now), (5, Some(doubt)));
+            // The clock of this machine cannot be right either. Version 4 was held when version 5 was made.
+            assert_eq!(started(&DAILY, server, 0), (4, Some(Doubt::NoClock)));
+        }
+    }
+
+    #[test]
+    fn a_time_of_the_server_that_is_ahead_does_not_end_a_hold() {
+        let now = DAILY[4] + 10;
+        let ahead = Some(now + 3 * 3_600);
+        assert_eq!(started(&DAILY, ahead, now), (4, Some(Doubt::Ahead)));
+        // The clock of a machine that stands before the newest version proves nothing against that of the server.
+        assert_eq!(started(&DAILY, ahead, 0), (5, None));
+        assert_eq!(started(&DAILY, Some(now + 60), now), (4, None));
+    }
+
+    #[test]
+    fn versions_made_in_a_row_are_used_from_the_newest_but_one_if_nothing_tells_the_time() {
+        let burst = [1_000, 1_001, 1_002, 1_003];
+        assert_eq!(started(&burst, None, 0), (3, Some(Doubt::NoClock)));
+        assert_eq!(started(&burst[..1], None, 0), (1, Some(Doubt::NoClock)));
+        assert_eq!(started(&burst, Some(1_010), 1_010), (1, None));
     }
 
     #[test]
     fn without_the_servers_clock_there_is_no_haste() {
-        let seen = observe(&identity(), None, key(&[1_000, 2_000]), None, HOLD).unwrap();
-        assert_eq!(seen.candidate.version, 1);
+        let seen = started(&[1_000, 2_000], None, 2_010);
+        assert_eq!(seen, (1, Some(Doubt::Missing)));
+        assert_eq!(started(&[1_000, 2_000], None, 2_180).0, 2);
+    }
+
+    #[test]
+    fn many_versions_are_noted_once() {
+        let many: Vec<u64> = (1_000..3_000).collect();
+        let view = settled(&[1_000], 5_000);
+        let seen = look(Some(&view), &many, 5_000).unwrap();
+        assert_eq!(seen.notes, [Note::NewVersion(2_000)]);
+        let again = look(Some(&seen.view), &[1_000], 5_001).unwrap();
+        assert_eq!(again.notes, [Note::Vanished(2_000)]);
     }
 
     proptest! {
+        /// Whatever the clocks say, a replica that starts goes back behind no version that was held when the next one was made.
+        #[test]
+        fn no_clock_makes_a_start_go_back(
+            gaps in proptest::collection::vec(1u64..1_000, 1..12),
+            server in proptest::option::of(0u64..20_000),
+            own in 0u64..20_000,
+        ) {
+            let created: Vec<u64> = gaps.iter().scan(1_000, |at, gap| { *at += gap; Some(*at) }).collect();
+            let newest = *created.last().unwrap();
+            let proven = created.iter().rposition(|at| newest - at >= HOLD.as_secs());
+            let (version, _) = started(&created, server, own);
+            prop_assert!(version as usize > proven.map_or(0, |index| index));
+        }
+
         /// Whatever the server shows, the version that writes never goes back unless the key is another one.
         #[test]
         fn versions_go_forward(

@@ -5,7 +5,7 @@
 
 use core::time::Duration;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::UNIX_EPOCH;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use kdc_envelope::{Aad, ErrorChain, KekError, Key256, KeyId};
 use tokio::sync::{Mutex as AsyncMutex, Notify};
@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{error, info, warn};
 
 use super::calls::Target;
+use super::clock::{Clocks, Doubt};
 use super::kek::{TransitKek, TransitOptions, shown};
 use super::key::{KeyIdentity, TransitKey, TransitKeyName};
 use super::versions::{Announced, Note, Observation, View, observe};
@@ -52,6 +53,8 @@ struct Health {
     doubts: u32,
     needs_proof: bool,
     next_look: Duration,
+    /// What was last said about the clock of the server.
+    doubt: Option<Doubt>,
 }
 
 impl Watch {
@@ -71,6 +74,7 @@ impl Watch {
                 doubts: 0,
                 needs_proof: true,
                 next_look: options.poll_interval,
+                doubt: None,
             }),
             options,
             gate: AsyncMutex::default(),
@@ -107,13 +111,17 @@ impl Watch {
 
     fn trouble(&self) -> Option<BaoError> {
         let health = self.health();
-        let stale = self.options.poll_interval * STALE_POLLS;
+        let stale = self.options.poll_interval.saturating_mul(STALE_POLLS);
         match &health.outcome {
             Err(trouble) => Some(trouble.clone()),
-            Ok(()) => health
-                .looked
-                .is_none_or(|looked| looked.elapsed() > stale)
-                .then_some(BaoError::NotAskedYet),
+            Ok(()) => match health.looked.map(|looked| looked.elapsed()) {
+                None => Some(BaoError::NotAskedYet),
+                Some(ago) if ago > stale => Some(BaoError::Stale {
+                    key: self.target.key.shown(),
+                    ago,
+                }),
+                Some(_) => None,
+            },
         }
     }
 
@@ -174,6 +182,7 @@ impl Watch {
             candidate,
             next_after,
             notes,
+            ..
         } = self.look().await?;
         self.report(&notes);
         let is_new = view.announced.as_ref() != Some(&candidate);
@@ -186,7 +195,7 @@ impl Watch {
             health.needs_proof = false;
         }
         if is_new {
-            info!(key = %self.target.key, version = candidate.version, key_id = shown(&candidate.key_id), "this version of the key wraps from now on");
+            info!(key = %self.target.key, version = candidate.version, latest = view.key.latest_version, key_id = shown(&candidate.key_id), "this version of the key wraps from now on");
             self.put(view.announce(candidate));
         }
         Ok(next_after)
@@ -198,9 +207,14 @@ impl Watch {
         let answer = self.target.session.send(request).await?;
         let key = TransitKey::from_answer(&answer)?;
         let before = self.view();
-        let (now, hold) = (server_seconds(&answer), self.options.hold);
-        let observation = observe(&self.identity, before.as_deref(), key, now, hold)?;
-        self.target.set_index(answer.index);
+        let clocks = Clocks {
+            server: answer.server_time().map(seconds),
+            own: seconds((self.options.clock)()),
+        };
+        let hold = self.options.hold;
+        let observation = observe(&self.identity, before.as_deref(), key, clocks, hold)?;
+        self.report_clock(observation.doubt, &answer);
+        self.target.index.learn(answer.index);
         if before.is_none() {
             for warning in observation.view.key.warnings() {
                 warn!(key = %self.target.key, "the Transit key is used, but {warning}");
@@ -237,7 +251,7 @@ impl Watch {
         };
         trouble.map_or_else(
             || BaoError::Canary {
-                key: self.target.key.shared_name(),
+                key: self.target.key.shown(),
                 version,
             },
             |trouble| *trouble,
@@ -260,9 +274,10 @@ impl Watch {
                 if health.outcome.is_err() {
                     info!(key = %self.target.key, "the Transit key wraps and unwraps");
                 }
-                let poll = jittered(self.options.poll_interval * 6 / 5);
+                let interval = self.options.poll_interval;
+                let poll = jittered(interval.saturating_add(interval / 5));
                 health.next_look = next_after.map_or(poll, |next| {
-                    poll.min(next + jittered(Duration::from_secs(1)))
+                    poll.min(next.saturating_add(jittered(Duration::from_secs(1))))
                 });
                 health.outcome = Ok(());
                 health.looked = Some(Instant::now());
@@ -300,13 +315,28 @@ impl Watch {
                 Note::Vanished(version) => {
                     warn!(%key, version, "a version of the key vanished before it was used; a rotation was not stored");
                 }
-                Note::Replaced(version) => {
-                    error!(%key, version, "a version of the key was replaced by another of its number; what the former one wrapped is lost unless OpenBao is restored");
+                Note::Replaced { version, count } => {
+                    error!(%key, version, count, "a version of the key was replaced by another of its number; what the former one wrapped is lost unless OpenBao is restored");
                 }
                 Note::Recreated => {
                     error!(%key, "the key was deleted and made again; what the former one wrapped is lost unless OpenBao is restored");
                 }
             }
+        }
+    }
+
+    /// Says once how the clock of the server is in doubt.
+    fn report_clock(&self, doubt: Option<Doubt>, answer: &Answer) {
+        let former = core::mem::replace(&mut self.health().doubt, doubt);
+        let (key, address) = (&self.target.key, answer.address());
+        match doubt {
+            Some(doubt) if former != Some(doubt) => {
+                warn!(%key, address, "OpenBao cannot be asked what time it is: {}", doubt.advice());
+            }
+            None if former.is_some() => {
+                info!(%key, address, "new versions of the key wait by the clock of OpenBao again");
+            }
+            _ => {}
         }
     }
 
@@ -320,7 +350,8 @@ impl Watch {
     }
 }
 
-fn server_seconds(answer: &Answer) -> Option<u64> {
-    let since = answer.server_time()?.duration_since(UNIX_EPOCH).ok()?;
-    Some(since.as_secs())
+/// Since 1970; nothing before it.
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }

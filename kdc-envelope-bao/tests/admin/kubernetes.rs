@@ -137,6 +137,59 @@ async fn what_a_role_says_in_other_words_is_no_drift() {
 }
 
 #[tokio::test]
+async fn what_openbao_stores_in_other_words_is_no_drift() {
+    for (set, _) in each_with_method().await {
+        let method = mount("k8s-host");
+        let kubernetes = set.admin.kubernetes(&method);
+        let mut networks = role();
+        networks.token_bound_cidrs = [
+            "10.0.0.1/32",
+            "::1/128",
+            "10.1.2.3/8",
+            "2001:DB8::/32",
+            "::ffff:10.0.0.0/104",
+            " 10.0.0.9",
+        ]
+        .map(str::to_owned)
+        .into();
+        let mut spaces = role();
+        spaces.token_policies = [" tcp-demo ".to_owned()].into();
+        spaces.bound_service_account_names = [" demo".to_owned()].into();
+        spaces.token_type = String::new();
+        // Whose list of namespaces OpenBao shows as `null`.
+        let mut selected = role();
+        selected.bound_service_account_namespaces.clear();
+        selected.bound_service_account_namespace_selector =
+            r#"{"matchLabels":{"a":"b"}}"#.to_owned();
+        for (role, wanted) in [("a", networks), ("b", spaces), ("c", selected)] {
+            for expected in [Change::Created, Change::Unchanged, Change::Unchanged] {
+                let changed = kubernetes.ensure_role(&name(role), &wanted).await.unwrap();
+                assert_eq!(changed, expected, "{role}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_network_that_is_none_is_refused_before_it_is_sent() {
+    for (set, _) in each_with_method().await {
+        let method = mount("k8s-host");
+        let kubernetes = set.admin.kubernetes(&method);
+        // OpenBao takes this for a Unix socket, and shows it with ever more quotation marks.
+        let mut wanted = role();
+        wanted.token_bound_cidrs = ["010.0.0.1/8".to_owned()].into();
+        let error = kubernetes.ensure_role(&name("r"), &wanted).await;
+        let error = error.unwrap_err();
+        assert_eq!(error.class(), BaoErrorClass::Rejected);
+        assert_eq!(
+            error.to_string(),
+            "role `r` is not written: `010.0.0.1/8` in token_bound_cidrs is neither an address nor a network such as 10.0.0.0/8"
+        );
+        assert!(kubernetes.read_role(&name("r")).await.unwrap().is_none());
+    }
+}
+
+#[tokio::test]
 async fn drift_in_any_field_of_a_role_is_repaired_and_named() {
     for (set, _) in each_with_method().await {
         let method = mount("k8s-host");

@@ -3,6 +3,7 @@
 use kdc_envelope_bao::admin::{AdminError, Change};
 use kdc_testbed::bao::{Bao, BaoVersion};
 use kdc_testbed::proxy::{Fault, Proxy};
+use serde_json::json;
 
 use crate::support::{Set, each_version, mount, transit};
 
@@ -40,6 +41,39 @@ async fn another_engine_at_the_path_is_left_alone() {
         assert_eq!(mounts.read(&within).await.unwrap(), None);
         let error = mounts.ensure_transit(&within).await.unwrap_err();
         assert!(error.to_string().contains("already in use"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_mount_above_or_below_is_said_without_waiting_for_one_that_cannot_come() {
+    for set in each_version().await {
+        set.done("POST", "sys/mounts/a/b", json!({"type": "transit"}))
+            .await;
+        let proxy = Proxy::start(set.bao.address()).await.unwrap();
+        let admin = set.admin_at(&proxy.address(), set.bao.root_token());
+        for path in ["a", "a/b/c"] {
+            proxy.reset_counts();
+            let refused = admin.mounts().ensure_transit(&mount(path)).await;
+            let message = refused.unwrap_err().to_string();
+            assert!(message.contains("already in use at a/b/"), "{message}");
+            let looks = proxy.counts().requests("GET /v1/sys/mounts");
+            assert_eq!(looks, 2, "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_engine_that_shows_under_another_name_is_known_again() {
+    for set in each_version().await {
+        let mounts = set.admin.mounts();
+        for kind in ["kv-v1", "kv-v2"] {
+            for expected in [Change::Created, Change::Unchanged] {
+                let changed = mounts.ensure(&mount(kind), kind).await.unwrap();
+                assert_eq!(changed, expected, "{kind}");
+            }
+        }
+        let other = mounts.ensure(&mount("kv-v1"), "kv-v2").await;
+        assert!(matches!(other, Err(AdminError::MountMismatch { .. })));
     }
 }
 

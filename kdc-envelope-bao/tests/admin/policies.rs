@@ -133,6 +133,16 @@ async fn a_text_that_is_no_policy_is_refused() {
             let error = refused.unwrap_err();
             assert_eq!(error.class(), BaoErrorClass::Rejected, "{error:?}");
         }
+        // OpenBao takes these, and stores something else: the text that is encoded, nothing, a blank.
+        let encoded = "cGF0aCAiYSIgeyBjYXBhYmlsaXRpZXMgPSBbInJlYWQiXSB9";
+        for text in [encoded, "\n", " "] {
+            let refused = set.admin.policies().ensure(&name("p"), text).await;
+            let error = refused.unwrap_err();
+            assert!(
+                matches!(error, AdminError::StoredOtherwise { .. }),
+                "{error:?}"
+            );
+        }
         assert!(
             set.admin
                 .policies()

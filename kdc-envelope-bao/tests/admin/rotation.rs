@@ -1,5 +1,7 @@
 //! Rotation: what is done, what is proven, and what is said when it fails.
 
+use std::time::Duration;
+
 use kdc_envelope_bao::admin::{AdminError, KeyConfig};
 use kdc_envelope_bao::{BaoError, BaoErrorClass, TransitKey};
 use kdc_testbed::bao::Grant;
@@ -143,7 +145,7 @@ async fn a_rotation_that_did_not_happen_leaves_the_key_as_it_was() {
         let sealed = Fault::status(503, "Vault is sealed").on(ROTATE);
         let (result, sent) = rotate_with(&set, sealed).await;
         assert!(
-            matches!(result, Err(AdminError::Bao(BaoError::Sealed))),
+            matches!(result, Err(AdminError::Bao(BaoError::Sealed { .. }))),
             "{result:?}"
         );
         assert_eq!(sent, 1);
@@ -177,27 +179,74 @@ async fn a_version_that_does_not_decrypt_what_it_encrypted_is_an_error() {
     }
 }
 
+const ROTATOR: &str = r#"
+    path "transit/keys/k" { capabilities = ["read"] }
+    path "transit/keys/k/rotate" { capabilities = ["update"] }
+"#;
+const TRIAL: &str = r#"
+    path "transit/encrypt/k" { capabilities = ["update"] }
+    path "transit/decrypt/k" { capabilities = ["update"] }
+"#;
+
+async fn write_policy(set: &Set, text: &str) {
+    set.bao.root().write_policy("rotator", text).await.unwrap();
+}
+
 #[tokio::test]
-async fn a_rotator_that_may_not_try_the_new_version_says_so() {
+async fn a_rotator_that_may_not_try_versions_makes_none() {
     for set in each_with_key().await {
-        let policy = r#"
-            path "transit/keys/k" { capabilities = ["read"] }
-            path "transit/keys/k/rotate" { capabilities = ["update"] }
-        "#;
-        set.bao
-            .root()
-            .write_policy("rotator", policy)
-            .await
-            .unwrap();
+        write_policy(&set, ROTATOR).await;
         let grant = Grant::of(["rotator"]);
         let token = set.bao.root().create_token(&grant).await.unwrap();
         let admin = set.admin_at(set.bao.address(), &token);
-        let error = admin.keys().rotate(&key("k")).await.unwrap_err();
-        assert!(
-            matches!(error, AdminError::Unproven { version: 2, .. }),
-            "{error:?}"
-        );
-        assert_eq!(error.class(), BaoErrorClass::Denied);
+        for _ in 0..3 {
+            let error = admin.keys().rotate(&key("k")).await.unwrap_err();
+            assert!(
+                matches!(error, AdminError::NotRotated { version: 1, .. }),
+                "{error:?}"
+            );
+            assert_eq!(error.class(), BaoErrorClass::Denied);
+            let message = error.to_string();
+            assert!(message.contains("`transit/encrypt/k`"), "{message}");
+            assert!(std::error::Error::source(&error).is_none(), "said once");
+            assert_eq!(latest(&set).await, 1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_version_that_could_not_be_tried_is_tried_before_another_is_made() {
+    for set in each_with_key().await {
+        write_policy(&set, &[ROTATOR, TRIAL].concat()).await;
+        let grant = Grant::of(["rotator"]);
+        let token = set.bao.root().create_token(&grant).await.unwrap();
+        let proxy = Proxy::start(set.bao.address()).await.unwrap();
+        let admin = set.admin_at(&proxy.address(), &token);
+        // The right goes away while the rotation is on its way.
+        proxy.set(Fault::Delay(Duration::from_millis(500)).on(ROTATE));
+        let k = key("k");
+        let take_away = async {
+            while proxy.counts().requests(ROTATE) == 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            write_policy(&set, ROTATOR).await;
+        };
+        let (mut result, ()) = tokio::join!(admin.keys().rotate(&k), take_away);
+        for _ in 0..3 {
+            let error = result.unwrap_err();
+            assert!(
+                matches!(error, AdminError::Unproven { version: 2, .. }),
+                "{error:?}"
+            );
+            let message = error.to_string();
+            assert!(message.contains("`transit/encrypt/k`"), "{message}");
+            result = admin.keys().rotate(&k).await;
+        }
+        assert_eq!(latest(&set).await, 2);
+        write_policy(&set, &[ROTATOR, TRIAL].concat()).await;
+        assert_eq!(admin.keys().rotate(&k).await.unwrap().latest_version, 2);
+        assert_eq!(admin.keys().rotate(&k).await.unwrap().latest_version, 3);
+        assert_eq!(proxy.counts().requests(ROTATE), 2);
     }
 }
 

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use kdc_envelope::KeyEncryptionKey as _;
 use kdc_envelope_bao::{
-    BaoError, ClientCertificateFiles, ClientConfig, LoginMethod, RoleId, TransitKek,
+    BaoError, Client, ClientCertificateFiles, ClientConfig, LoginMethod, LoginPlace, RoleId,
+    Session, TransitKek, TransitKeyName,
 };
-use kdc_testbed::bao::{Bao, Grant, JwtIssuer};
+use kdc_testbed::bao::{Bao, Caller, Grant, JwtIssuer, kms_plugin_policy};
+use kdc_testbed::proxy::Proxy;
 use serde_json::json;
 
 use crate::support::{
@@ -72,23 +74,12 @@ async fn approle_with_a_plain_and_with_a_wrapped_secret_id() {
         );
         healthy(&wrapped).await;
         // The wrapping token is spent; the secret id is remembered for the next login.
-        let token = bao
-            .root()
-            .call("LIST", "auth/token/accessors", None)
-            .await
-            .unwrap();
-        for accessor in token["data"]["keys"].as_array().unwrap() {
+        for accessor in tokens_of(bao.root(), "auth/approle/login").await {
             let body = json!({"accessor": accessor});
-            let found = bao
-                .root()
-                .call("POST", "auth/token/lookup-accessor", Some(body.clone()))
-                .await;
-            if found.is_ok_and(|found| found["data"]["path"] == "auth/approle/login") {
-                bao.root()
-                    .call("POST", "auth/token/revoke-accessor", Some(body))
-                    .await
-                    .unwrap();
-            }
+            bao.root()
+                .call("POST", "auth/token/revoke-accessor", Some(body))
+                .await
+                .unwrap();
         }
         within_ten_seconds("a new login", async || {
             wrapped.session().status().logins == 2
@@ -254,6 +245,145 @@ async fn a_token_file_is_followed_and_an_empty_or_missing_one_changes_nothing() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_token_in_the_file_does_not_take_a_good_one_away() {
+    let bao = server(Bao::options()).await;
+    let (root, files) = (bao.root(), Files::new());
+    let first = root.create_token(&grant()).await.unwrap();
+    let token_file = files.put("token", &first);
+    let kek = watched(
+        config(&[bao.address()], None),
+        LoginMethod::TokenFile(token_file),
+    );
+    healthy(&kek).await;
+    let status = || kek.session().status();
+    let wrapped = wrap(&kek).await;
+
+    files.put("token", "s.wrong");
+    within_ten_seconds("it is tried", async || status().failed_logins > 0).await;
+    assert!(opens(&kek, &wrapped).await);
+    assert_eq!(status().logins, 1);
+
+    // OpenBao knows this one, and it may do nothing with the key.
+    let stranger = root.create_token(&Grant::of(["default"])).await.unwrap();
+    files.put("token", &stranger);
+    within_ten_seconds("it is accepted", async || status().logins == 2).await;
+    assert!(opens(&kek, &wrapped).await);
+    assert!(kek.status().is_ok());
+
+    files.put("token", &root.create_token(&grant()).await.unwrap());
+    within_ten_seconds("the right one", async || status().logins == 3).await;
+    let body = json!({"token": first});
+    root.call("POST", "auth/token/revoke", Some(body))
+        .await
+        .unwrap();
+    assert!(opens(&kek, &wrapped).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_that_are_refused_at_once_count_as_logins_that_fail() {
+    let bao = server(Bao::options()).await;
+    let (root, files) = (bao.root(), Files::new());
+    root.enable_auth("approle", "approle").await.unwrap();
+    let role = root
+        .create_approle("approle", "kms", &grant())
+        .await
+        .unwrap();
+    let bind = async |networks: serde_json::Value| {
+        let body = json!({"token_bound_cidrs": networks});
+        root.call("POST", "auth/approle/role/kms", Some(body))
+            .await
+            .unwrap();
+    };
+    bind(json!(["10.9.9.9/32"])).await;
+    let secret = files.put("secret", &role.secret_id);
+    let kek = watched(
+        config(&[bao.address()], None),
+        approle(&role.role_id, secret, false),
+    );
+    within_ten_seconds("it is named", async || {
+        matches!(kek.connect().await, Err(BaoError::TokenRefused { .. }))
+    })
+    .await;
+    let named = kek.connect().await.unwrap_err();
+    let message = named.to_string();
+    assert!(
+        message.starts_with("OpenBao login (mount=approle role=")
+            && message.contains("token_bound_cidrs"),
+        "{message}"
+    );
+    let status = kek.session().status();
+    assert!(status.failed_logins > 0 && status.logins <= 3, "{status:?}");
+    bind(json!([])).await;
+    healthy(&kek).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_another_one_replaces_is_given_back() {
+    let bao = server(Bao::options()).await;
+    let (root, files) = (bao.root(), Files::new());
+    root.enable_auth("approle", "approle").await.unwrap();
+    let six = Duration::from_secs(6);
+    let short = grant().ttl(six).explicit_max_ttl(six);
+    let role = root.create_approle("approle", "kms", &short).await.unwrap();
+    let secret = files.put("secret", &role.secret_id);
+    let proxy = Proxy::start(bao.address()).await.unwrap();
+    let kek = watched(
+        config(&[&proxy.address()], None),
+        approle(&role.role_id, secret, false),
+    );
+    healthy(&kek).await;
+    let first = tokens_of(root, "auth/approle/login").await;
+    assert_eq!(first.len(), 1);
+    within_ten_seconds("the former is given back", async || {
+        proxy.counts().requests("POST /v1/auth/token/revoke-self") == 1
+            && !tokens_of(root, "auth/approle/login")
+                .await
+                .contains(&first[0])
+    })
+    .await;
+    assert_eq!(kek.session().status().logins, 2);
+    healthy(&kek).await;
+}
+
+/// The accessors of the tokens that a path gave.
+async fn tokens_of(root: &Caller, path: &str) -> Vec<String> {
+    let all = root.call("LIST", "auth/token/accessors", None).await;
+    let mut found = Vec::new();
+    for accessor in all.unwrap()["data"]["keys"].as_array().unwrap() {
+        let body = json!({"accessor": accessor});
+        let token = root
+            .call("POST", "auth/token/lookup-accessor", Some(body))
+            .await;
+        if token.is_ok_and(|token| token["data"]["path"] == path) {
+            found.push(accessor.as_str().unwrap().to_owned());
+        }
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_auth_method_may_be_in_the_root_namespace_and_the_key_below() {
+    let (bao, files) = (server(Bao::options()).await, Files::new());
+    let root = bao.root();
+    let org = root.create_namespace("org").await.unwrap();
+    org.enable_transit("transit").await.unwrap();
+    org.create_key("transit", "etcd").await.unwrap();
+    let policy = kms_plugin_policy("etcd").replace("\"transit/", "\"org/transit/");
+    root.write_policy("kms-org", &policy).await.unwrap();
+    root.enable_auth("approle", "approle").await.unwrap();
+    let lean = Grant::of(["kms-org"]).without_default_policy();
+    let role = root.create_approle("approle", "kms", &lean).await.unwrap();
+    let method = approle(&role.role_id, files.put("secret", &role.secret_id), false);
+    let mut below = config(&[bao.address()], None);
+    below.namespace = Some("org".parse().unwrap());
+    let session = Session::new(Client::new(below).unwrap(), method, LoginPlace::Root);
+    let key = TransitKeyName::new("transit", "etcd").unwrap();
+    let kek = TransitKek::new(session, key, quick());
+    kek.connect().await.unwrap();
+    assert!(opens(&kek, &wrap(&kek).await).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_missing_policy_is_told_apart_from_a_bad_token() {
     let bao = server(Bao::options()).await;
     let files = Files::new();
@@ -270,9 +400,12 @@ async fn a_missing_policy_is_told_apart_from_a_bad_token() {
     );
     let denied = kek.connect().await.unwrap_err();
     assert!(matches!(denied, BaoError::Forbidden { .. }), "{denied:?}");
+    let address = bao.address();
     assert_eq!(
         denied.to_string(),
-        "the policies of the token do not allow `GET` on `transit/keys/etcd`; grant it"
+        format!(
+            "the policies of the token do not allow `GET` on `transit/keys/etcd` at {address}; grant `read`"
+        )
     );
 }
 

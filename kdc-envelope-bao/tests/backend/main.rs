@@ -7,6 +7,7 @@
     reason = "helpers of tests"
 )]
 
+mod hostile;
 mod inspect;
 mod login;
 mod outage;

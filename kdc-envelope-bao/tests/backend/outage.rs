@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kdc_envelope::{KekErrorKind, KeyEncryptionKey as _};
+use kdc_envelope::{ErrorChain, KekErrorKind, KeyEncryptionKey as _};
 use kdc_envelope_bao::{BreakerState, LoginMethod, TransitKek};
 use kdc_testbed::bao::Bao;
 use kdc_testbed::process::Signal;
@@ -75,6 +75,11 @@ async fn a_server_that_hangs_costs_a_bounded_time_and_then_nothing() {
         kek.session().client().breaker_state() != BreakerState::Closed
     })
     .await;
+    // Also while nobody asks it, what is said names the server and what is wrong with it.
+    let trouble = kek.status().unwrap_err();
+    let said = ErrorChain::new(&trouble).to_string();
+    let expected = format!("{} did not answer within", bao.address());
+    assert!(said.contains(&expected), "{said}");
     bao.process().signal(Signal::CONT).unwrap();
     healthy(&kek).await;
     assert!(opens(&kek, &wrapped).await);

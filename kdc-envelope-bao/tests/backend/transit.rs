@@ -160,6 +160,9 @@ async fn an_unfit_key_is_refused_with_the_reason() {
     };
     let error = refusal(json!({"type": "rsa-2048"})).await;
     assert!(error.contains("its type is `rsa-2048`"), "{error}");
+    // Without versions, and still an answer of OpenBao.
+    let error = refusal(json!({"type": "hmac", "key_size": 32})).await;
+    assert!(error.contains("its type is `hmac`"), "{error}");
     let error = refusal(json!({"derived": true})).await;
     assert!(error.contains("it is derived"), "{error}");
 }

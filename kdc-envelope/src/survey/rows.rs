@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::{Provider, Sealed};
+use super::place::{Place, REGISTRY, resource_of};
+use super::{Damage, Prefixes, Provider, Sealed};
+use crate::evidence::{Evidence, Gap, GapKind};
 use crate::snapshot::metadata::{self, RowsInside};
 
 /// The most groups that are told apart.
 const MAX_GROUPS: usize = metadata::MAX_ROW_GROUPS;
-/// Where kube-apiserver keeps all objects, unless its `--etcd-prefix` says otherwise.
-const REGISTRY: &[u8] = b"/registry/";
 /// The longest name, key id or resource that is kept, in bytes.
 const MAX_TEXT_LEN: usize = 1024;
 
@@ -24,8 +24,8 @@ pub struct RowGroup {
     pub key_id: Option<String>,
     /// The version of the KEK, where the rows tell.
     pub version: Option<u32>,
-    /// Of plain rows, the resource: what follows `/registry/`, or another prefix that was asked for, in their keys, such as
-    /// `secrets`; with its group where the key has it, such as `apiregistration.k8s.io/apiservices`.
+    /// Of plain rows, the resource, as far as their keys tell: what follows the prefix of an API server, such as `secrets`; with
+    /// its group where the key has it, such as `apiregistration.k8s.io/apiservices`.
     pub resource: Option<String>,
     /// Whether kube-apiserver would refuse the rows whatever keys it has.
     pub damaged: bool,
@@ -33,15 +33,21 @@ pub struct RowGroup {
     pub rows: u64,
     /// Sum of the lengths of their values in bytes.
     pub bytes: u64,
+    /// The least etcd key of them, up to 1,024 bytes of it.
+    pub first_key: Vec<u8>,
 }
 
 /// All rows under a prefix, counted by [`RowGroup`], which are in order.
+///
+/// An empty prefix stands for a whole etcd or file, whoever wrote its rows. Only then follows anything from it about keys that may
+/// go: see [`Self::none_needs`].
 ///
 /// Takes bounded memory whatever the rows say: it keeps up to 1,024 groups with texts of up to 1,024 bytes, and counts rows
 /// beyond that as [others](Self::others).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RowSurvey {
     prefix: Vec<u8>,
+    prefixes: Prefixes,
     groups: Vec<RowGroup>,
     /// The group of the row before, which most rows share with theirs.
     last: usize,
@@ -68,6 +74,7 @@ impl RowSurvey {
     pub fn new(prefix: impl Into<Vec<u8>>) -> Self {
         Self {
             prefix: prefix.into(),
+            prefixes: Prefixes::default(),
             groups: Vec::new(),
             last: 0,
             others: 0,
@@ -79,10 +86,11 @@ impl RowSurvey {
 
     /// Counts the row with `value` at the etcd key `key`. Returns whether it is under the prefix; others do not count.
     pub fn count(&mut self, key: &[u8], value: &[u8]) -> bool {
+        self.prefixes.add(key);
         if !key.starts_with(&self.prefix) {
             return false;
         }
-        let sealed = Sealed::of(value);
+        let sealed = sealed(key, value);
         let damaged = sealed.damage.is_some();
         if damaged
             && self
@@ -100,13 +108,17 @@ impl RowSurvey {
             name: sealed.name.as_deref(),
             version: sealed.version,
             key_id: sealed.key_id,
-            resource: is_plain.then(|| self.resource(key)).flatten(),
+            resource: is_plain.then(|| resource_of(key)).flatten(),
             damaged,
         };
         match self.group(alike) {
             Some(group) => {
                 group.rows += 1;
                 group.bytes += value.len() as u64;
+                let key = key.get(..MAX_TEXT_LEN).unwrap_or(key);
+                if group.first_key.is_empty() || key < group.first_key.as_slice() {
+                    key.clone_into(&mut group.first_key);
+                }
             }
             None => self.others += 1,
         }
@@ -117,6 +129,12 @@ impl RowSurvey {
     #[must_use]
     pub fn prefix(&self) -> &[u8] {
         &self.prefix
+    }
+
+    /// The prefixes of API servers, by the keys of all rows that were handed in, whether they count or not.
+    #[must_use]
+    pub const fn prefixes(&self) -> &Prefixes {
+        &self.prefixes
     }
 
     /// The groups, ordered by provider, name, version, key id and resource.
@@ -131,6 +149,43 @@ impl RowSurvey {
         let needing = self.groups.iter();
         let needing = needing.filter(|group| group.key_id.as_deref() == Some(key_id));
         needing.map(|group| group.rows).sum()
+    }
+
+    /// The least etcd key of a row that needs the key with this id, up to 1,024 bytes of it.
+    #[must_use]
+    pub fn first_under(&self, key_id: &str) -> Option<&[u8]> {
+        let needing = self.groups.iter();
+        let needing = needing.filter(|group| group.key_id.as_deref() == Some(key_id));
+        needing.map(|group| group.first_key.as_slice()).min()
+    }
+
+    /// What the rows say about the statement that none of them needs the key with this id.
+    ///
+    /// Gaps are rows that do not tell their key, because they are damaged or because there were too many kinds; and all rows outside
+    /// of the prefix, if there is one. Plain rows need no key, whoever wrote them.
+    #[must_use]
+    pub fn none_needs(&self, key_id: &str) -> Evidence {
+        let needing = self.rows_under(key_id);
+        let silent = |group: &&RowGroup| group.damaged && group.key_id.is_none();
+        let silent: Vec<_> = self.groups.iter().filter(silent).collect();
+        let damaged: u64 = silent.iter().map(|group| group.rows).sum();
+        let mut evidence = Evidence::new();
+        evidence.contradicts(needing);
+        evidence.agrees(self.rows - needing - damaged - self.others);
+        if let Some(first) = silent.iter().map(|group| &group.first_key).min() {
+            let first = String::from_utf8_lossy(first);
+            evidence.add_gap(Gap::new(GapKind::Unreadable, damaged, first));
+        }
+        if self.others > 0 {
+            let place = String::from_utf8_lossy(&self.prefix);
+            evidence.add_gap(Gap::new(GapKind::TooMany, self.others, place));
+        }
+        if !self.prefix.is_empty() {
+            let place = String::from_utf8_lossy(&self.prefix);
+            let place = format!("everything outside of {place}");
+            evidence.add_gap(Gap::new(GapKind::NotLookedAt, 0, place));
+        }
+        evidence
     }
 
     /// Rows that are in no group because there were too many or too long ones.
@@ -155,15 +210,6 @@ impl RowSurvey {
     #[must_use]
     pub fn first_damaged(&self) -> Option<&[u8]> {
         self.first_damaged.as_deref()
-    }
-
-    fn resource<'k>(&self, key: &'k [u8]) -> Option<&'k str> {
-        let root = if self.prefix.starts_with(REGISTRY) {
-            REGISTRY
-        } else {
-            &self.prefix
-        };
-        resource(key.strip_prefix(root)?)
     }
 
     fn group(&mut self, alike: Alike<'_>) -> Option<&mut RowGroup> {
@@ -225,6 +271,7 @@ impl RowGroup {
             damaged: alike.damaged,
             rows: 0,
             bytes: 0,
+            first_key: Vec::new(),
         }
     }
 
@@ -250,25 +297,26 @@ impl Alike<'_> {
     }
 }
 
-/// The resource in what follows `/registry/`: its first segment, and the second one after an API group, which has a dot.
-fn resource(rest: &[u8]) -> Option<&str> {
-    let len = |text: &[u8]| {
-        text.iter()
-            .position(|byte| *byte == b'/')
-            .unwrap_or(text.len())
-    };
-    let mut end = len(rest);
-    let (first, after) = rest.split_at_checked(end)?;
-    if first.contains(&b'.') {
-        end += after.strip_prefix(b"/").map_or(0, |after| 1 + len(after));
+/// What encrypts the value at a key. Other programs than kube-apiserver keep empty values, such as those of locks: with them nothing is damaged.
+fn sealed<'v>(key: &[u8], value: &'v [u8]) -> Sealed<'v> {
+    let sealed = Sealed::of(value);
+    let is_foreign = || !key.starts_with(REGISTRY) && Place::of(key).is_none();
+    match sealed.damage {
+        Some(Damage::CutOff) if is_foreign() => Sealed {
+            provider: Provider::Identity,
+            damage: None,
+            ..sealed
+        },
+        _ => sealed,
     }
-    let text = core::str::from_utf8(rest.get(..end)?).ok()?;
-    (!text.is_empty()).then_some(text)
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::evidence::Conclusion;
 
     fn gcm(name: &str) -> Vec<u8> {
         [b"k8s:enc:aesgcm:v1:", name.as_bytes(), b":", &[0; 40]].concat()
@@ -337,26 +385,96 @@ mod tests {
         assert_eq!((inside.total, inside.others), (4, 0));
     }
 
+    fn kms(key_id: &str) -> Vec<u8> {
+        let len = |text: &str| char::from(u8::try_from(text.len()).unwrap());
+        let data = "x".repeat(60);
+        let message = format!("\n<{data}\x12{}{key_id}\x1a\x01w", len(key_id));
+        [b"k8s:enc:kms:v2:p:", message.as_bytes()].concat()
+    }
+
     #[test]
-    fn plain_rows_are_told_apart_by_resource() {
-        let of = |key: &str| resource(key.as_bytes()).map(str::to_owned);
-        assert_eq!(of("secrets/default/a").unwrap(), "secrets");
-        assert_eq!(of("namespaces/default").unwrap(), "namespaces");
-        assert_eq!(of("cilium.io/policies/a/b").unwrap(), "cilium.io/policies");
-        assert_eq!(of("ranges").unwrap(), "ranges");
-        assert_eq!(of("a.b").unwrap(), "a.b");
-        assert_eq!(of(""), None);
-        assert_eq!(resource(b"\xff/a"), None);
-        let plain = |prefix: &str, key: &str| {
-            let mut survey = RowSurvey::new(prefix);
-            survey.count(key.as_bytes(), b"{}");
-            survey.groups()[0].resource.clone().unwrap()
-        };
+    fn rows_of_everybody_tell_whether_a_key_is_needed() {
+        let mut survey = RowSurvey::new("");
+        survey.count(b"/tenant_a/secrets/default/db", &kms("local-v1-a"));
+        survey.count(b"/registry/secrets/default/other", &kms("another"));
+        survey.count(b"/locks/leader", b"");
+        survey.count(b"/app/state", b"anything");
+        assert_eq!(survey.prefixes().found(), ["/registry", "/tenant_a"]);
+        let needed = survey.none_needs("local-v1-a");
+        assert_eq!((needed.contradicting(), needed.seen()), (1, 4));
+        let first = survey.first_under("local-v1-a").unwrap();
+        assert_eq!(first, b"/tenant_a/secrets/default/db");
         assert_eq!(
-            plain("/registry/secrets/", "/registry/secrets/a/b"),
-            "secrets"
+            survey.none_needs("local-v2-b").conclude(),
+            Conclusion::Proven { seen: 4 }
         );
-        assert_eq!(plain("/other/", "/other/secrets/a/b"), "secrets");
+    }
+
+    #[test]
+    fn what_was_not_looked_at_proves_nothing() {
+        let gaps = |survey: &RowSurvey| -> Vec<GapKind> {
+            let evidence = survey.none_needs("a");
+            assert!(!evidence.is_proof());
+            evidence.gaps().iter().map(|gap| gap.kind).collect()
+        };
+        assert!(gaps(&RowSurvey::new("")).is_empty());
+        let mut narrow = RowSurvey::new("/registry/");
+        narrow.count(b"/registry/secrets/a", &kms("b"));
+        narrow.count(b"/tenant_a/secrets/a", &kms("a"));
+        assert_eq!(gaps(&narrow), [GapKind::NotLookedAt]);
+        let mut damaged = RowSurvey::new("");
+        damaged.count(b"/registry/secrets/a", &kms("b"));
+        damaged.count(b"/registry/secrets/b", b"k8s:enc:kms:v2:p:\xff");
+        assert_eq!(gaps(&damaged), [GapKind::Unreadable]);
+        assert_eq!(
+            damaged.none_needs("a").gaps()[0].to_string(),
+            "1 could not be read, among them `/registry/secrets/b`"
+        );
+        let mut many = RowSurvey::new("");
+        for number in 0..2000 {
+            many.count(b"/registry/secrets/a", &kms(&number.to_string()));
+        }
+        assert_eq!(gaps(&many), [GapKind::TooMany]);
+    }
+
+    proptest! {
+        #[test]
+        fn a_key_that_a_row_needs_is_never_proven_needless(
+            rows in prop::collection::vec((0_u8..6, 0_u8..4), 0..12),
+            prefix in prop_oneof![Just(""), Just("/registry/"), Just("/t/")],
+        ) {
+            let mut survey = RowSurvey::new(prefix);
+            let mut is_needed = false;
+            let mut is_certain = prefix.is_empty() && !rows.is_empty();
+            for (kind, place) in rows {
+                let key = ["/registry/secrets/a", "/t/secrets/a", "/x", "y"][usize::from(place)];
+                let value = match kind {
+                    0 => kms("wanted"),
+                    1 => kms("other"),
+                    2 => gcm("k"),
+                    3 => b"k8s:enc:kms:v2:p:\xff".to_vec(),
+                    4 => Vec::new(),
+                    _ => b"{}".to_vec(),
+                };
+                is_needed |= kind == 0;
+                is_certain &= kind != 3 && (kind != 4 || place > 1);
+                survey.count(key.as_bytes(), &value);
+            }
+            let evidence = survey.none_needs("wanted");
+            prop_assert_eq!(evidence.is_proof(), !is_needed && is_certain);
+        }
+    }
+
+    #[test]
+    fn an_empty_value_is_damage_only_where_kube_apiserver_writes() {
+        let damaged = |key: &str| {
+            let mut survey = RowSurvey::new("");
+            survey.count(key.as_bytes(), b"");
+            survey.first_damaged().is_some()
+        };
+        assert!(damaged("/registry/anything"));
+        assert!(damaged("/tenant_a/secrets/default/a"));
+        assert!(!damaged("/locks/leader"));
     }
 
     #[test]

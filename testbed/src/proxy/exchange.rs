@@ -23,12 +23,12 @@ const NOT_FORWARDED: [&str; 4] = [
 
 /// A request that came in whole.
 #[derive(Debug, Default)]
-pub(super) struct Request {
-    method: String,
+pub(crate) struct Request {
+    pub(crate) method: String,
     /// Path and query.
-    target: String,
+    pub(crate) target: String,
     headers: Vec<(String, Vec<u8>)>,
-    pub(super) body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Request {
@@ -37,10 +37,20 @@ impl Request {
         format!("{} {}", self.method, self.target)
     }
 
+    /// A header as text, empty if there is none.
+    pub(crate) fn header(&self, name: &str) -> String {
+        let found = self
+            .headers
+            .iter()
+            .find(|(other, _)| other.eq_ignore_ascii_case(name));
+        let value = found.map_or(&[][..], |(_, value)| value);
+        String::from_utf8_lossy(value).into_owned()
+    }
+
     /// The next request, or `None` when the client closed instead or `is_cut`
     /// says of `METHOD /PATH` to reset the connection before the body. `buffer`
     /// keeps what was read beyond it.
-    pub(super) async fn read(
+    pub(crate) async fn read(
         stream: &mut TcpStream,
         buffer: &mut Vec<u8>,
         is_cut: impl FnOnce(&str) -> bool,
@@ -106,13 +116,13 @@ impl Request {
 
 /// An answer in full.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: u16,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
     /// Without those of [`NOT_FORWARDED`].
-    pub(super) headers: Vec<(String, String)>,
-    pub(super) body: Vec<u8>,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
     /// What an answer to HEAD says of the body that it does not have.
-    pub(super) told_length: Option<String>,
+    pub(crate) told_length: Option<String>,
 }
 
 impl Answer {
@@ -167,7 +177,7 @@ pub(super) async fn forward(
 
 /// Writes an answer as the fault has it; tells whether the connection can take
 /// another request.
-pub(super) async fn write(
+pub(crate) async fn write(
     stream: &mut TcpStream,
     answer: &Answer,
     fault: Option<&Fault>,
@@ -175,6 +185,10 @@ pub(super) async fn write(
     if let Some(Fault::Oversized(size)) = fault {
         write_oversized(stream, answer, *size).await?;
         return Ok(true);
+    }
+    if let Some(Fault::Raw(bytes)) = fault {
+        stream.write_all(bytes).await?;
+        return Ok(false);
     }
     // A 204 has no body, so must not tell its length (RFC 9110, 8.6).
     let framing = match answer.status {

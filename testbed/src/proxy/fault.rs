@@ -19,6 +19,9 @@ pub enum Fault {
         /// The body.
         body: Vec<u8>,
     },
+    /// Answers these bytes, whatever they are, and closes the connection; the
+    /// server sees nothing of the request.
+    Raw(Vec<u8>),
     /// Passes the request on, and of its answer the head and so many bytes of
     /// the body; then closes the connection.
     TruncateBody(usize),
@@ -88,7 +91,7 @@ impl Fault {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
     fault: Fault,
-    part: String,
+    parts: Vec<String>,
     left: Option<usize>,
 }
 
@@ -96,17 +99,17 @@ impl From<Fault> for Rule {
     fn from(fault: Fault) -> Self {
         Self {
             fault,
-            part: String::new(),
+            parts: Vec::new(),
             left: None,
         }
     }
 }
 
 impl Rule {
-    /// As [`Fault::on`].
+    /// As [`Fault::on`]. Called again, requests must contain this part, too.
     #[must_use]
     pub fn on(mut self, part: &str) -> Self {
-        part.clone_into(&mut self.part);
+        self.parts.push(part.to_owned());
         self
     }
 
@@ -130,7 +133,7 @@ impl Rule {
     }
 
     fn befalls(&mut self, line: &str) -> bool {
-        if !line.contains(&self.part) {
+        if !self.parts.iter().all(|part| line.contains(part)) {
             return false;
         }
         let Some(left) = &mut self.left else {

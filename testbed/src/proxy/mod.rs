@@ -6,7 +6,7 @@
 //! would not let it break the protocol.
 
 mod counts;
-mod exchange;
+pub(crate) mod exchange;
 mod fault;
 
 use std::io;
@@ -209,7 +209,7 @@ async fn answer(shared: &Shared, request: &Request, fault: Option<&Fault>) -> An
             body: body.clone(),
             told_length: None,
         },
-        Some(Fault::Oversized(_)) => Answer::json(200, ""),
+        Some(Fault::Oversized(_) | Fault::Raw(_)) => Answer::json(200, ""),
         Some(Fault::Delay(delay)) => {
             tokio::time::sleep(*delay).await;
             forward(shared, request).await

@@ -1,8 +1,15 @@
 //! Two S3 servers that share no code: [`S3`] runs in this process on a folder,
 //! in constant memory, and refuses wrong secrets; [`Moto`] is a Python program
 //! that knows more of what AWS does, and keeps everything in memory.
+//!
+//! What neither of them does, servers in the field do: [`Double`] is a server of
+//! a few lines with the habits that it is given, and [`hostile`] is a table of
+//! answers that no client may believe.
 
+mod double;
+pub mod hostile;
 mod moto;
+mod scripted;
 
 use std::fs::{self, File};
 use std::io::BufReader;
@@ -24,6 +31,7 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+pub use double::{Double, Habit};
 pub use moto::Moto;
 
 use crate::Error;

@@ -66,6 +66,23 @@ impl Moto {
         self.put(name, "").await
     }
 
+    /// Makes an empty bucket with versions, in which an object may not be deleted
+    /// for a day after it was stored (object lock).
+    ///
+    /// # Errors
+    /// [`Error::Http`].
+    pub async fn create_locked_bucket(&self, name: &str) -> Result<(), Error> {
+        let url = format!("{}/{name}", self.endpoint);
+        let lock = self.http.put(&url);
+        let lock = lock.header("x-amz-bucket-object-lock-enabled", "true");
+        expect_success(lock.send().await)?;
+        let rule = "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled><Rule>\
+                    <DefaultRetention><Mode>COMPLIANCE</Mode><Days>1</Days></DefaultRetention>\
+                    </Rule></ObjectLockConfiguration>";
+        let rule = self.http.put(format!("{url}?object-lock")).body(rule);
+        expect_success(rule.send().await)
+    }
+
     /// Puts an object there, whatever its key: `a//b`, too.
     ///
     /// # Errors
@@ -76,14 +93,7 @@ impl Moto {
 
     async fn put(&self, path: &str, body: &str) -> Result<(), Error> {
         let url = format!("{}/{path}", self.endpoint);
-        let answer = self.http.put(url).body(body.to_owned()).send().await;
-        answer
-            .and_then(reqwest::Response::error_for_status)
-            .map(|_| ())
-            .map_err(|source| Error::Http {
-                name: "moto",
-                source,
-            })
+        expect_success(self.http.put(url).body(body.to_owned()).send().await)
     }
 
     /// The uploads in parts that were begun and neither completed nor aborted,
@@ -139,6 +149,14 @@ impl Moto {
             tokio::time::sleep(POLL).await;
         }
     }
+}
+
+fn expect_success(answer: reqwest::Result<reqwest::Response>) -> Result<(), Error> {
+    let answer = answer.and_then(reqwest::Response::error_for_status);
+    answer.map(|_| ()).map_err(|source| Error::Http {
+        name: "moto",
+        source,
+    })
 }
 
 /// The path of a Python 3 that has moto.

@@ -13,6 +13,7 @@
 //! | the API server never sees the new file | `stories::a_file_that_is_mounted_alone_is_never_taken_for_loaded` |
 //! | a slow reload is taken for a failure | `reload` |
 //! | an object that cannot be decrypted, a list that expires, conflicts, refusals | the test binary `rewrite` |
+//! | rows are looked for under the prefix of another API server | `prefixes` |
 //! | the disk is full at any write | `full_disk` |
 //! | the tool or an API server dies at any point | `chaos` |
 
@@ -29,6 +30,7 @@ mod bad_input;
 mod chaos;
 mod fixture;
 mod full_disk;
+mod prefixes;
 mod reload;
 mod stories;
 mod transitions;

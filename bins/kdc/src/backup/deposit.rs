@@ -329,7 +329,7 @@ impl Deposit<'_> {
             out.line(format_args!("sha256    {sha256}"))?;
         }
         let Some(rows) = &report.rows else {
-            return Ok(());
+            return out.line("rows      not counted");
         };
         out.line(format_args!("rows      {}", rows.total))?;
         for group in &rows.groups {

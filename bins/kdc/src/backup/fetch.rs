@@ -17,6 +17,7 @@ use super::refusal::{of_metadata, of_open};
 use super::state::{Known, State};
 use super::{pass, proof, recognise};
 use crate::failure::{Exit, Failure};
+use crate::file_kind::HEAD_LEN;
 use crate::output::note;
 use crate::progress;
 
@@ -238,7 +239,7 @@ impl Fetched {
     /// What the data is if it is not sealed at all.
     fn other_kind(&self) -> Option<&'static str> {
         let mut start = Vec::new();
-        let range = 0..recognise::START_LEN as u64;
+        let range = 0..HEAD_LEN as u64;
         let mut data = self.files.data(Some(range)).ok()?;
         data.read_to_end(&mut start).ok()?;
         match recognise::is_of_etcd(&start) {

@@ -41,10 +41,6 @@ impl RandomAccess {
         let len = metadata.len();
         Ok(Self { file, len })
     }
-
-    pub(super) const fn file(&self) -> &File {
-        &self.file
-    }
 }
 
 impl ReadAt for RandomAccess {

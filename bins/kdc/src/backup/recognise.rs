@@ -5,36 +5,10 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
+use super::file;
 use crate::failure::{Exit, Failure};
+use crate::file_kind::{self, FileKind, HEAD_LEN};
 
-/// So much of a file tells what it is.
-pub(super) const START_LEN: usize = 1024;
-
-/// What a file is: a noun with its article; and what to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Kind {
-    pub(super) what: &'static str,
-    pub(super) cure: &'static str,
-}
-
-/// Where a kind has its mark.
-struct Mark {
-    offset: usize,
-    bytes: &'static [u8],
-    kind: Kind,
-}
-
-const fn mark(bytes: &'static [u8], what: &'static str, cure: &'static str) -> Mark {
-    let kind = Kind { what, cure };
-    Mark {
-        offset: 0,
-        bytes,
-        kind,
-    }
-}
-
-const UNPACK: &str = "unpack it first";
-const DECRYPT: &str = "decrypt it first";
 const SAVE: &str = "a snapshot is what `etcdctl snapshot save` writes";
 
 /// Of bbolt, in the first page, as it lies there on all machines of today (little endian).
@@ -44,87 +18,44 @@ const BBOLT_OFFSET: usize = 16;
 const MIN_PAGE_LEN: u64 = 512;
 const SHA256_LEN: u64 = 32;
 
-const METADATA: Kind = Kind {
+const METADATA: FileKind = FileKind {
     what: "the metadata of a sealed snapshot",
     cure: "the sealed snapshot lies beside it as snapshot.db.enc, and `kdc backup open` opens it",
 };
-const DATA_FILE: Kind = Kind {
+const DATA_FILE: FileKind = FileKind {
     what: "the data file of an etcd, which does not end in the checksum of a snapshot",
     cure: "take a snapshot with `etcdctl snapshot save`, or give --without-checksum if that etcd does not run",
 };
-const CUT_OFF: Kind = Kind {
+const EMPTY: FileKind = FileKind {
+    what: "empty",
+    cure: "name another file",
+};
+const CUT_OFF: FileKind = FileKind {
     what: "a part of one: it is cut off, or something was added",
     cure: "take it, or copy it, again",
 };
 
-const MARKS: [Mark; 27] = [
-    mark(b"\x1f\x8b", "a file packed by gzip", UNPACK),
-    mark(b"\x28\xb5\x2f\xfd", "a file packed by zstd", UNPACK),
-    mark(b"\xfd7zXZ\0", "a file packed by xz", UNPACK),
-    mark(b"BZh", "a file packed by bzip2", UNPACK),
-    mark(b"\x04\x22\x4d\x18", "a file packed by lz4", UNPACK),
-    mark(b"PK\x03\x04", "a zip archive", UNPACK),
-    Mark {
-        offset: 257,
-        ..mark(
-            b"ustar",
-            "a tar archive",
-            "take the snapshot out of it first",
-        )
-    },
-    mark(
-        b"SQLite format 3\0",
-        "a database of SQLite, as k3s has it in place of etcd",
-        "back it up with the tools of SQLite",
-    ),
-    mark(
-        b"kdcs",
-        "a sealed snapshot",
-        "`kdc backup open` opens it in its place in a bucket, `<cluster>/<id>/snapshot.db.enc`",
-    ),
-    mark(
-        b"vault:v",
-        "a wrapped data key",
-        "the sealed snapshot lies beside it as snapshot.db.enc",
-    ),
-    mark(b"kdc-keyring ", "a keyring", "keep it apart from snapshots"),
-    mark(b"age-encryption.org/", "a file encrypted by age", DECRYPT),
-    mark(
-        b"-----BEGIN AGE ENCRYPTED FILE",
-        "a file encrypted by age",
-        DECRYPT,
-    ),
-    mark(
-        b"-----BEGIN PGP MESSAGE",
-        "a file encrypted by gpg",
-        DECRYPT,
-    ),
-    // Packets of OpenPGP: a session key for a public key (RSA, elliptic curves), or under a passphrase.
-    mark(b"\x85\x01\x0c\x03", "a file encrypted by gpg", DECRYPT),
-    mark(b"\x85\x01\x8c\x03", "a file encrypted by gpg", DECRYPT),
-    mark(b"\x85\x02\x0c\x03", "a file encrypted by gpg", DECRYPT),
-    mark(b"\x84\x5e\x03", "a file encrypted by gpg", DECRYPT),
-    mark(b"\x8c\x0d\x04", "a file encrypted by gpg", DECRYPT),
-    mark(b"Salted__", "a file encrypted by openssl", DECRYPT),
-    mark(b"-----BEGIN ", "a key or certificate in PEM", SAVE),
-    mark(b"\x7fELF", "a program", SAVE),
-    mark(
+/// Text that people take for a snapshot, or servers give instead of one.
+const TEXTS: [(&[u8], FileKind); 5] = [
+    (
         b"<",
-        "a web page, or the error of a server",
-        "fetch the snapshot again",
+        FileKind {
+            what: "a web page, or the error of a server",
+            cure: "fetch the snapshot again",
+        },
     ),
-    mark(b"apiVersion:", "YAML with objects of Kubernetes", SAVE),
-    mark(b"---\n", "YAML", SAVE),
-    mark(b"{", "JSON", SAVE),
-    mark(b"[", "JSON", SAVE),
+    (b"apiVersion:", OBJECTS),
+    (b"---\n", OBJECTS),
+    (b"{", OBJECTS),
+    (b"[", OBJECTS),
 ];
+const OBJECTS: FileKind = FileKind {
+    what: "YAML or JSON",
+    cure: SAVE,
+};
 
 /// What a file is by its start, if it is a well-known kind and no file of etcd.
-pub(super) fn by_start(start: &[u8]) -> Option<Kind> {
-    let is_marked = |mark: &&Mark| {
-        let rest = start.get(mark.offset..);
-        rest.is_some_and(|rest| rest.starts_with(mark.bytes))
-    };
+pub(super) fn by_start(start: &[u8]) -> Option<FileKind> {
     if is_of_etcd(start) {
         return None;
     }
@@ -132,7 +63,17 @@ pub(super) fn by_start(start: &[u8]) -> Option<Kind> {
     if is_metadata {
         return Some(METADATA);
     }
-    MARKS.iter().find(is_marked).map(|mark| mark.kind)
+    let text = || TEXTS.iter().find(|(text, _)| start.starts_with(text));
+    file_kind::of(start).or_else(|| text().map(|(_, kind)| *kind))
+}
+
+/// The same of a file that can be read.
+pub(super) fn of_path(path: &Path) -> Option<FileKind> {
+    let start = file::open(path).and_then(|file| start_of(&file)).ok()?;
+    match start.is_empty() {
+        true => Some(EMPTY),
+        false => by_start(&start),
+    }
 }
 
 /// Whether it begins as files of etcd do.
@@ -142,7 +83,7 @@ pub(super) fn is_of_etcd(start: &[u8]) -> bool {
 }
 
 /// Why a file of `len` bytes cannot be a snapshot of etcd. `takes_data_file` is for who takes one without a checksum.
-fn by_start_and_len(start: &[u8], len: u64, takes_data_file: bool) -> Option<Kind> {
+fn by_start_and_len(start: &[u8], len: u64, takes_data_file: bool) -> Option<FileKind> {
     if !is_of_etcd(start) {
         return by_start(start);
     }
@@ -175,7 +116,7 @@ pub(super) fn check_file(
 
 /// The first bytes of a file.
 pub(super) fn start_of(file: &File) -> io::Result<Vec<u8>> {
-    let mut start = vec![0; START_LEN];
+    let mut start = vec![0; HEAD_LEN];
     let mut len = 0;
     while let Some(rest) = start.get_mut(len..).filter(|rest| !rest.is_empty()) {
         match file.read_at(rest, len as u64)? {
@@ -188,7 +129,7 @@ pub(super) fn start_of(file: &File) -> io::Result<Vec<u8>> {
 }
 
 /// `shown` is no snapshot but something else.
-pub(super) fn refused(shown: &str, kind: Kind) -> Failure {
+pub(super) fn refused(shown: &str, kind: FileKind) -> Failure {
     let line = format!("{shown} is not a snapshot of etcd but {}", kind.what);
     Failure::new(Exit::Data, line).hint(kind.cure)
 }
@@ -219,13 +160,13 @@ mod tests {
     #[test]
     fn files_are_told_by_their_start() {
         let what = |start: &[u8]| by_start(start).map_or("", |kind| kind.what);
-        assert_eq!(what(b"\x1f\x8b\x08\0"), "a file packed by gzip");
+        assert_eq!(what(b"\x1f\x8b\x08\0"), "packed with gzip");
         let mut tar = vec![0; 512];
         tar[257..262].copy_from_slice(b"ustar");
         assert_eq!(what(&tar), "a tar archive");
         assert_eq!(what(b"kdcs\x02"), "a sealed snapshot");
         assert_eq!(what(b"{\n \"wrappedDek\": \"x\""), METADATA.what);
-        assert_eq!(what(b"{\"kind\": \"List\"}"), "JSON");
+        assert_eq!(what(b"{\"kind\": \"List\"}"), OBJECTS.what);
         assert_eq!(what(b"no database"), "");
         assert_eq!(what(b""), "");
     }

@@ -12,7 +12,6 @@ use kdc_envelope::snapshot::{Expected, SealedRange};
 use super::bucket::SnapshotFiles;
 use super::file::RandomAccess;
 use super::refusal::{carried, carry, of_open};
-use crate::etcd::REGISTRY;
 use crate::failure::{Exit, Failure};
 
 /// Counts the rows of a snapshot file.
@@ -38,9 +37,10 @@ pub(super) fn of_stored(
     }
 }
 
+/// All of them, whoever's prefix they have: what was not counted would look as if no key were needed for it.
 fn count(content: impl ReadAt) -> Result<RowsInside, Failure> {
     const PLACE: &str = "cannot count the rows of the snapshot";
-    let survey = EtcdFile::open(content).and_then(|file| file.survey(REGISTRY.as_bytes(), |_| ()));
+    let survey = EtcdFile::open(content).and_then(|file| file.survey(b"", |_| ()));
     let survey = survey.map_err(|error| match &error {
         EtcdFileError::Read { source, .. } => {
             carried(source).unwrap_or_else(|| Failure::at(Exit::Io, PLACE, &error))

@@ -64,11 +64,12 @@ fn once(arguments: &Run, has_failed: &AtomicBool, out: &mut Output) -> Result<()
         let line = "--etcd-endpoints is missing: where does etcd answer?";
         return Err(Failure::new(Exit::Usage, line));
     };
+    connection.check_one_cluster()?;
     let deposit = arguments.destination.open(connection.endpoint())?;
-    let source = Remembering {
-        source: connection.snapshot(),
-        has_failed,
-    };
+    let source = connection.snapshot().inspect_err(|failure| {
+        has_failed.store(failure.exit() == Exit::Unavailable, Relaxed);
+    })?;
+    let source = Remembering { source, has_failed };
     let source = progress::Watched::new(source, "taking and sealing", None);
     let count = |files: &SnapshotFiles, dek: &Key256| match arguments.without_rows {
         true => Ok(None),

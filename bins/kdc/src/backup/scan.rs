@@ -2,12 +2,11 @@
 
 use std::path::PathBuf;
 
-use kdc_envelope::etcd_file::{EtcdFile, EtcdFileError};
+use kdc_envelope::etcd_file::{EtcdFile, EtcdFileError, FileSurvey};
 use serde::Serialize;
 
 use super::file::RandomAccess;
 use super::recognise;
-use crate::etcd::REGISTRY;
 use crate::failure::{Exit, Failure, exit_of_io};
 use crate::output::{Format, Output};
 use crate::progress;
@@ -18,7 +17,7 @@ Examples:
   etcdctl snapshot save etcd.db && kdc backup scan etcd.db
   # which keys a snapshot still needs, for a program
   kdc backup scan etcd.db --output json | jq '.groups[] | {keyId, version, rows}'
-  # also a data file, of an etcd that does not run
+  # some of the rows; also of a data file, of an etcd that does not run
   kdc backup scan /var/lib/etcd/member/snap/db --prefix /registry/secrets/
 
 Exit code 65 if the file or a row is damaged.";
@@ -28,8 +27,14 @@ Exit code 65 if the file or a row is damaged.";
 pub(crate) struct Scan {
     /// A snapshot of etcd, or the data file of an etcd that does not run.
     file: PathBuf,
-    /// Count the rows whose keys begin with this: kube-apiserver's `--etcd-prefix` and a slash, or something below.
-    #[arg(long, value_name = "PREFIX", default_value = REGISTRY)]
+    /// Count only the rows whose keys begin with this: kube-apiserver's `--etcd-prefix` and a slash, or something below
+    /// [default: all rows]
+    #[arg(
+        long,
+        value_name = "PREFIX",
+        default_value = "",
+        hide_default_value = true
+    )]
     prefix: String,
     /// Also check the SHA-256 that a snapshot ends in.
     #[arg(long)]
@@ -61,14 +66,7 @@ pub(super) fn run(arguments: &Scan, out: &mut Output) -> Result<Exit, Failure> {
         let place = format_args!("cannot read `{}`", file.display());
         Failure::at(exit_of_io(&error), place, &error)
     })?;
-    let etcd_file = EtcdFile::open(&source).map_err(|error| {
-        let start = recognise::start_of(source.file()).unwrap_or_default();
-        let kind = recognise::by_start(&start);
-        kind.map_or_else(
-            || failure(&error),
-            |kind| recognise::refused(&format!("`{}`", file.display()), kind),
-        )
-    })?;
+    let etcd_file = EtcdFile::open(&source).map_err(|error| failure(&error))?;
     let bar = progress::bytes(etcd_file.pages_len());
     if arguments.verify {
         let is_verified = etcd_file
@@ -86,20 +84,16 @@ pub(super) fn run(arguments: &Scan, out: &mut Output) -> Result<Exit, Failure> {
     bar.finish_and_clear();
     let survey = survey.map_err(|error| failure(&error))?;
     if survey.rows.rows() == 0 {
-        let line = format_args!(
-            "--prefix: `{}` has {} rows, but none under `{prefix}`; is it the prefix that kube-apiserver uses?",
-            file.display(),
-            survey.totals.rows
-        );
-        return Err(Failure::new(Exit::NoInput, line));
+        return Err(nothing(arguments, &survey));
     }
+    let elsewhere = survey.totals.rows - survey.rows.rows();
     let report = Report {
         is_snapshot: etcd_file.is_snapshot(),
         is_verified: arguments.verify,
         revision: survey.totals.revision,
         total_rows: survey.totals.rows,
         total_changes: survey.totals.changes,
-        rows: Rows::of(&survey.rows),
+        rows: Rows::of(&survey.rows, Some(elsewhere)),
     };
     match arguments.output {
         Format::Json => out.json(&report)?,
@@ -125,12 +119,39 @@ impl Report {
     }
 }
 
+/// A file without a row that counts.
+fn nothing(arguments: &Scan, survey: &FileSurvey) -> Failure {
+    let (file, prefix) = (arguments.file.display(), &arguments.prefix);
+    let found = survey.rows.prefixes().found();
+    let line = match (survey.totals.rows, found.is_empty()) {
+        (0, _) => format!("`{file}` has no rows: nothing was ever written to this etcd"),
+        (rows, true) => {
+            format!("--prefix: `{file}` has {rows} rows, but none under `{prefix}`")
+        }
+        (rows, false) => format!(
+            "--prefix: `{file}` has {rows} rows, but none under `{prefix}`; API servers have objects under {}",
+            found.join(", ")
+        ),
+    };
+    Failure::new(Exit::NoInput, line)
+}
+
 fn failure(arguments: &Scan, error: &EtcdFileError) -> Failure {
     let exit = match error {
         EtcdFileError::Read { .. } => Exit::Io,
         _ => Exit::Data,
     };
-    let failure = Failure::at(exit, format_args!("`{}`", arguments.file.display()), error);
+    let file = arguments.file.display();
+    if matches!(error, EtcdFileError::NoMeta)
+        && let Some(kind) = recognise::of_path(&arguments.file)
+    {
+        let line = format_args!(
+            "`{file}` is no snapshot or data file of etcd, but {}",
+            kind.what
+        );
+        return Failure::new(exit, line).hint(kind.cure);
+    }
+    let failure = Failure::at(exit, format_args!("`{file}`"), error);
     match error {
         EtcdFileError::NoMeta => failure.hint("a sealed snapshot must be opened first"),
         _ => failure,

@@ -10,6 +10,7 @@ use kdc_envelope::snapshot::Trailer;
 use super::deposit::Destination;
 use super::{file, recognise, rows};
 use crate::failure::{Exit, Failure};
+use crate::file_kind::HEAD_LEN;
 use crate::output::Output;
 use crate::progress;
 
@@ -64,7 +65,7 @@ fn from_stdin(
 ) -> Result<(), Failure> {
     let deposit = arguments.destination.open(source)?;
     let mut start = Vec::new();
-    let limit = recognise::START_LEN as u64;
+    let limit = HEAD_LEN as u64;
     let read = io::stdin().take(limit).read_to_end(&mut start);
     read.map_err(|error| Failure::at(Exit::Io, "cannot read standard input", &error))?;
     if let Some(kind) = recognise::by_start(&start) {

@@ -9,7 +9,7 @@
 //! | `plan` | what a change would do |
 //! | `status` | what is loaded where, and what rows there are |
 //! | `rewrite` | a pass over the rows of any cluster |
-//! | `verify`, `rows` | whether every row is on the newest key |
+//! | `verify`, `rows`, `prefix` | whether every row is on the newest key |
 //! | `refusal` | errors of the library |
 
 mod change;
@@ -17,6 +17,7 @@ mod drive;
 mod flags;
 mod pass_bar;
 mod plan;
+mod prefix;
 mod refusal;
 mod rewrite;
 mod rows;

@@ -3,31 +3,56 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
+use kdc_envelope::evidence::{Conclusion, Evidence, Gap, GapKind};
 use kdc_envelope::survey::{Provider, RowGroup, RowSurvey};
 use kdc_envelope_k8s::control_plane::{ControlPlane, Observation};
 use kdc_envelope_k8s::encryption_config::{LocalProvider, Transformer, etcd_prefix};
-use kdc_envelope_k8s::rewrite::resolve;
+use kdc_envelope_k8s::rewrite::{count, resolve};
 use kdc_envelope_k8s::{GroupResource, Layout};
+use kube::Client;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
+use tokio::runtime::Runtime;
 
-use super::refusal;
-use crate::etcd::EtcdFlags;
+use super::{prefix, refusal};
+use crate::etcd::{Connection, EtcdFlags};
 use crate::failure::{Exit, Failure};
 
 /// Where rows can be read.
 #[derive(Debug, Args)]
 pub(super) struct RowFlags {
-    /// The --etcd-prefix of kube-apiserver.
+    /// The --etcd-prefix of kube-apiserver [default: the one that is found in etcd]
     #[arg(
         long,
         value_name = "PREFIX",
-        default_value = "/registry",
+        requires = "etcd_endpoints",
         help_heading = "etcd"
     )]
-    etcd_prefix: String,
+    etcd_prefix: Option<String>,
     #[command(flatten)]
     pub(super) etcd: EtcdFlags,
+}
+
+/// The rows of all resources, and what they say.
+#[derive(Debug, Serialize)]
+pub(super) struct Rows {
+    #[serde(flatten)]
+    pub(super) origin: Origin,
+    pub(super) resources: Vec<ResourceRows>,
+    #[serde(skip)]
+    evidence: Evidence,
+}
+
+/// Where rows are from.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Origin {
+    /// The address of etcd.
+    pub(super) etcd: String,
+    /// The prefix under which they are; `/` if there is none.
+    pub(super) etcd_prefix: String,
+    /// What keeps it unknown whether every row is on the newest key.
+    pub(super) unknown: Vec<String>,
 }
 
 /// The rows of one resource.
@@ -40,6 +65,9 @@ pub(super) struct ResourceRows {
     pub(super) rows: u64,
     /// Those of this writer, and of its newest key.
     pub(super) current: u64,
+    /// The least etcd key of a row that is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) first_not_current: Option<String>,
     pub(super) groups: Vec<GroupRows>,
 }
 
@@ -64,8 +92,25 @@ pub(super) struct Expected {
     key_id_hash: Option<String>,
 }
 
+/// What the API servers tell of the rows.
+pub(super) struct Told {
+    expected: Vec<Expected>,
+    client: Client,
+    /// Whose rows they are.
+    identity: Option<prefix::Identity>,
+}
+
+/// Asks the API servers what rows there should be.
+pub(super) async fn ask(plane: &ControlPlane, observation: &Observation) -> Result<Told, Failure> {
+    Ok(Told {
+        expected: expected(plane, observation).await?,
+        client: plane.client.clone(),
+        identity: prefix::identity(&plane.client).await,
+    })
+}
+
 /// The resources that the configuration names, wildcards spelled out, each with its writer.
-pub(super) async fn expected(
+async fn expected(
     plane: &ControlPlane,
     observation: &Observation,
 ) -> Result<Vec<Expected>, Failure> {
@@ -118,29 +163,82 @@ fn key_id_hashes(observation: &Observation) -> BTreeMap<String, Option<String>> 
     hashes
 }
 
-/// Reads all rows of `expected`.
-pub(super) fn read(flags: &RowFlags, expected: &[Expected]) -> Result<Vec<ResourceRows>, Failure> {
+/// Reads all rows.
+pub(super) fn read(flags: &RowFlags, told: &Told, runtime: &Runtime) -> Result<Rows, Failure> {
     let Some(etcd) = flags.etcd.connection()? else {
         return Err(Failure::new(Exit::Usage, "--etcd-endpoints is missing"));
     };
-    let registry = flags.etcd_prefix.trim_end_matches('/');
+    etcd.check_one_cluster()?;
+    let given = flags.etcd_prefix.as_deref();
+    let prefix = prefix::find(&etcd, given, told.identity.as_ref())?;
+    let mut evidence = Evidence::new();
     let mut resources = Vec::new();
-    for expected in expected {
-        let prefix = format!("{registry}/{}", etcd_prefix(&expected.resource));
-        let mut survey = RowSurvey::new(prefix.as_str());
-        etcd.scan(prefix.as_bytes(), |row| {
-            survey.count(&row.key, &row.value);
-        })?;
-        resources.push(ResourceRows::of(expected, &survey));
+    let mut without_rows = Vec::new();
+    for expected in &told.expected {
+        let survey = survey(&etcd, &prefix, expected)?;
+        let rows = ResourceRows::of(expected, &survey);
+        evidence.merge(rows.evidence(expected, &survey));
+        if rows.rows == 0 {
+            without_rows.push(expected.resource.clone());
+        }
+        resources.push(rows);
     }
-    let is_empty = resources.iter().all(|resource| resource.rows == 0);
-    if is_empty && !etcd.has_any(format!("{registry}/").as_bytes())? {
-        let line = format!(
-            "--etcd-prefix: etcd has no row under `{registry}/`; is it the prefix that kube-apiserver uses?"
-        );
-        return Err(Failure::new(Exit::NoInput, line));
+    for gap in runtime.block_on(missing(&told.client, &without_rows, &prefix)) {
+        evidence.add_gap(gap);
     }
-    Ok(resources)
+    let origin = Origin {
+        etcd: etcd.endpoint().to_owned(),
+        etcd_prefix: match prefix.is_empty() {
+            true => "/".to_owned(),
+            false => prefix,
+        },
+        unknown: evidence.gaps().iter().map(ToString::to_string).collect(),
+    };
+    Ok(Rows {
+        origin,
+        resources,
+        evidence,
+    })
+}
+
+fn survey(etcd: &Connection, prefix: &str, expected: &Expected) -> Result<RowSurvey, Failure> {
+    let prefix = format!("{prefix}/{}", etcd_prefix(&expected.resource));
+    let mut survey = RowSurvey::new(prefix.as_str());
+    etcd.scan(prefix.as_bytes(), |row| {
+        survey.count(&row.key, &row.value);
+    })?;
+    Ok(survey)
+}
+
+/// No row is as it should be only where the API server has no object either: its rows may be under another prefix, or in
+/// another etcd (`--etcd-servers-overrides`).
+async fn missing(client: &Client, resources: &[GroupResource], prefix: &str) -> Vec<Gap> {
+    let mut gaps = Vec::new();
+    for resource in resources {
+        let place = format!("{prefix}/{}", etcd_prefix(resource));
+        let counted = count(client, std::slice::from_ref(resource)).await;
+        // Who may not list them does not know whether there are any.
+        let objects = counted.ok().map(|counted| counted.objects());
+        if objects != Some(0) {
+            gaps.push(Gap::new(GapKind::Empty, objects.unwrap_or(0), place));
+        }
+    }
+    gaps
+}
+
+impl Rows {
+    /// Whether every row is on the newest key.
+    pub(super) fn conclude(&self) -> Conclusion<'_> {
+        self.evidence.conclude()
+    }
+
+    /// The least key of a row that is not.
+    pub(super) fn first_not_current(&self) -> Option<&str> {
+        let firsts = self.resources.iter();
+        firsts
+            .filter_map(|rows| rows.first_not_current.as_deref())
+            .min()
+    }
 }
 
 impl ResourceRows {
@@ -151,17 +249,48 @@ impl ResourceRows {
             .map(|group| GroupRows::of(expected, group))
             .collect();
         let current = groups.iter().filter(|group| group.current);
+        let current = current.map(|group| group.rows).sum();
+        let stale = survey.groups().iter().zip(&groups);
+        let stale = stale.filter(|(_, shown)| !shown.current);
+        let first = stale.map(|(group, _)| &group.first_key).min();
         Self {
             resource: expected.resource.to_string(),
             writer: expected.writer.to_string(),
             rows: survey.rows(),
-            current: current.map(|group| group.rows).sum(),
+            current,
+            first_not_current: first.map(|key| String::from_utf8_lossy(key).into_owned()),
             groups,
         }
     }
 
-    pub(super) const fn is_current(&self) -> bool {
-        self.current == self.rows
+    /// What the rows say about the statement that every one is on the newest key.
+    fn evidence(&self, expected: &Expected, survey: &RowSurvey) -> Evidence {
+        let mut evidence = Evidence::new();
+        evidence.agrees(self.current);
+        let place = || String::from_utf8_lossy(survey.prefix()).into_owned();
+        let others = survey.others();
+        if others > 0 {
+            evidence.add_gap(Gap::new(GapKind::TooMany, others, place()));
+        }
+        let stale = self.rows - self.current - others;
+        match expected.writer.kms_v2() {
+            // Rows of the right plugin are neither new nor old while nobody knows which key is its newest.
+            Some(kms) if expected.key_id_hash.is_none() => {
+                let name = &*kms.name;
+                let of_plugin = survey.groups().iter().filter(|group| {
+                    let is_writer = group.provider == Provider::KmsV2;
+                    is_writer && group.name.as_deref() == Some(name) && !group.damaged
+                });
+                let undecided: u64 = of_plugin.map(|group| group.rows).sum();
+                evidence.contradicts(stale - undecided);
+                if undecided > 0 {
+                    let what = format!("newest key id of the KMS plugin {name}");
+                    evidence.add_gap(Gap::new(GapKind::Unreadable, 0, what));
+                }
+            }
+            _ => evidence.contradicts(stale),
+        }
+        evidence
     }
 }
 

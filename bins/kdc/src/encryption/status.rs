@@ -43,19 +43,21 @@ pub(crate) struct Status {
 
 pub(super) fn run(arguments: &Status, out: &mut Output) -> Result<Exit, Failure> {
     let runtime = runtime::start_few()?;
-    let (mut report, expected) = runtime.block_on(async {
+    let (mut report, told) = runtime.block_on(async {
         let (plane, observation) = arguments.nodes.look(&arguments.cluster).await?;
         let wish = plane.state.wish();
         let wish = wish.map_err(|error| refusal::of_files(&error))?;
         let report = Report::new(&observation, wish.as_ref());
-        let expected = match arguments.rows.etcd.is_given() {
-            true => Some(rows::expected(&plane, &observation).await?),
+        let told = match arguments.rows.etcd.is_given() {
+            true => Some(rows::ask(&plane, &observation).await?),
             false => None,
         };
-        Ok::<_, Failure>((report, expected))
+        Ok::<_, Failure>((report, told))
     })?;
-    if let Some(expected) = expected {
-        report.rows = Some(rows::read(&arguments.rows, &expected)?);
+    if let Some(told) = told {
+        let rows = rows::read(&arguments.rows, &told, &runtime)?;
+        report.rows = Some(rows.resources);
+        report.rows_from = Some(rows.origin);
     }
     if let Some(path) = &arguments.html {
         crate::page::write(path, &page::render(&report))?;
@@ -104,9 +106,13 @@ fn show(report: &Report, out: &mut Output) -> Result<(), Failure> {
         let server = report.servers.get(row)?;
         (!server.is_well()).then_some(Tone::Bad)
     })?;
-    if let Some(rows) = &report.rows {
+    if let (Some(rows), Some(origin)) = (&report.rows, &report.rows_from) {
         out.line("")?;
-        verify::show_rows(rows, out)?;
+        verify::show_rows(rows, origin, out)?;
+        for gap in &origin.unknown {
+            let gap = out.paint(Tone::Warning, gap);
+            out.line(format_args!("  {gap}"))?;
+        }
     }
     out.line("")?;
     match &report.change {

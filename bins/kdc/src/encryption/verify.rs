@@ -1,13 +1,14 @@
 //! `kdc encryption verify`: whether every row is on the newest key.
 
 use clap::Args;
+use kdc_envelope::evidence::{Conclusion, Evidence, Gap, GapKind};
 use kdc_envelope_k8s::GroupResource;
 use kdc_envelope_k8s::rewrite::RewriteReport;
 use serde::Serialize;
 
 use super::flags::{ClusterFlags, NodeFlags, RewriteFlags};
 use super::rewrite;
-use super::rows::{self, ResourceRows, RowFlags};
+use super::rows::{self, Origin, ResourceRows, RowFlags, Rows};
 use crate::failure::{Exit, Failure};
 use crate::output::{Format, Output, Tone};
 use crate::runtime;
@@ -18,11 +19,11 @@ Examples:
       --etcd-cert client.crt --etcd-keyfile client.key
   kdc encryption verify --kubeconfig admin.conf --resources secrets";
 
-/// Tell by the exit code whether every row is on the newest key: 0 yes, 1 no.
+/// Tell by the exit code whether every row is on the newest key: 0 yes, 1 no, or not known.
 ///
 /// With --etcd-endpoints the rows themselves are read, and nothing is written: who wrote each of them, held against the
-/// EncryptionConfiguration, and for KMS plugins against the key id that the API servers have. Without, the API server is
-/// asked: a patch that changes nothing leaves a row alone if it is current, and rewrites it otherwise; rows that had to be
+/// EncryptionConfiguration, and for KMS plugins against the key id that the API servers have. Where no row is found, nothing
+/// is proven. Without, the API server is asked: a patch that changes nothing leaves a row alone if it is current, and rewrites it otherwise; rows that had to be
 /// rewritten make the answer no.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -52,13 +53,16 @@ pub(crate) struct Verify {
 #[serde(rename_all = "camelCase")]
 struct RowReport {
     verified: bool,
-    resources: Vec<ResourceRows>,
+    conclusion: &'static str,
+    #[serde(flatten)]
+    rows: Rows,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct PassReport {
     verified: bool,
+    conclusion: &'static str,
     pass: RewriteReport,
 }
 
@@ -72,20 +76,22 @@ pub(super) fn run(arguments: &Verify, out: &mut Output) -> Result<Exit, Failure>
 
 fn by_rows(arguments: &Verify, out: &mut Output) -> Result<bool, Failure> {
     let runtime = runtime::start_few()?;
-    let expected = runtime.block_on(async {
+    let told = runtime.block_on(async {
         let (plane, observation) = arguments.nodes.look(&arguments.cluster).await?;
-        rows::expected(&plane, &observation).await
+        rows::ask(&plane, &observation).await
     })?;
-    let resources = rows::read(&arguments.rows, &expected)?;
+    let rows = rows::read(&arguments.rows, &told, &runtime)?;
     let report = RowReport {
-        verified: resources.iter().all(ResourceRows::is_current),
-        resources,
+        verified: matches!(rows.conclude(), Conclusion::Proven { .. }),
+        conclusion: word(rows.conclude()),
+        rows,
     };
     match arguments.output {
         Format::Json => out.json(&report)?,
         Format::Text => {
-            show_rows(&report.resources, out)?;
-            verdict(report.verified, out)?;
+            let rows = &report.rows;
+            show_rows(&rows.resources, &rows.origin, out)?;
+            verdict(rows.conclude(), rows.first_not_current(), out)?;
         }
     }
     Ok(report.verified)
@@ -113,30 +119,85 @@ fn by_pass(arguments: &Verify, out: &mut Output) -> Result<bool, Failure> {
         }
         rewrite::pass(&client, &resources, &arguments.rewrite).await
     })?;
+    let evidence = evidence(&pass);
     let report = PassReport {
-        verified: pass.is_complete() && pass.rewritten() == 0,
+        verified: evidence.is_proof(),
+        conclusion: word(evidence.conclude()),
         pass,
     };
     match arguments.output {
         Format::Json => out.json(&report)?,
         Format::Text => {
             rewrite::show(&report.pass, out)?;
-            verdict(report.verified, out)?;
+            verdict(evidence.conclude(), None, out)?;
         }
     }
     Ok(report.verified)
 }
 
-fn verdict(verified: bool, out: &mut Output) -> Result<(), Failure> {
-    let line = match verified {
-        true => out.paint(Tone::Good, "every row is on the newest key"),
-        false => out.paint(Tone::Bad, "not every row is on the newest key"),
+/// What a pass says about the statement that every row was on the newest key.
+fn evidence(pass: &RewriteReport) -> Evidence {
+    let mut evidence = Evidence::new();
+    evidence.agrees(pass.current().saturating_add(pass.overtaken()));
+    evidence.contradicts(pass.rewritten());
+    for resource in pass
+        .resources
+        .iter()
+        .filter(|resource| resource.refused > 0)
+    {
+        let refused = resource.refused;
+        let place = resource.resource.to_string();
+        evidence.add_gap(Gap::new(GapKind::Unreadable, refused, place));
+    }
+    for skipped in &pass.skipped {
+        if skipped.reason.has_rows() {
+            let place = skipped.resource.to_string();
+            evidence.add_gap(Gap::new(GapKind::NotLookedAt, 0, place));
+        }
+    }
+    evidence
+}
+
+const fn word(conclusion: Conclusion<'_>) -> &'static str {
+    match conclusion {
+        Conclusion::Proven { .. } => "proven",
+        Conclusion::Refuted { .. } => "refuted",
+        _ => "unknown",
+    }
+}
+
+fn verdict(
+    conclusion: Conclusion<'_>,
+    first: Option<&str>,
+    out: &mut Output,
+) -> Result<(), Failure> {
+    let line = match conclusion {
+        Conclusion::Proven { .. } => out.paint(Tone::Good, "every row is on the newest key"),
+        Conclusion::Refuted { .. } => {
+            let first = first.map_or_else(String::new, |key| format!(", first the one at `{key}`"));
+            let line = format!("not every row is on the newest key{first}");
+            out.paint(Tone::Bad, &line)
+        }
+        Conclusion::Unknown([]) => out.paint(
+            Tone::Warning,
+            "nothing is proven: there is no row of these resources",
+        ),
+        Conclusion::Unknown(gaps) => {
+            let gaps: Vec<_> = gaps.iter().map(ToString::to_string).collect();
+            let line = format!("nothing is proven: {}", gaps.join("; "));
+            out.paint(Tone::Warning, &line)
+        }
+        _ => out.paint(Tone::Warning, "nothing is proven"),
     };
     out.line(line)
 }
 
 /// A line for each way in which rows of a resource were written.
-pub(super) fn show_rows(resources: &[ResourceRows], out: &mut Output) -> Result<(), Failure> {
+pub(super) fn show_rows(
+    resources: &[ResourceRows],
+    origin: &Origin,
+    out: &mut Output,
+) -> Result<(), Failure> {
     let headings = [
         "RESOURCE",
         "SHALL BE WRITTEN WITH",
@@ -167,5 +228,11 @@ pub(super) fn show_rows(resources: &[ResourceRows], out: &mut Output) -> Result<
             cells(&group.by, key_id, group.rows, tone);
         }
     }
-    out.table(&table, |row| tones.get(row).copied().flatten())
+    out.table(&table, |row| tones.get(row).copied().flatten())?;
+    let prefix = crate::failure::escaped(&origin.etcd_prefix);
+    let total: u64 = resources.iter().map(|resource| resource.rows).sum();
+    out.line(format_args!(
+        "{total} rows of these resources under {prefix} in etcd at {}",
+        origin.etcd
+    ))
 }

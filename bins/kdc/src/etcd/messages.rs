@@ -1,4 +1,4 @@
-//! The fields of etcd's `Range` and `Snapshot` calls that are used; others are skipped on reading and have their defaults on writing.
+//! The fields of etcd's `Range`, `Snapshot` and `Authenticate` calls that are used; others are skipped on reading and have their defaults on writing.
 //!
 //! Source: `etcdserverpb/rpc.proto` and `mvccpb/kv.proto` of `go.etcd.io/etcd/api/v3`.
 
@@ -16,6 +16,12 @@ pub(super) struct RangeRequest {
     /// 0: the newest.
     #[prost(int64, tag = "4")]
     pub(super) revision: i64,
+    /// Leave the values out.
+    #[prost(bool, tag = "8")]
+    pub(super) keys_only: bool,
+    /// Leave the rows out.
+    #[prost(bool, tag = "9")]
+    pub(super) count_only: bool,
 }
 
 /// `etcdserverpb.RangeResponse`
@@ -28,6 +34,9 @@ pub(super) struct RangeResponse {
     /// Whether `limit` cut rows off.
     #[prost(bool, tag = "3")]
     pub(super) more: bool,
+    /// Rows in the range, whatever the limit.
+    #[prost(int64, tag = "4")]
+    pub(super) count: i64,
 }
 
 impl RangeResponse {
@@ -46,6 +55,8 @@ impl RangeResponse {
 /// `etcdserverpb.ResponseHeader`
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 pub(super) struct ResponseHeader {
+    #[prost(uint64, tag = "1")]
+    pub(super) cluster_id: u64,
     #[prost(int64, tag = "3")]
     pub(super) revision: i64,
 }
@@ -55,8 +66,27 @@ pub(super) struct ResponseHeader {
 pub(super) struct KeyValue {
     #[prost(bytes = "vec", tag = "1")]
     pub(super) key: Vec<u8>,
+    /// Of the last change.
+    #[prost(int64, tag = "3")]
+    pub(super) mod_revision: i64,
     #[prost(bytes = "vec", tag = "5")]
     pub(super) value: Vec<u8>,
+}
+
+/// `etcdserverpb.AuthenticateRequest`
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(super) struct AuthenticateRequest {
+    #[prost(string, tag = "1")]
+    pub(super) name: String,
+    #[prost(string, tag = "2")]
+    pub(super) password: String,
+}
+
+/// `etcdserverpb.AuthenticateResponse`
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(super) struct AuthenticateResponse {
+    #[prost(string, tag = "2")]
+    pub(super) token: String,
 }
 
 /// `etcdserverpb.SnapshotRequest`

@@ -1,31 +1,29 @@
 //! Reading from etcd: the flags, the connection, and the questions that are asked.
 //!
-//! Two methods are all that is needed, so their messages are written down here (`messages`) instead of
+//! Three methods are all that is needed, so their messages are written down here (`messages`) instead of
 //! generated, and building `kdc` takes no protobuf compiler.
 
+mod call;
+mod endpoint;
 mod messages;
 mod snapshot;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use tokio::runtime::Runtime;
-use tonic::client::Grpc;
-use tonic::codegen::http::uri::PathAndQuery;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
-use tonic::{Code, Request, Status};
-use tonic_prost::ProstCodec;
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
+use tonic::{Code, Status};
 use zeroize::Zeroizing;
 
 use crate::failure::{Exit, Failure};
 use crate::runtime;
+use call::{Caller, Login};
 use messages::{KeyValue, RangeRequest, RangeResponse};
 pub(crate) use snapshot::SnapshotStream;
-
-/// What the keys of all Kubernetes objects begin with, unless kube-apiserver's `--etcd-prefix` says otherwise.
-pub(crate) const REGISTRY: &str = "/registry/";
 
 /// Rows in the first answer of a scan. Later ones have as many as make an answer of [`ANSWER_LEN`]: rows may have 1.5 MiB or 200 bytes.
 const PAGE: i64 = 100;
@@ -38,15 +36,13 @@ const ANSWER_LEN: i64 = 16 << 20;
 const GROWTH: i64 = 16;
 /// Bytes that etcd may send before it must hear from us; the 64 KiB of HTTP/2 would make it wait at every step.
 const WINDOW: u32 = 4 << 20;
-/// The longest answer. etcd takes rows of 1.5 MiB unless it was told otherwise.
-const MAX_ANSWER_LEN: usize = 512 << 20;
 
 /// Where etcd is, and what it wants to see. The same files as kube-apiserver's `--etcd-cafile`, `--etcd-certfile`,
 /// `--etcd-keyfile`.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "etcd")]
 pub(crate) struct EtcdFlags {
-    /// Addresses of etcd, tried in order.
+    /// Addresses of etcd, tried in order: https://HOST:2379, or HOST:2379 as etcdctl takes it.
     #[arg(long = "etcd-endpoints", value_name = "URL", value_delimiter = ',')]
     etcd_endpoints: Vec<String>,
     /// Certificates of the authorities that etcd's certificate comes from; needed with https.
@@ -65,6 +61,16 @@ pub(crate) struct EtcdFlags {
         requires = "etcd_endpoints"
     )]
     etcd_server_name: Option<String>,
+    /// The user to log in as, if etcd asks for one.
+    #[arg(long = "etcd-user", value_name = "NAME", requires_all = ["etcd_endpoints", "etcd_password_file"])]
+    etcd_user: Option<String>,
+    /// File with the password of that user, readable by its owner alone.
+    #[arg(
+        long = "etcd-password-file",
+        value_name = "FILE",
+        requires = "etcd_user"
+    )]
+    etcd_password_file: Option<PathBuf>,
     /// How long etcd may take to connect, and for each answer.
     #[arg(long = "etcd-timeout", value_name = "DURATION", default_value = "5s", value_parser = humantime::parse_duration)]
     etcd_timeout: Duration,
@@ -81,9 +87,10 @@ pub(crate) struct Row {
 #[derive(Debug)]
 pub(crate) struct Connection {
     runtime: Runtime,
-    channel: Channel,
+    caller: Caller,
     endpoint: String,
-    timeout: Duration,
+    /// The endpoints that were not tried.
+    rest: Vec<(Endpoint, String)>,
 }
 
 impl EtcdFlags {
@@ -97,21 +104,27 @@ impl EtcdFlags {
         if !self.is_given() {
             return Ok(None);
         }
-        let endpoints: Vec<Endpoint> = self
-            .etcd_endpoints
-            .iter()
-            .map(|url| self.endpoint(url))
-            .collect::<Result<_, _>>()?;
+        let wants_tls = self.etcd_cacert.is_some() || self.etcd_cert.is_some();
+        let mut endpoints = Vec::new();
+        for text in &self.etcd_endpoints {
+            let url = endpoint::url_of(text, wants_tls)?;
+            endpoints.push((self.endpoint(&url)?, url));
+        }
+        let login = match (&self.etcd_user, &self.etcd_password_file) {
+            (Some(user), Some(file)) => Some(Arc::new(Login::new(user, file)?)),
+            _ => None,
+        };
         let runtime = runtime::start_few()?;
         let mut refused = Vec::new();
-        for (endpoint, url) in endpoints.iter().zip(&self.etcd_endpoints) {
+        let mut endpoints = endpoints.into_iter();
+        while let Some((endpoint, url)) = endpoints.next() {
             match runtime.block_on(endpoint.connect()) {
                 Ok(channel) => {
                     return Ok(Some(Connection {
                         runtime,
-                        channel,
-                        endpoint: url.clone(),
-                        timeout: self.etcd_timeout,
+                        caller: Caller::new(channel, self.etcd_timeout, login),
+                        endpoint: url,
+                        rest: endpoints.collect(),
                     }));
                 }
                 Err(error) => refused.push(format!("`{url}`: {}", crate::failure::chain(&error))),
@@ -130,29 +143,36 @@ impl EtcdFlags {
             )
         };
         let endpoint = Endpoint::from_shared(url.to_owned())
-            .map_err(|_| usage("is no URL; write https://HOST:2379"))?
+            .map_err(|_| usage("is no address; write https://HOST:2379"))?
             .connect_timeout(self.etcd_timeout)
             .timeout(self.etcd_timeout)
             .initial_stream_window_size(WINDOW)
             .initial_connection_window_size(WINDOW);
-        match (endpoint.uri().scheme_str(), &self.etcd_cacert) {
-            (Some("http"), None) => Ok(endpoint),
-            (Some("http"), Some(_)) => {
-                Err(usage("is http, but --etcd-cacert is given; write https"))
+        let is_http = endpoint.uri().scheme_str() == Some("http");
+        match &self.etcd_cacert {
+            _ if is_http => {
+                let given = [
+                    ("--etcd-cacert", self.etcd_cacert.is_some()),
+                    ("--etcd-cert", self.etcd_cert.is_some()),
+                    ("--etcd-server-name", self.etcd_server_name.is_some()),
+                ];
+                match given.iter().find(|(_, is_given)| *is_given) {
+                    Some((flag, _)) => {
+                        Err(usage(&format!("is http, but {flag} is given; write https")))
+                    }
+                    None => Ok(endpoint),
+                }
             }
-            (Some("https"), Some(authority)) => {
-                endpoint.tls_config(self.tls(authority)?).map_err(|error| {
-                    Failure::at(
-                        Exit::Data,
-                        "--etcd-cacert, --etcd-cert, --etcd-keyfile",
-                        &error,
-                    )
-                })
-            }
-            (Some("https"), None) => Err(usage(
+            Some(authority) => endpoint.tls_config(self.tls(authority)?).map_err(|error| {
+                Failure::at(
+                    Exit::Data,
+                    "--etcd-cacert, --etcd-cert, --etcd-keyfile",
+                    &error,
+                )
+            }),
+            None => Err(usage(
                 "needs --etcd-cacert, the certificate of etcd's authority",
             )),
-            _ => Err(usage("is neither http nor https")),
         }
     }
 
@@ -191,45 +211,85 @@ fn read_pem(flag: &str, path: &Path, label: &str) -> Result<Vec<u8>, Failure> {
 }
 
 impl Connection {
+    /// The address that answered.
+    pub(crate) fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
     /// The row at `key`, if there is one.
     pub(crate) fn row(&self, key: &[u8]) -> Result<Option<Row>, Failure> {
+        let row = self.row_with_revision(key)?;
+        Ok(row.map(|(row, _)| row))
+    }
+
+    /// The row at `key`, if there is one, and the revision of its last change.
+    pub(crate) fn row_with_revision(&self, key: &[u8]) -> Result<Option<(Row, i64)>, Failure> {
         let answer = self.ask(RangeRequest {
             key: key.to_vec(),
             ..RangeRequest::default()
         })?;
-        Ok(answer.kvs.into_iter().next().map(Row::from))
+        let row = answer.kvs.into_iter().next();
+        Ok(row.map(|row| {
+            let revision = row.mod_revision;
+            (Row::from(row), revision)
+        }))
     }
 
-    /// Whether there is any row whose key begins with `prefix`.
-    pub(crate) fn has_any(&self, prefix: &[u8]) -> Result<bool, Failure> {
-        let answer = self.ask(RangeRequest {
-            key: prefix.to_vec(),
-            range_end: end_of_prefix(prefix),
-            limit: 1,
-            revision: 0,
-        })?;
-        Ok(!answer.kvs.is_empty())
+    /// How many rows there are whose keys do not begin with `prefix`.
+    pub(crate) fn count_outside(&self, prefix: &[u8]) -> Result<u64, Failure> {
+        let count = |key: Vec<u8>, range_end: Vec<u8>| {
+            let question = RangeRequest {
+                key,
+                range_end,
+                count_only: true,
+                ..RangeRequest::default()
+            };
+            let answer = self.ask(question)?;
+            Ok::<_, Failure>(u64::try_from(answer.count).unwrap_or(0))
+        };
+        if prefix.is_empty() {
+            return Ok(0);
+        }
+        let before = count(FIRST.to_vec(), prefix.to_vec())?;
+        let end = end_of_prefix(prefix);
+        let after = match end == FIRST {
+            true => 0,
+            false => count(end, FIRST.to_vec())?,
+        };
+        Ok(before.saturating_add(after))
     }
 
     /// Hands every row whose key begins with `prefix` to `visit`, in order of their keys, as of one moment. The next answer is
-    /// on its way while rows are visited.
-    pub(crate) fn scan(&self, prefix: &[u8], mut visit: impl FnMut(Row)) -> Result<(), Failure> {
+    /// on its way while rows are visited. An empty prefix stands for the whole etcd.
+    pub(crate) fn scan(&self, prefix: &[u8], visit: impl FnMut(Row)) -> Result<(), Failure> {
+        self.pages(prefix, false, visit)
+    }
+
+    /// As [`Self::scan`] over the whole etcd, without values.
+    pub(crate) fn scan_keys(&self, mut visit: impl FnMut(&[u8])) -> Result<(), Failure> {
+        self.pages(b"", true, |row| visit(&row.key))
+    }
+
+    fn pages(
+        &self,
+        prefix: &[u8],
+        keys_only: bool,
+        mut visit: impl FnMut(Row),
+    ) -> Result<(), Failure> {
         let range_end = end_of_prefix(prefix);
-        let first = if prefix.is_empty() {
-            vec![0]
-        } else {
-            prefix.to_vec()
-        };
+        let first = if prefix.is_empty() { FIRST } else { prefix };
         let page = |key: Vec<u8>, limit, revision| {
             self.runtime.spawn(self.range(RangeRequest {
                 key,
                 range_end: range_end.clone(),
                 limit,
                 revision,
+                keys_only,
+                count_only: false,
             }))
         };
         let mut revision = 0;
-        let mut next = Some(page(first, PAGE, revision));
+        let mut next = Some(page(first.to_vec(), PAGE, revision));
         while let Some(asked) = next.take() {
             let answer = self.runtime.block_on(asked);
             let answer = answer.unwrap_or_else(|error| Err(Status::from_error(error.into())));
@@ -248,6 +308,41 @@ impl Connection {
         Ok(())
     }
 
+    /// Refuses endpoints of different clusters: what one of them holds says nothing about the others. Those that do not answer
+    /// may be members that are down.
+    pub(crate) fn check_one_cluster(&self) -> Result<(), Failure> {
+        let any = || RangeRequest {
+            key: FIRST.to_vec(),
+            count_only: true,
+            ..RangeRequest::default()
+        };
+        let id = |answer: RangeResponse| answer.header.map(|header| header.cluster_id);
+        if self.rest.is_empty() {
+            return Ok(());
+        }
+        // A user who may not read this key cannot tell; what is read later is refused on its own.
+        let Ok(ours) = self.ask(any()).map(id) else {
+            return Ok(());
+        };
+        for (endpoint, url) in &self.rest {
+            let Ok(channel) = self.runtime.block_on(endpoint.connect()) else {
+                continue;
+            };
+            let caller = self.caller.elsewhere(channel);
+            let Ok(answer) = self.runtime.block_on(caller.call(RANGE, any())) else {
+                continue;
+            };
+            if id(answer) != ours {
+                let line = format_args!(
+                    "--etcd-endpoints: `{}` and `{url}` belong to different clusters; name the members of one",
+                    self.endpoint
+                );
+                return Err(Failure::new(Exit::Usage, line));
+            }
+        }
+        Ok(())
+    }
+
     fn ask(&self, request: RangeRequest) -> Result<RangeResponse, Failure> {
         let answer = self.runtime.block_on(self.range(request));
         answer.map_err(|status| self.refusal(&status))
@@ -257,36 +352,39 @@ impl Connection {
         &self,
         request: RangeRequest,
     ) -> impl Future<Output = Result<RangeResponse, Status>> + Send + use<> {
-        let (channel, limit) = (self.channel.clone(), self.timeout);
-        let call = async {
-            let mut grpc = Grpc::new(channel).max_decoding_message_size(MAX_ANSWER_LEN);
-            grpc.ready()
-                .await
-                .map_err(|error| Status::from_error(error.into()))?;
-            let path = PathAndQuery::from_static("/etcdserverpb.KV/Range");
-            let codec = ProstCodec::<RangeRequest, RangeResponse>::default();
-            grpc.unary(Request::new(request), path, codec).await
-        };
-        async move {
-            let answer = tokio::time::timeout(limit, call).await;
-            let late =
-                || Status::deadline_exceeded("no answer in time; --etcd-timeout allows more");
-            answer
-                .unwrap_or_else(|_| Err(late()))
-                .map(tonic::Response::into_inner)
-        }
+        self.caller.clone().call(RANGE, request)
     }
 
     fn refusal(&self, status: &Status) -> Failure {
-        let exit = match status.code() {
-            Code::PermissionDenied | Code::Unauthenticated => Exit::Denied,
-            _ => Exit::Unavailable,
-        };
         let (code, message) = (status.code(), status.message());
-        Failure::new(
-            exit,
-            format_args!("etcd at `{}`: {code:?}: {message}", self.endpoint),
-        )
+        let place = format!("etcd at `{}`", self.endpoint);
+        let denied = |words: &str| Failure::new(Exit::Denied, format_args!("{place} {words}"));
+        match (code, self.caller.user()) {
+            (Code::InvalidArgument, None) if message.contains("user name is empty") => {
+                denied("asks for a user; name one with --etcd-user and --etcd-password-file")
+            }
+            (Code::InvalidArgument, Some(user)) if message.contains("authentication failed") => {
+                denied(&format!(
+                    "does not know user `{user}` with the password in --etcd-password-file"
+                ))
+            }
+            (Code::PermissionDenied, Some(user)) => denied(&format!(
+                "does not let user `{user}` read that; grant it the range, or name another --etcd-user"
+            )),
+            (Code::PermissionDenied, None) => denied(
+                "does not let the name in the client's certificate read that; grant it the range, or name an --etcd-user",
+            ),
+            (Code::Unauthenticated, _) => denied(&format!("refuses the login: {message}")),
+            (Code::Unimplemented | Code::Unknown | Code::Internal, _) => {
+                let line = format_args!("{place}: {code:?}: {message}");
+                Failure::new(Exit::Unavailable, line)
+                    .hint("is it the port of an etcd 3 for its clients?")
+            }
+            _ => Failure::new(
+                Exit::Unavailable,
+                format_args!("{place}: {code:?}: {message}"),
+            ),
+        }
     }
 }
 
@@ -307,8 +405,13 @@ fn next_limit(rows: i64, len: i64) -> i64 {
         .clamp(MIN_PAGE, MAX_PAGE)
 }
 
+/// The least key that a row can have; as the end of a range etcd takes it for "to the end".
+const FIRST: &[u8] = &[0];
+/// The method that reads rows.
+const RANGE: &str = "/etcdserverpb.KV/Range";
+
 /// The least key after all that begin with `prefix`: its last byte below 0xff, one higher, and nothing after it.
-/// Where there is none, a single zero byte, which etcd takes for "to the end".
+/// Where there is none, [`FIRST`].
 fn end_of_prefix(prefix: &[u8]) -> Vec<u8> {
     let mut end = prefix.to_vec();
     while let Some(last) = end.pop() {
@@ -317,7 +420,7 @@ fn end_of_prefix(prefix: &[u8]) -> Vec<u8> {
             return end;
         }
     }
-    vec![0]
+    FIRST.to_vec()
 }
 
 #[cfg(test)]

@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
+use kdc_envelope::evidence::{Conclusion, Gap, GapKind};
 use kdc_envelope::local::{EditError, Keyring, VersionState, keyring_file};
+use kdc_envelope::survey::RowSurvey;
 
 use crate::clock;
-use crate::etcd::{self, EtcdFlags};
+use crate::etcd::{Connection, EtcdFlags};
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, Tone};
-use crate::value::survey;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -29,22 +30,36 @@ pub(crate) struct Retire {
     /// The key id of that version, as `kdc keyring list` shows it: proof that you mean it.
     #[arg(long, value_name = "KEY_ID")]
     confirm: Option<String>,
-    /// The rows to look through before anything is wiped, by the beginning of their keys.
-    #[arg(long, value_name = "PREFIX", default_value = etcd::REGISTRY, help_heading = "etcd", requires = "etcd_endpoints")]
-    etcd_prefix: String,
+    /// Refuse if no row has a key that begins with this. The rows of others are looked through too, whatever it is.
+    #[arg(
+        long,
+        value_name = "PREFIX",
+        help_heading = "etcd",
+        requires = "etcd_endpoints"
+    )]
+    etcd_prefix: Option<String>,
+    /// Go on although no row in etcd is under any version of this keyring, as after encryption was switched off.
+    #[arg(long, help_heading = "etcd", requires = "etcd_endpoints")]
+    force: bool,
     #[command(flatten)]
     etcd: EtcdFlags,
 }
 
 pub(super) fn run(arguments: &Retire, out: &mut Output) -> Result<Exit, Failure> {
     let number = arguments.version;
-    let id = confirmed_id(arguments, &keyring_file::load(&arguments.file)?)?;
+    let keyring = keyring_file::load(&arguments.file)?;
+    let id = confirmed_id(arguments, &keyring)?;
     let proof = match arguments.etcd.connection()? {
-        Some(etcd) => Some(prove_unused(arguments, &etcd, &id)?),
+        Some(etcd) => Some(prove_unused(arguments, &etcd, &keyring, &id)?),
         None => None,
     };
     keyring_file::edit(&arguments.file, |keyring| {
-        keyring.retire(number, clock::now())
+        // Looking through etcd takes its time, and another file may lie there since.
+        let has_other = keyring.state(number).is_some() && super::key_id(keyring, number) != id;
+        match has_other {
+            true => Err(EditError::Replaced(number)),
+            false => keyring.retire(number, clock::now()),
+        }
     })?;
     let shown = out.paint(Tone::Strong, &id);
     out.line(format_args!(
@@ -52,8 +67,7 @@ pub(super) fn run(arguments: &Retire, out: &mut Output) -> Result<Exit, Failure>
     ))?;
     match proof {
         Some(rows) => out.line(format_args!(
-            "none of the {rows} rows under {} needed it; copies of etcd from before may",
-            arguments.etcd_prefix
+            "none of the {rows} rows in etcd needed it, under whatever prefix; copies of etcd from before may"
         ))?,
         None => out.line(
             "rows and copies of etcd that it encrypted need a copy of the keyring from before",
@@ -98,39 +112,85 @@ fn confirmed_id(arguments: &Retire, keyring: &Keyring) -> Result<String, Failure
     }
 }
 
-/// Looks through all rows; gives their number if none needs `key_id`.
-fn prove_unused(arguments: &Retire, etcd: &etcd::Connection, key_id: &str) -> Result<u64, Failure> {
-    let prefix = &arguments.etcd_prefix;
-    let survey = survey::take(etcd, prefix)?;
-    let needed = survey.rows_under(key_id);
-    if needed > 0 {
-        return Err(Failure::new(
-            Exit::Negative,
-            format_args!(
-                "{needed} of {} rows under `{prefix}` need key id `{key_id}`; rewrite them first, for example with \
-                 `kdc encryption rewrite secrets`; nothing was changed",
-                survey.rows()
-            ),
-        ));
+/// Looks through the whole etcd, as API servers that share it have prefixes of their own; gives the number of rows if none needs
+/// `key_id`.
+fn prove_unused(
+    arguments: &Retire,
+    etcd: &Connection,
+    keyring: &Keyring,
+    key_id: &str,
+) -> Result<u64, Failure> {
+    etcd.check_one_cluster()?;
+    let mut survey = RowSurvey::new("");
+    let asked = arguments.etcd_prefix.as_deref().unwrap_or_default();
+    let mut has_asked = asked.is_empty();
+    etcd.scan(b"", |row| {
+        has_asked |= row.key.starts_with(asked.as_bytes());
+        survey.count(&row.key, &row.value);
+    })?;
+    if !has_asked {
+        let line = format_args!(
+            "--etcd-prefix: etcd has no row under `{asked}`{}; nothing was changed",
+            found(&survey)
+        );
+        return Err(Failure::new(Exit::NoInput, line));
     }
-    if let Some(key) = survey.first_damaged() {
-        let key = String::from_utf8_lossy(key);
-        return Err(Failure::new(
-            Exit::Negative,
-            format_args!(
-                "the row at `{key}` is damaged, so that nobody can tell which key it needs; repair or delete it first; \
-                 nothing was changed"
-            ),
-        ));
+    let mut evidence = survey.none_needs(key_id);
+    let under_keyring = keyring
+        .versions()
+        .map(|(_, version)| survey.rows_under(version.key_id().as_str()));
+    if under_keyring.sum::<u64>() == 0 && !arguments.force {
+        evidence.add_gap(Gap::new(GapKind::Unrelated, 0, etcd.endpoint()));
     }
-    if survey.others() > 0 {
-        return Err(Failure::new(
-            Exit::Negative,
-            format_args!(
-                "{} rows are under so many keys that they cannot be told apart; nothing was changed",
-                survey.others()
-            ),
-        ));
+    let refuse = |line: String| {
+        let line = format!("{line}; nothing was changed");
+        Err(Failure::new(Exit::Negative, line))
+    };
+    match evidence.conclude() {
+        Conclusion::Proven { seen } => Ok(seen),
+        Conclusion::Refuted {
+            contradicting,
+            seen,
+        } => {
+            let first = survey.first_under(key_id).unwrap_or_default();
+            let first = String::from_utf8_lossy(first);
+            refuse(format!(
+                "{contradicting} of {seen} rows in etcd need key id `{key_id}`, the first one at `{first}`; rewrite them \
+                 through their API server, for example with `kdc encryption rewrite secrets`"
+            ))
+        }
+        Conclusion::Unknown(gaps) => refuse(why_unknown(gaps, arguments)),
+        _ => refuse("it is not known whether a row needs it".to_owned()),
     }
-    Ok(survey.rows())
+}
+
+/// The first reason, and what to do about it.
+fn why_unknown(gaps: &[Gap], arguments: &Retire) -> String {
+    match gaps.first() {
+        Some(gap) if gap.kind == GapKind::Unrelated => format!(
+            "no row in etcd at `{}` is under any version of `{}`, so this etcd does not seem to be the one; name the right one, or \
+             add --force if nothing is encrypted under this keyring any more",
+            gap.place,
+            arguments.file.display()
+        ),
+        Some(gap) if gap.kind == GapKind::Unreadable => format!(
+            "the row at `{}` is damaged, so that nobody can tell which key it needs; repair or delete it first",
+            gap.place
+        ),
+        Some(gap) if gap.kind == GapKind::TooMany => format!(
+            "{} rows are under so many keys that they cannot be told apart",
+            gap.count
+        ),
+        Some(gap) => gap.to_string(),
+        None => "etcd has no row at all, which proves nothing".to_owned(),
+    }
+}
+
+/// The prefixes of API servers in this etcd, as a clause.
+fn found(survey: &RowSurvey) -> String {
+    let found = survey.prefixes().found();
+    match found.is_empty() {
+        true => String::new(),
+        false => format!("; API servers have objects under {}", found.join(", ")),
+    }
 }

@@ -4,6 +4,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
+use super::form::{BASE64, BASE64_URL};
+use super::printed::{self, BadText};
 use crate::etcd::Row;
 
 /// How the bytes of a file or of standard input hold the value.
@@ -12,12 +14,18 @@ pub(super) enum InputFormat {
     /// The value itself.
     #[default]
     Raw,
-    /// Hexadecimal digits; white space does not count.
+    /// Hexadecimal digits; white space does not count, nor `0x` before them or `\x` before each, as `etcdctl --hex` prints it.
     Hex,
     /// Base64; white space does not count.
     Base64,
     /// The output of `etcdctl get KEY -w json`, which holds the key too.
     EtcdctlJson,
+    /// The output of `etcdctl get KEY -w fields`, which holds the key too.
+    EtcdctlFields,
+    /// The output of `etcdctl get KEY` of one row: the key, a line feed, the value, a line feed.
+    Etcdctl,
+    /// The output of `hexdump -C` or `xxd`.
+    Hexdump,
 }
 
 /// The text is not of the format that was named.
@@ -29,6 +37,12 @@ pub(super) enum InputError {
     Base64(base64::DecodeError),
     #[error("not the output of `etcdctl get -w json`: line {line}, column {column}")]
     Json { line: usize, column: usize },
+    #[error("not the output of `etcdctl get -w fields`: {0}")]
+    Fields(BadText),
+    #[error("not the output of `etcdctl get KEY`: {0}")]
+    Etcdctl(BadText),
+    #[error("not a hex dump: {0}")]
+    Hexdump(BadText),
     #[error("the `{field}` of row {row} is not base64: {source}")]
     Row {
         row: usize,
@@ -60,19 +74,37 @@ struct EtcdctlRow {
 }
 
 /// Reads `text` as `format`.
-pub(super) fn parse(text: Vec<u8>, format: InputFormat) -> Result<Input, InputError> {
+pub(super) fn parse(text: &[u8], format: InputFormat) -> Result<Input, InputError> {
     Ok(match format {
-        InputFormat::Raw => Input::Value(text),
-        InputFormat::Hex => {
-            Input::Value(hex::decode(without_space(&text)).map_err(InputError::Hex)?)
+        InputFormat::Raw => Input::Value(text.to_vec()),
+        InputFormat::Hex => Input::Value(from_hex(text).map_err(InputError::Hex)?),
+        InputFormat::Base64 => Input::Value(from_base64(text).map_err(InputError::Base64)?),
+        InputFormat::EtcdctlJson => Input::Rows(etcdctl(text)?),
+        InputFormat::EtcdctlFields => {
+            Input::Rows(printed::fields(text).map_err(InputError::Fields)?)
         }
-        InputFormat::Base64 => Input::Value(
-            STANDARD
-                .decode(without_space(&text))
-                .map_err(InputError::Base64)?,
-        ),
-        InputFormat::EtcdctlJson => Input::Rows(etcdctl(&text)?),
+        InputFormat::Etcdctl => {
+            Input::Rows(vec![printed::etcdctl(text).map_err(InputError::Etcdctl)?])
+        }
+        InputFormat::Hexdump => Input::Value(printed::hexdump(text).map_err(InputError::Hexdump)?),
     })
+}
+
+/// Hexadecimal digits in one of the ways in which they are written.
+pub(super) fn from_hex(text: &[u8]) -> Result<Vec<u8>, hex::FromHexError> {
+    let mut digits = without_space(text);
+    if digits.starts_with(b"\\x") {
+        digits.retain(|byte| !matches!(byte, b'\\' | b'x'));
+    } else if digits.starts_with(b"0x") {
+        digits.drain(..2);
+    }
+    hex::decode(digits)
+}
+
+fn from_base64(text: &[u8]) -> Result<Vec<u8>, base64::DecodeError> {
+    let text = without_space(text);
+    let usual = BASE64.decode(&text);
+    usual.or_else(|error| BASE64_URL.decode(&text).map_err(|_| error))
 }
 
 fn without_space(text: &[u8]) -> Vec<u8> {
@@ -108,7 +140,7 @@ mod tests {
     use super::*;
 
     fn value(text: &[u8], format: InputFormat) -> Vec<u8> {
-        match parse(text.to_vec(), format).unwrap() {
+        match parse(text, format).unwrap() {
             Input::Value(value) => value,
             Input::Rows(rows) => rows.into_iter().next().unwrap().value,
         }
@@ -118,14 +150,24 @@ mod tests {
     fn every_format_gives_the_same_value() {
         assert_eq!(value(b"k8s\n", InputFormat::Raw), b"k8s\n");
         assert_eq!(value(b"6B38\n 730a\n", InputFormat::Hex), b"k8s\n");
+        assert_eq!(value(b"\\x6b\\x38\\x73\n", InputFormat::Hex), b"k8s");
+        assert_eq!(value(b"0x6b3873", InputFormat::Hex), b"k8s");
         assert_eq!(value(b"azh\nzCg==\n", InputFormat::Base64), b"k8s\n");
+        assert_eq!(value(b"azhzCg", InputFormat::Base64), b"k8s\n");
+        assert_eq!(value(b"_-8=", InputFormat::Base64), b"\xff\xef");
+        let printed = b"/a\nk8s\n\n";
+        assert_eq!(value(printed, InputFormat::Etcdctl), b"k8s\n");
+        let fields = b"\"Key\" : \"/a\"\n\"Value\" : \"k8s\\n\"\n";
+        assert_eq!(value(fields, InputFormat::EtcdctlFields), b"k8s\n");
+        let dump = b"00000000  6b 38 73 0a  |k8s.|\n";
+        assert_eq!(value(dump, InputFormat::Hexdump), b"k8s\n");
         let json = br#"{"header":{"revision":5},"kvs":[{"key":"L2E=","version":1,"value":"azhzCg=="}],"count":1}"#;
         assert_eq!(value(json, InputFormat::EtcdctlJson), b"k8s\n");
     }
 
     #[test]
     fn what_is_wrong_is_said() {
-        let refused = |text: &[u8], format| parse(text.to_vec(), format).unwrap_err().to_string();
+        let refused = |text: &[u8], format| parse(text, format).unwrap_err().to_string();
         assert_eq!(
             refused(b"6b3", InputFormat::Hex),
             "not hexadecimal: Odd number of digits"

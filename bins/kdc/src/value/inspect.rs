@@ -18,7 +18,7 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Inspect {
-    /// Instead of one row, count all whose keys begin with this, by provider and key id.
+    /// Instead of one row, count all whose keys begin with this, by provider and key id; '' counts all rows of etcd.
     #[arg(
         long,
         value_name = "PREFIX",
@@ -61,7 +61,13 @@ fn count(arguments: &Inspect, prefix: &str, out: &mut Output) -> Result<Exit, Fa
         ));
     };
     let survey = survey::take(&etcd, prefix)?;
-    let rows = Rows::of(&survey);
+    let elsewhere = match etcd.count_outside(prefix.as_bytes()) {
+        Ok(count) => Some(count),
+        // A user who may read this prefix alone.
+        Err(failure) if failure.exit() == Exit::Denied => None,
+        Err(failure) => return Err(failure),
+    };
+    let rows = Rows::of(&survey, elsewhere);
     match arguments.output {
         Format::Json => out.json(&rows)?,
         Format::Text => rows.show(out)?,

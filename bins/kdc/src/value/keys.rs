@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{ArgGroup, Args};
 use kdc_envelope::kmsv2::{EncryptedObject, InvalidObject, seed_aad};
 use kdc_envelope::local::{Keyring, LocalKek, keyring_file, root_secret};
-use kdc_envelope::{Aad, KekError, KeyEncryptionKey as _, SecretBytes};
+use kdc_envelope::{Aad, KekError, KeyEncryptionKey as _, SecretBytes, WrappedKey};
 use kdc_envelope_k8s::EncryptionConfiguration;
 use kdc_envelope_k8s::encryption_config::KmsProvider;
 use kdc_envelope_kms::client::{CallError, EncryptAnswer, KmsClient};
@@ -56,7 +56,8 @@ pub(super) struct KeyFlags {
 /// The keys that the flags name.
 #[derive(Debug)]
 pub(super) struct Keys {
-    pub(super) config: Option<EncryptionConfiguration>,
+    /// With the file that it is from.
+    pub(super) config: Option<(PathBuf, EncryptionConfiguration)>,
     kek: Option<Kek>,
     runtime: Runtime,
 }
@@ -64,7 +65,7 @@ pub(super) struct Keys {
 #[derive(Debug)]
 enum Kek {
     Local { kek: Box<LocalKek>, aad: Vec<u8> },
-    Plugin(KmsClient),
+    Plugin { client: KmsClient, endpoint: String },
 }
 
 /// The key of a row cannot be had.
@@ -72,11 +73,11 @@ enum Kek {
 pub(super) enum UnwrapError {
     #[error(transparent)]
     Kek(#[from] KekError),
-    #[error(transparent)]
-    Call(#[from] CallError),
+    #[error("the plugin at `{endpoint}`")]
+    Call { endpoint: String, source: CallError },
     #[error(transparent)]
     Object(#[from] InvalidObject),
-    #[error("endpoint")]
+    #[error("its endpoint cannot be one")]
     Endpoint(#[from] InvalidAddress),
     #[error(
         "its plugin speaks KMS v1, which is not supported; let kube-apiserver rewrite the row through another provider"
@@ -90,7 +91,7 @@ impl UnwrapError {
     pub(super) fn exit(&self) -> Exit {
         match self {
             Self::Kek(error) => exit_of_kek(error.kind()),
-            Self::Call(error) => match error.code() {
+            Self::Call { source, .. } => match source.code() {
                 Code::NotFound | Code::FailedPrecondition => Exit::Negative,
                 Code::InvalidArgument | Code::DataLoss => Exit::Data,
                 Code::PermissionDenied | Code::Unauthenticated => Exit::Denied,
@@ -106,7 +107,7 @@ impl UnwrapError {
 impl KeyFlags {
     pub(super) fn load(&self) -> Result<Keys, Failure> {
         let config = match &self.encryption_config {
-            Some(path) => Some(read_config(path)?),
+            Some(path) => Some((path.clone(), read_config(path)?)),
             None => None,
         };
         Ok(Keys {
@@ -121,8 +122,10 @@ impl KeyFlags {
             (Some(path), _, _) => keyring_file::load(path)?,
             (_, Some(path), _) => root_secret::load(path)?,
             (_, _, Some(endpoint)) => {
-                let client = KmsClient::new(endpoint).with_timeout(self.timeout);
-                return Ok(Some(Kek::Plugin(client)));
+                return Ok(Some(Kek::Plugin {
+                    client: KmsClient::new(endpoint).with_timeout(self.timeout),
+                    endpoint: endpoint.to_string(),
+                }));
             }
             (None, None, None) => return Ok(None),
         };
@@ -162,17 +165,27 @@ impl Keys {
             (Some(Kek::Local { kek, aad }), _) => {
                 Ok(self.runtime.block_on(kek.unwrap(&wrapped, Aad::new(aad)))?)
             }
-            (Some(Kek::Plugin(client)), _) => Ok(self
-                .runtime
-                .block_on(client.decrypt(&EncryptAnswer::from(wrapped)))?),
+            (Some(Kek::Plugin { client, endpoint }), _) => self.decrypt(client, endpoint, wrapped),
             (None, Some(provider)) => {
                 let endpoint: SocketAddress = provider.endpoint.parse()?;
                 let client = KmsClient::new(&endpoint).with_timeout(provider.timeout);
-                Ok(self
-                    .runtime
-                    .block_on(client.decrypt(&EncryptAnswer::from(wrapped)))?)
+                self.decrypt(&client, &provider.endpoint, wrapped)
             }
             (None, None) => Err(UnwrapError::NoKek),
         }
+    }
+
+    fn decrypt(
+        &self,
+        client: &KmsClient,
+        endpoint: &str,
+        wrapped: WrappedKey,
+    ) -> Result<SecretBytes, UnwrapError> {
+        let answer = EncryptAnswer::from(wrapped);
+        let unwrapped = self.runtime.block_on(client.decrypt(&answer));
+        unwrapped.map_err(|source| UnwrapError::Call {
+            endpoint: endpoint.to_owned(),
+            source,
+        })
     }
 }

@@ -1,12 +1,14 @@
 //! `kdc value`: what etcd stores, with and without keys.
 
 mod describe;
+mod form;
 mod input;
 mod inspect;
 mod keys;
 mod open;
+mod printed;
 mod source;
-pub(crate) mod survey;
+mod survey;
 
 use clap::Subcommand;
 

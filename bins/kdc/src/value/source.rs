@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::form::{self, Foreign};
 use super::input::{self, Input, InputFormat};
 use crate::etcd::{EtcdFlags, Row};
 use crate::failure::{Exit, Failure};
@@ -45,7 +46,7 @@ pub(super) struct Stored {
 }
 
 impl Source {
-    /// Reads the one value that the flags name.
+    /// Reads the one value that the flags name, and refuses what is none.
     pub(super) fn read(&self) -> Result<Stored, Failure> {
         if let Some(etcd) = self.etcd.connection()? {
             let key = self.etcd_key.as_deref().ok_or_else(|| {
@@ -54,26 +55,38 @@ impl Source {
             let row = etcd.row(key.as_bytes())?.ok_or_else(|| {
                 Failure::new(
                     Exit::NoInput,
-                    format_args!("--etcd-key: etcd has no row `{key}`"),
+                    format_args!("--etcd-key: etcd at `{}` has no row `{key}`", etcd.endpoint()),
                 )
-                .hint("`etcdctl get --prefix --keys-only /registry/` lists what there is")
+                .hint("`kdc value inspect --etcd-prefix ''` tells under which prefixes API servers keep theirs")
             })?;
-            return Ok(row.into());
+            return exact(&format!("the value of `{key}`"), row);
         }
         let (name, bytes) = self.read_input()?;
-        let bad = |error| {
-            Failure::at(Exit::Data, &name, &error).hint("--format says how the value is written")
-        };
-        match input::parse(bytes, self.format).map_err(bad)? {
-            Input::Value(value) if value.is_empty() => {
+        match input::parse(&bytes, self.format) {
+            Ok(Input::Value(value)) if value.is_empty() => {
                 Err(Failure::new(Exit::Data, format_args!("{name} is empty")))
             }
-            Input::Value(value) => Ok(Stored {
-                key: self.etcd_key.as_ref().map(|key| key.clone().into_bytes()),
-                value,
-                is_raw: self.format == InputFormat::Raw,
-            }),
-            Input::Rows(rows) => self.choose(&name, rows),
+            Ok(Input::Value(value)) => match form::of_file(&value) {
+                Some(foreign) => Err(refuse(&name, &foreign)),
+                None => Ok(Stored {
+                    key: self.etcd_key.as_ref().map(|key| key.clone().into_bytes()),
+                    value,
+                    is_raw: self.format == InputFormat::Raw,
+                }),
+            },
+            Ok(Input::Rows(rows)) => {
+                let row = self.choose(&name, rows)?;
+                exact(&format!("{name}: the value"), row)
+            }
+            Err(error) => {
+                let failure = Failure::at(Exit::Data, &name, &error);
+                Err(match form::of_file(&bytes) {
+                    Some(foreign) => {
+                        failure.hint(&format!("it is {}: {}", foreign.what, foreign.cure))
+                    }
+                    None => failure.hint("leave --format out: it is a value alone"),
+                })
+            }
         }
     }
 
@@ -108,7 +121,7 @@ impl Source {
     }
 
     /// The only row, or the one that `--etcd-key` names.
-    fn choose(&self, name: &str, rows: Vec<Row>) -> Result<Stored, Failure> {
+    fn choose(&self, name: &str, rows: Vec<Row>) -> Result<Row, Failure> {
         let count = rows.len();
         let mut rows = rows.into_iter();
         let chosen = match &self.etcd_key {
@@ -119,7 +132,7 @@ impl Source {
             }
             None => rows.next(),
         };
-        chosen.map(Stored::from).ok_or_else(|| {
+        chosen.ok_or_else(|| {
             let key = self
                 .etcd_key
                 .as_deref()
@@ -141,14 +154,21 @@ impl Stored {
     }
 }
 
-impl From<Row> for Stored {
-    fn from(row: Row) -> Self {
-        Self {
+/// A row as it is in etcd.
+fn exact(name: &str, row: Row) -> Result<Stored, Failure> {
+    match form::of_row(&row.value) {
+        Some(foreign) => Err(refuse(name, &foreign)),
+        None => Ok(Stored {
             key: Some(row.key),
             value: row.value,
             is_raw: false,
-        }
+        }),
     }
+}
+
+fn refuse(name: &str, foreign: &Foreign) -> Failure {
+    let line = format_args!("{name} is {}; {}", foreign.what, foreign.cure);
+    Failure::new(Exit::Data, line)
 }
 
 /// One byte more than the limit, so that the caller sees that there was more.

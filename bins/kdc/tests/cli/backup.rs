@@ -43,14 +43,7 @@ fn a_scan_counts_what_etcd_answered() {
     fill(&runtime, &etcd, &scene);
     etcd.save_snapshot(&scene.path("etcd.db")).unwrap();
     let seen = scan(&scene, "etcd.db", &["--verify"]);
-    let inspect = [
-        "value",
-        "inspect",
-        "--output",
-        "json",
-        "--etcd-prefix",
-        "/registry/",
-    ];
+    let inspect = ["value", "inspect", "--output", "json", "--etcd-prefix", ""];
     let live = [&inspect[..], &["--etcd-endpoints", etcd.endpoint()]].concat();
     let live = scene.kdc(&live).succeeds().json();
     assert_eq!(
@@ -72,14 +65,22 @@ fn a_scan_counts_what_etcd_answered() {
         .filter(|group| group["provider"] == "kms-v2")
         .map(|group| (group["version"].as_u64(), group["rows"].as_u64()))
         .collect();
-    assert_eq!(versions, [(Some(1), Some(14)), (Some(2), Some(5))]);
+    assert_eq!(versions, [(Some(1), Some(15)), (Some(2), Some(5))]);
 
     let text = scene.kdc(&["backup", "scan", "etcd.db"]).succeeds().text();
     assert!(text.starts_with("snapshot: revision "), "{text}");
     assert!(text.contains("identity (configmaps)"), "{text}");
-    assert!(text.ends_with("21 rows under /registry/\n"), "{text}");
-    let all = scan(&scene, "etcd.db", &["--prefix", ""]);
-    assert_eq!(all["rows"], all["totalRows"]);
+    let line = "22 rows in all, of API servers under /registry, /registry2\n";
+    assert!(text.ends_with(line), "{text}");
+    assert_eq!(
+        seen["prefixes"],
+        serde_json::json!(["/registry", "/registry2"])
+    );
+    let some = scan(&scene, "etcd.db", &["--prefix", "/registry/"]);
+    assert_eq!(
+        (&some["rows"], &some["notLookedAt"]),
+        (&21.into(), &1.into())
+    );
 
     runtime.block_on(etcd.process().kill()).unwrap();
     let data = etcd.folder().join("data/member/snap/db");
@@ -102,7 +103,10 @@ fn what_cannot_be_counted_is_refused_in_one_line() {
     let scan =
         |file: &str, more: &[&str]| scene.kdc(&[&["backup", "scan", file][..], more].concat());
     scan("etcd.db", &[]).fails(65, "first the one at `/registry/secrets/a/b`");
-    scan("etcd.db", &["--prefix", "/other/"]).fails(66, "has 1 rows, but none under `/other/`");
+    scan("etcd.db", &["--prefix", "/other/"]).fails(
+        66,
+        "has 1 rows, but none under `/other/`; API servers have objects under /registry",
+    );
     let whole = scene.read("etcd.db");
     scene.write("cut.db", &whole[..whole.len() - 4096]);
     scan("cut.db", &[]).fails(65, "`cut.db`: the file is cut off");
@@ -115,9 +119,83 @@ fn what_cannot_be_counted_is_refused_in_one_line() {
     scene.write("text.db", "no database");
     scan("text.db", &[]).fails(65, "no valid bbolt meta page");
     scene.write("empty.db", "");
-    scan("empty.db", &[]).fails(65, "no valid bbolt meta page");
+    scan("empty.db", &[]).fails(
+        65,
+        "`empty.db` is no snapshot or data file of etcd, but empty",
+    );
+    scene.write("packed.db", b"\x1f\x8b\x08\0");
+    scan("packed.db", &[]).fails(65, "but packed with gzip; unpack it first");
+    scene.write("sealed.db", b"kdcs\x02");
+    scan("sealed.db", &[]).fails(65, "but a sealed snapshot; open it with `kdc backup open`");
+    scene.write("state.db", b"SQLite format 3\0");
+    scan("state.db", &[]).fails(65, "a database of SQLite");
     scan("none.db", &[]).fails(66, "cannot read `none.db`");
     scan(".", &[]).fails(66, "cannot read `.`");
     scan("/dev/null", &[]).fails(74, "no regular file");
     scene.kdc(&["backup", "scan"]).fails(64, "<FILE>");
+}
+
+/// As with OpenShift, whose API server has `/kubernetes.io`, or with several in one etcd.
+#[test]
+fn rows_under_any_prefix_are_counted_and_their_keys_known() {
+    let runtime = runtime();
+    let scene = Scene::with_keyring();
+    let etcd = runtime.block_on(Etcd::start()).unwrap();
+    let row = scene.row(b"object");
+    runtime.block_on(async {
+        for key in [
+            "/tenant_a/secrets/default/db",
+            "/kubernetes.io/secrets/default/db",
+        ] {
+            etcd.put(key, &row).await.unwrap();
+        }
+    });
+    etcd.save_snapshot(&scene.path("etcd.db")).unwrap();
+    let to = ["--bucket", "bucket", "--keyring", "keyring", "--cluster"];
+    let seal = ["backup", "seal", "etcd.db", "--output", "json"];
+    let sealed = scene.kdc(&[&seal[..], &to, &["sealed"]].concat()).json();
+    assert_eq!(sealed["rows"]["total"], 2);
+    let run = [
+        "backup",
+        "run",
+        "--output",
+        "json",
+        "--etcd-endpoints",
+        etcd.endpoint(),
+    ];
+    let taken = scene.kdc(&[&run[..], &to, &["taken"]].concat()).json();
+    assert_eq!(taken["rows"]["groups"], sealed["rows"]["groups"]);
+    let inventory = [
+        "backup",
+        "inventory",
+        "--bucket",
+        "bucket",
+        "--output",
+        "json",
+    ];
+    let seen = scene.kdc(&inventory).succeeds().json();
+    let keys = seen["innerKeys"].as_array().unwrap();
+    assert_eq!(keys.len(), 1);
+    assert_eq!(
+        (&keys[0]["rows"], &keys[0]["snapshots"]),
+        (&4.into(), &2.into())
+    );
+    let list = scene.kdc(&["keyring", "list", "keyring", "--output", "json"]);
+    assert_eq!(keys[0]["keyId"], list.json()["versions"][0]["keyId"]);
+    assert_eq!(seen["innerKeysUnknown"]["snapshots"], 0);
+    let text = scene.kdc(&["backup", "scan", "etcd.db"]).succeeds().text();
+    let line = "2 rows in all, of API servers under /kubernetes.io, /tenant_a\n";
+    assert!(text.ends_with(line), "{text}");
+}
+
+#[test]
+fn a_file_without_rows_is_said_to_be_one() {
+    let runtime = runtime();
+    let scene = Scene::new();
+    let etcd = runtime.block_on(Etcd::start()).unwrap();
+    etcd.save_snapshot(&scene.path("etcd.db")).unwrap();
+    scene.kdc(&["backup", "scan", "etcd.db"]).fails(
+        66,
+        "`etcd.db` has no rows: nothing was ever written to this etcd",
+    );
 }

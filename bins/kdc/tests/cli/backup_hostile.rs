@@ -444,16 +444,16 @@ fn files_that_are_no_snapshots_are_called_what_they_are() {
     let saved = scene.read("saved.db");
     let sealed = stand.read("prod/one/snapshot.db.enc");
     let cases: [(&[u8], &str); 12] = [
-        (b"\x1f\x8b\x08\0rest", "packed by gzip; unpack it first"),
-        (b"\x28\xb5\x2f\xfdrest", "packed by zstd"),
-        (&tar, "a tar archive; take the snapshot out of it"),
+        (b"\x1f\x8b\x08\0rest", "packed with gzip; unpack it first"),
+        (b"\x28\xb5\x2f\xfdrest", "packed with zstd"),
+        (&tar, "a tar archive; unpack it first"),
         (b"SQLite format 3\0rest", "a database of SQLite"),
         (
             b"age-encryption.org/v1\n",
-            "encrypted by age; decrypt it first",
+            "encrypted with age; decrypt it first",
         ),
-        (b"-----BEGIN PGP MESSAGE-----\n", "encrypted by gpg"),
-        (&sealed, "a sealed snapshot; `kdc backup open` opens it"),
+        (b"-----BEGIN PGP MESSAGE-----\n", "encrypted with gpg"),
+        (&sealed, "a sealed snapshot; open it with `kdc backup open`"),
         (
             &stand.read("prod/one/metadata.json"),
             "the metadata of a sealed snapshot",

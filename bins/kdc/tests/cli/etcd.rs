@@ -32,9 +32,7 @@ fn a_row_is_read_from_etcd_and_opened() {
         "--etcd-key",
         "/registry/none",
     ];
-    scene
-        .kdc(&absent)
-        .fails(66, "etcd has no row `/registry/none`");
+    scene.kdc(&absent).fails(66, "has no row `/registry/none`");
     let unnamed = ["value", "inspect", "--etcd-endpoints", etcd.endpoint()];
     scene.kdc(&unnamed).fails(64, "--etcd-key is missing");
 }
@@ -66,6 +64,10 @@ fn tls_is_as_strict_as_etcd() {
     assert_eq!(open(&full).succeeds().stdout, b"object");
     let named = [&full[..], &["--etcd-server-name", "localhost"]].concat();
     assert_eq!(open(&named).succeeds().stdout, b"object");
+    let bare = endpoint.trim_start_matches("https://");
+    let bare = base.map(|word| if word == endpoint { bare } else { word });
+    let bare = scene.kdc(&[&bare[..], &full].concat());
+    assert_eq!(bare.succeeds().stdout, b"object", "https, as there is TLS");
 
     open(&[]).fails(64, "needs --etcd-cacert");
     open(&client).fails(64, "needs --etcd-cacert");
@@ -101,16 +103,22 @@ fn endpoints_that_are_none_are_refused() {
             endpoint,
         ])
     };
-    inspect("localhost:2379").fails(64, "--etcd-endpoints");
+    inspect("localhost").fails(64, "has no port");
+    inspect("").fails(64, "an address is empty");
     inspect("ftp://localhost").fails(64, "neither http nor https");
+    inspect("unix:///run/etcd.sock").fails(64, "is a Unix socket");
     inspect("http://127.0.0.1:1").fails(69, "cannot connect to etcd");
+    inspect("127.0.0.1:1").fails(69, "`http://127.0.0.1:1`");
+    let with_user = inspect("http://root:hunter2@127.0.0.1:1");
+    let with_user = with_user.fails(64, "--etcd-password-file");
+    assert!(!with_user.stderr.contains("hunter2"));
     scene
         .kdc(&["value", "inspect", "--etcd-cacert", "ca.crt"])
         .fails(64, "--etcd-endpoints");
 }
 
 /// More rows than one page of a scan holds, two keys, a local provider and plain ones.
-fn fill(runtime: &Runtime, etcd: &Etcd, scene: &Scene) {
+pub(crate) fn fill(runtime: &Runtime, etcd: &Etcd, scene: &Scene) {
     let put = |key: &str, value: &[u8]| runtime.block_on(etcd.put(key, value)).unwrap();
     let old = scene.row(b"old");
     for number in 0..230 {
@@ -145,7 +153,10 @@ fn a_survey_counts_rows_by_provider_and_key_id() {
         .kdc(&[&survey[..], &["--output", "json"]].concat())
         .succeeds()
         .json();
-    assert_eq!(json["rows"], 233);
+    assert_eq!(
+        (&json["rows"], &json["notLookedAt"]),
+        (&233.into(), &1.into())
+    );
     let groups = json["groups"].as_array().unwrap();
     let rows = |provider: &str| -> Vec<u64> {
         let of = groups.iter().filter(|group| group["provider"] == provider);
@@ -154,7 +165,12 @@ fn a_survey_counts_rows_by_provider_and_key_id() {
     assert_eq!((rows("identity"), rows("aesgcm")), (vec![1], vec![1]));
     assert_eq!(rows("kms-v2"), [230, 1], "ordered by key id");
     let table = scene.kdc(&survey).succeeds().text();
-    assert!(table.contains("233 rows under /registry/"), "{table}");
+    let line = "233 rows under /registry/; 1 rows elsewhere were not looked at";
+    assert!(table.contains(line), "{table}");
+    let all = survey.map(|word| if word == "/registry/" { "" } else { word });
+    let table = scene.kdc(&all).succeeds().text();
+    let line = "234 rows in all, of API servers under /registry, /registry2";
+    assert!(table.contains(line), "{table}");
 
     let nothing = [
         "value",
@@ -172,66 +188,63 @@ fn a_survey_counts_rows_by_provider_and_key_id() {
 }
 
 #[test]
-fn retire_is_refused_while_a_row_needs_the_key() {
+fn what_etcdctl_prints_is_told_and_taken() {
     let runtime = runtime();
     let scene = Scene::with_keyring();
-    let etcd = runtime.block_on(Etcd::start()).unwrap();
-    fill(&runtime, &etcd, &scene);
-    let list = scene
-        .kdc(&["keyring", "list", "keyring", "--output", "json"])
-        .json();
-    let key_id = list["versions"][0]["keyId"].as_str().unwrap();
-    let retire = [
-        "keyring",
-        "retire",
-        "keyring",
-        "--version",
-        "1",
-        "--confirm",
-        key_id,
-        "--etcd-endpoints",
-        etcd.endpoint(),
-    ];
-    let before = scene.snapshot();
-    scene.kdc(&retire).fails(
-        1,
-        &format!("230 of 233 rows under `/registry/` need key id `{key_id}`"),
-    );
-    let elsewhere = [&retire[..], &["--etcd-prefix", "/registri/"]].concat();
-    scene.kdc(&elsewhere).fails(66, "no row under `/registri/`");
-    let down: Vec<&str> = retire
-        .iter()
-        .map(|word| {
-            if word.starts_with("http") {
-                "http://127.0.0.1:1"
-            } else {
-                word
-            }
-        })
-        .collect();
-    scene.kdc(&down).fails(69, "cannot connect to etcd");
-    runtime.block_on(async {
-        for number in 0..230 {
-            etcd.delete(&format!("/registry/secrets/default/s{number:03}"))
-                .await
-                .unwrap();
+    // A line feed at the end, and in the middle, belong to it.
+    let row = loop {
+        let row = scene.row(b"object");
+        if row.contains(&b'\n') {
+            break row;
         }
-        etcd.put("/registry/secrets/default/bad", b"k8s:enc:kms:v2:x:\xff")
-            .await
-            .unwrap();
-    });
-    scene
-        .kdc(&retire)
-        .fails(1, "the row at `/registry/secrets/default/bad` is damaged");
-    assert_eq!(scene.snapshot(), before);
+    };
+    let etcd = runtime.block_on(Etcd::start()).unwrap();
+    runtime.block_on(etcd.put(ETCD_KEY, &row)).unwrap();
+    let print = |words: &[&str]| {
+        let output = etcd.etcdctl().arg("get").args(words).output().unwrap();
+        assert!(output.status.success());
+        output.stdout
+    };
+    let open = |more: &[&str], input: &[u8]| {
+        let open = ["value", "open", "--keyring", "keyring"];
+        scene.kdc_with_input(&[&open[..], more].concat(), input)
+    };
+    let takes = [
+        (vec![ETCD_KEY], "etcdctl"),
+        (vec![ETCD_KEY, "--hex"], "etcdctl"),
+        (vec![ETCD_KEY, "-w", "json"], "etcdctl-json"),
+        (vec![ETCD_KEY, "-w", "fields"], "etcdctl-fields"),
+    ];
+    for (words, format) in takes {
+        let printed = print(&words);
+        let taken = open(&["--format", format], &printed);
+        assert_eq!(taken.succeeds().stdout, b"object", "{words:?}");
+        let bare = open(&["--etcd-key", ETCD_KEY], &printed);
+        let refused = bare.fails(65, "--format etcdctl");
+        assert_eq!(refused.stdout, b"", "{words:?}");
+        let inspected = scene.kdc_with_input(&["value", "inspect"], &printed);
+        assert!(!inspected.fails(65, "").text().contains("not encrypted"));
+    }
+    let hex = print(&[ETCD_KEY, "--hex", "--print-value-only"]);
+    let taken = open(&["--format", "hex", "--etcd-key", ETCD_KEY], &hex);
+    assert_eq!(taken.succeeds().stdout, b"object");
+    for words in [
+        vec![ETCD_KEY, "-w", "protobuf"],
+        vec![ETCD_KEY, "--keys-only"],
+    ] {
+        let refused = open(&["--etcd-key", ETCD_KEY], &print(&words));
+        assert_eq!(refused.fails(65, "-w json").stdout, b"", "{words:?}");
+    }
     runtime
-        .block_on(etcd.delete("/registry/secrets/default/bad"))
+        .block_on(etcd.put("/registry/secrets/default/two", &row))
         .unwrap();
-    assert!(
-        scene
-            .kdc(&retire)
-            .succeeds()
-            .text()
-            .contains("none of the 3 rows")
-    );
+    let two = print(&["--prefix", "/registry/secrets/"]);
+    open(&["--format", "etcdctl"], &two).fails(65, "of several rows take `-w json`");
+    open(&["--etcd-key", ETCD_KEY], &two).fails(65, "--format etcdctl");
+    // Somebody wrote back what etcdctl had printed: ciphertext that no API server reads.
+    let spoilt = print(&[ETCD_KEY]);
+    runtime.block_on(etcd.put(ETCD_KEY, &spoilt)).unwrap();
+    let from = ["--etcd-endpoints", etcd.endpoint(), "--etcd-key", ETCD_KEY];
+    let spoilt = open(&from, b"");
+    spoilt.fails(65, "`k8s:enc:` comes only after");
 }

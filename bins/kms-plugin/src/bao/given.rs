@@ -48,7 +48,7 @@ pub struct BaoGiven {
     #[arg(long, value_name = "PATH", env = "KMS_PLUGIN_BAO_AUTH_MOUNT", hide_env_values = true, help_heading = LOGIN)]
     pub bao_auth_mount: Option<String>,
 
-    /// Namespace of the auth method [default: that of the Transit engine]
+    /// Namespace of the auth method, or `root` [default: that of the Transit engine]
     #[arg(long, value_name = "PATH", env = "KMS_PLUGIN_BAO_AUTH_NAMESPACE", hide_env_values = true, help_heading = LOGIN)]
     pub bao_auth_namespace: Option<String>,
 

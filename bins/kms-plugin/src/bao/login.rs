@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use kdc_envelope_bao::admin::MountPath;
 use kdc_envelope_bao::{LoginMethod, RoleId};
 
 use super::given::{AuthMethod, BaoGiven};
@@ -146,26 +147,16 @@ fn mount(given: &BaoGiven, default: &str) -> Result<String, BaoSettingsError> {
     let Some(text) = &given.bao_auth_mount else {
         return Ok(default.to_owned());
     };
-    let path = text.trim_end_matches('/');
-    let is_segment = |segment: &str| {
-        !matches!(segment, "" | "." | "..")
-            && segment
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
-    };
-    if path.starts_with("auth/") {
+    if text.starts_with("auth/") {
         return Err(value(
             SETTING,
             "begins with auth/, which is added to it; leave that away",
         ));
     }
-    if !path.split('/').all(is_segment) {
-        return Err(value(
-            SETTING,
-            "is not the path of a mount: letters, digits, `-`, `_`, `.` and `/` between them",
-        ));
-    }
-    Ok(path.to_owned())
+    let path = text
+        .parse::<MountPath>()
+        .map_err(|fault| value(SETTING, fault.to_string()))?;
+    Ok(path.to_string())
 }
 
 fn required<T: Clone>(

@@ -1,12 +1,13 @@
 //! What the settings of a key in OpenBao come to, checked as far as that goes without reading a file.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::time::Duration;
 
 use kdc_envelope_bao::{
     BaoAddress, Client, ClientCertificateFiles, ClientConfig, CredentialError, InvalidAddress,
-    InvalidKeyName, InvalidNamespace, LoginMethod, Namespace, Session, TlsConfig, TransitKeyName,
-    TransitOptions,
+    InvalidKeyName, InvalidNamespace, LoginMethod, LoginPlace, Namespace, Session, TlsConfig,
+    TransitKeyName, TransitOptions,
 };
 
 use super::given::{AuthMethod, BaoGiven};
@@ -25,7 +26,7 @@ const LONGEST_HOLD: Duration = Duration::from_secs(24 * 3_600);
 pub struct BaoSettings {
     client: ClientConfig,
     login: LoginMethod,
-    login_namespace: Option<Namespace>,
+    login_namespace: LoginPlace,
     key: TransitKeyName,
     options: TransitOptions,
 }
@@ -79,7 +80,7 @@ pub enum BaoSettingsError {
         /// Name of the setting.
         setting: &'static str,
         /// What is wrong with it.
-        problem: &'static str,
+        problem: Cow<'static, str>,
     },
     /// An address is not one.
     #[error("--bao-address")]
@@ -124,7 +125,7 @@ impl BaoGiven {
         login::check_foreign(&self, &mut faults);
         let login = keep(login::method(&self), &mut faults);
         let login_namespace = keep(
-            parse_namespace("bao-auth-namespace", self.bao_auth_namespace.as_deref()),
+            parse_login_namespace(self.bao_auth_namespace.as_deref()),
             &mut faults,
         );
         let key = keep(
@@ -148,10 +149,7 @@ impl BaoGiven {
         let config = self
             .addresses()
             .and_then(|all| ClientConfig::new(all).map_err(BaoSettingsError::Address));
-        let namespace = keep(
-            parse_namespace("bao-namespace", self.bao_namespace.as_deref()),
-            faults,
-        );
+        let namespace = keep(parse_namespace(self.bao_namespace.as_deref()), faults);
         let tls = keep(self.tls(), faults);
         let redirect_hosts = keep(self.redirect_hosts(), faults);
         let mut config = keep(config, faults)?;
@@ -177,7 +175,10 @@ impl BaoGiven {
                 return Err(BaoSettingsError::Plaintext(address.to_string()));
             }
             if all.contains(&address) {
-                return Err(value("bao-address", "names one address twice"));
+                return Err(value(
+                    "bao-address",
+                    format!("names {address} twice; remove one"),
+                ));
             }
             if address.is_plaintext() && self.bao_auth == Some(AuthMethod::Cert) {
                 return Err(value(
@@ -233,12 +234,7 @@ impl BaoGiven {
                 });
                 is_host_and_port
                     .then(|| host.to_ascii_lowercase())
-                    .ok_or_else(|| {
-                        value(
-                            "bao-redirect-host",
-                            "must be HOST:PORT, such as openbao-1.example.com:8200",
-                        )
-                    })
+                    .ok_or_else(|| not_host_and_port(host))
             })
             .collect()
     }
@@ -282,9 +278,9 @@ impl BaoSettings {
         self.login.clone()
     }
 
-    /// The namespace of the auth method, if it is not that of the key.
+    /// The namespace of the auth method.
     #[must_use]
-    pub fn login_namespace(&self) -> Option<Namespace> {
+    pub fn login_namespace(&self) -> LoginPlace {
         self.login_namespace.clone()
     }
 
@@ -319,16 +315,48 @@ fn keep<T>(result: Result<T, BaoSettingsError>, faults: &mut Vec<BaoSettingsErro
     result.map_err(|fault| faults.push(fault)).ok()
 }
 
-pub(super) const fn value(setting: &'static str, problem: &'static str) -> BaoSettingsError {
-    BaoSettingsError::Value { setting, problem }
+pub(super) fn value(
+    setting: &'static str,
+    problem: impl Into<Cow<'static, str>>,
+) -> BaoSettingsError {
+    BaoSettingsError::Value {
+        setting,
+        problem: problem.into(),
+    }
 }
 
-fn parse_namespace(
-    setting: &'static str,
-    text: Option<&str>,
-) -> Result<Option<Namespace>, BaoSettingsError> {
-    text.map(str::parse)
+/// Repeats the text unless it may be a credential.
+fn not_host_and_port(text: &str) -> BaoSettingsError {
+    let expected = "must be HOST:PORT, such as openbao-1.example.com:8200";
+    let problem = if looks_secret(text) || text.contains('@') {
+        expected.to_owned()
+    } else {
+        format!("{expected}, and is `{}`", text.escape_debug())
+    };
+    value("bao-redirect-host", problem)
+}
+
+/// The namespace of the Transit engine. By its name, the root namespace is none.
+fn parse_namespace(text: Option<&str>) -> Result<Option<Namespace>, BaoSettingsError> {
+    let text = text.filter(|text| !is_root(text));
+    text.map(|text| namespace("bao-namespace", text))
         .transpose()
+}
+
+fn parse_login_namespace(text: Option<&str>) -> Result<LoginPlace, BaoSettingsError> {
+    match text {
+        None => Ok(LoginPlace::Same),
+        Some(text) if is_root(text) => Ok(LoginPlace::Root),
+        Some(text) => namespace("bao-auth-namespace", text).map(LoginPlace::Namespace),
+    }
+}
+
+fn is_root(text: &str) -> bool {
+    text.strip_suffix('/').unwrap_or(text) == "root"
+}
+
+fn namespace(setting: &'static str, text: &str) -> Result<Namespace, BaoSettingsError> {
+    text.parse()
         .map_err(|source| BaoSettingsError::Namespace { setting, source })
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::support::{Place, output, stderr};
 use clap::{CommandFactory as _, Parser as _};
-use kdc_envelope_bao::{LoginMethod, RoleId};
+use kdc_envelope_bao::{LoginMethod, LoginPlace, RoleId};
 use kms_plugin::bao::{BaoSettings, DEFAULT_JWT_FILE, DEFAULT_KUBERNETES_MOUNT};
 use kms_plugin::cli::Cli;
 use kms_plugin::settings::{BaoSource, KeySource, Settings, read};
@@ -35,6 +35,16 @@ fn bao(line: &str) -> BaoSettings {
 }
 
 #[test]
+fn the_root_namespace_is_none_by_its_name_too() {
+    for name in ["root", "root/"] {
+        let settings = bao(&format!("--bao-role r --bao-namespace {name}"));
+        assert_eq!(settings.client_config().namespace, None);
+        let line = format!("--bao-role r --bao-namespace org --bao-auth-namespace {name}");
+        assert_eq!(bao(&line).login_namespace(), LoginPlace::Root);
+    }
+}
+
+#[test]
 fn each_method_has_its_defaults() {
     let settings = bao("--bao-role tcp-prod");
     let expected = LoginMethod::Kubernetes {
@@ -44,7 +54,7 @@ fn each_method_has_its_defaults() {
     };
     assert_eq!(settings.login_method(), expected);
     assert_eq!(settings.key_name().to_string(), "transit/k");
-    assert_eq!(settings.login_namespace(), None);
+    assert_eq!(settings.login_namespace(), LoginPlace::Same);
     assert_eq!(settings.options().poll_interval, Duration::from_secs(60));
     let settings = bao("--bao-auth jwt --bao-jwt-file /j");
     let expected = LoginMethod::Jwt {
@@ -95,7 +105,8 @@ fn everything_reaches_the_client() {
     let addresses: Vec<String> = config.addresses.iter().map(ToString::to_string).collect();
     assert_eq!(addresses, ["https://a:1", "https://b:2", "http://c:3"]);
     assert_eq!(config.namespace.unwrap().as_str(), "org/project");
-    assert_eq!(settings.login_namespace().unwrap().as_str(), "org");
+    let org = LoginPlace::Namespace("org".parse().unwrap());
+    assert_eq!(settings.login_namespace(), org);
     assert_eq!(config.tls.ca_file.unwrap().to_str(), Some("/ca"));
     assert_eq!(config.tls.server_name.as_deref(), Some("bao.example.com"));
     assert_eq!(config.tls.client.unwrap().key.to_str(), Some("/k"));

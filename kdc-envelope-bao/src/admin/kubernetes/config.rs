@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::admin::Admin;
 use crate::admin::change::differing;
+use crate::client::or_default;
 use crate::credential::{self, Privacy};
 use crate::error::BaoError;
 
@@ -33,10 +34,10 @@ pub struct StoredKubernetesConfig {
     /// URL of the API server.
     pub kubernetes_host: String,
     /// PEM certificates of its authority.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub kubernetes_ca_cert: String,
     /// PEM public keys that tokens must be signed with.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub pem_keys: BTreeSet<String>,
     /// Whether the ServiceAccount of OpenBao's own pod is left alone.
     #[serde(default)]
@@ -48,7 +49,7 @@ pub struct StoredKubernetesConfig {
     #[serde(default)]
     pub disable_iss_validation: bool,
     /// The issuer that tokens must have; outdated.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub issuer: String,
 }
 

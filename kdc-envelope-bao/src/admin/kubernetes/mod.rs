@@ -1,6 +1,7 @@
 //! The Kubernetes auth method: who reviews tokens, and which ServiceAccounts may log in as what.
 
 mod config;
+mod network;
 mod role;
 
 pub use config::{KubernetesConfig, StoredKubernetesConfig};
@@ -56,15 +57,17 @@ impl<'a> KubernetesAuth<'a> {
         Ok(self.admin.read(&self.path("config")).await?)
     }
 
-    /// Writes the role unless it is as wanted in every field. The order of names and the spelling of durations are no difference.
+    /// Writes the role unless it is as wanted in every field. The order of names and the spelling of durations and networks are no
+    /// difference.
     ///
     /// # Errors
-    /// [`AdminError::Bao`]
+    /// [`AdminError::StoredOtherwise`] for a network that is none; [`AdminError::Bao`]
     pub async fn ensure_role(
         self,
         name: &LowerName,
         role: &KubernetesRole,
     ) -> Result<Change, AdminError> {
+        role.check(name)?;
         let found = self.read_role(name).await?;
         let fields = found.as_ref().map(|found| role.differences(found));
         if fields.as_ref().is_some_and(Vec::is_empty) {

@@ -5,8 +5,11 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::admin::LowerName;
+use super::network;
 use crate::admin::change::differing;
+use crate::admin::{AdminError, LowerName};
+use crate::client::or_default;
+use crate::transit::shortened;
 
 /// A role of the Kubernetes auth method: all its fields, so that what somebody else sets shows as a difference. Durations are in whole
 /// seconds.
@@ -14,19 +17,21 @@ use crate::admin::change::differing;
 #[non_exhaustive]
 pub struct KubernetesRole {
     /// Names of ServiceAccounts; `*` stands for all.
+    #[serde(default, deserialize_with = "or_default")]
     pub bound_service_account_names: BTreeSet<String>,
     /// Namespaces of the cluster that they may be in.
+    #[serde(default, deserialize_with = "or_default")]
     pub bound_service_account_namespaces: BTreeSet<String>,
     /// A label selector for such namespaces, as JSON or YAML; empty for none.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub bound_service_account_namespace_selector: String,
     /// The audience that tokens must have; empty for any.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub audience: String,
     /// What names the entity behind a login.
     pub alias_name_source: AliasNameSource,
     /// Policies of the token.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub token_policies: BTreeSet<String>,
     /// Whether the token goes without the policy `default`, which costs OpenBao much time in each request.
     #[serde(default)]
@@ -46,13 +51,13 @@ pub struct KubernetesRole {
     /// How often it can be used; 0 for as often as one likes.
     #[serde(default)]
     pub token_num_uses: u64,
-    /// Networks that it can be used from; empty for all.
-    #[serde(default)]
+    /// Addresses and networks that it can be used from; empty for all.
+    #[serde(default, deserialize_with = "or_default")]
     pub token_bound_cidrs: BTreeSet<String>,
     /// Whether it can only be used from the address that logged in.
     #[serde(default)]
     pub token_strictly_bind_ip: bool,
-    /// `default`, `service`, `batch`, `default-service` or `default-batch`.
+    /// `default`, which is that of the mount, `service` or `batch`.
     #[serde(default = "default_type")]
     pub token_type: String,
 }
@@ -70,7 +75,7 @@ pub enum AliasNameSource {
 }
 
 fn default_type() -> String {
-    "default".to_owned()
+    DEFAULT_TYPE.to_owned()
 }
 
 impl KubernetesRole {
@@ -96,17 +101,41 @@ impl KubernetesRole {
         }
     }
 
-    /// The fields in which `found` is another role.
+    /// Refuses what OpenBao would store in other words than it understands.
+    pub(super) fn check(&self, name: &LowerName) -> Result<(), AdminError> {
+        let is_strange = |text: &&String| network::canonical(text).is_none();
+        match self.token_bound_cidrs.iter().find(is_strange) {
+            None => Ok(()),
+            Some(text) => Err(AdminError::StoredOtherwise {
+                what: "role",
+                name: name.as_str().into(),
+                reason: format!(
+                    "`{}` in token_bound_cidrs is neither an address nor a network such as 10.0.0.0/8",
+                    shortened(text)
+                ),
+            }),
+        }
+    }
+
+    /// The fields in which `found` is another role. OpenBao writes networks in other words than it was given, and names without spaces
+    /// around them.
     pub(super) fn differences(&self, found: &Self) -> Vec<&'static str> {
         let whole = |a: Duration, b: Duration| a.as_secs() == b.as_secs();
+        let same = |a: &BTreeSet<String>, b: &BTreeSet<String>| trimmed(a) == trimmed(b);
         differing([
             (
                 "bound_service_account_names",
-                self.bound_service_account_names == found.bound_service_account_names,
+                same(
+                    &self.bound_service_account_names,
+                    &found.bound_service_account_names,
+                ),
             ),
             (
                 "bound_service_account_namespaces",
-                self.bound_service_account_namespaces == found.bound_service_account_namespaces,
+                same(
+                    &self.bound_service_account_namespaces,
+                    &found.bound_service_account_namespaces,
+                ),
             ),
             (
                 "bound_service_account_namespace_selector",
@@ -120,7 +149,7 @@ impl KubernetesRole {
             ),
             (
                 "token_policies",
-                self.token_policies == found.token_policies,
+                same(&self.token_policies, &found.token_policies),
             ),
             (
                 "token_no_default_policy",
@@ -142,16 +171,32 @@ impl KubernetesRole {
             ),
             (
                 "token_bound_cidrs",
-                self.token_bound_cidrs == found.token_bound_cidrs,
+                network::set(&self.token_bound_cidrs) == network::set(&found.token_bound_cidrs),
             ),
             (
                 "token_strictly_bind_ip",
                 self.token_strictly_bind_ip == found.token_strictly_bind_ip,
             ),
-            ("token_type", self.token_type == found.token_type),
+            (
+                "token_type",
+                type_or_default(&self.token_type) == type_or_default(&found.token_type),
+            ),
         ])
     }
 }
+
+fn trimmed(names: &BTreeSet<String>) -> BTreeSet<&str> {
+    names.iter().map(|name| name.trim()).collect()
+}
+
+fn type_or_default(text: &str) -> &str {
+    match text {
+        "" => DEFAULT_TYPE,
+        text => text,
+    }
+}
+
+const DEFAULT_TYPE: &str = "default";
 
 mod whole_seconds {
     use super::{Deserialize, Deserializer, Duration, Serialize, Serializer};
@@ -210,8 +255,22 @@ mod tests {
             "alias_name_source": "serviceaccount_uid", "audience": "openbao",
             "bound_service_account_names": ["sa"], "bound_service_account_namespaces": ["ns"],
             "token_policies": ["b", "a", "a"], "token_ttl": 600, "token_no_default_policy": true,
+            "token_bound_cidrs": null,
         });
         let found: KubernetesRole = serde_json::from_value(shown).unwrap();
         assert!(wanted.differences(&found).is_empty());
+    }
+
+    #[test]
+    fn what_openbao_writes_in_other_words_is_no_difference() {
+        let mut wanted = role();
+        wanted.token_bound_cidrs = ["10.0.0.1/32".to_owned(), "::1/128".to_owned()].into();
+        wanted.token_policies = [" tcp-demo ".to_owned()].into();
+        wanted.token_type = String::new();
+        let mut found = role();
+        found.token_bound_cidrs = ["10.0.0.1".to_owned(), "::1".to_owned()].into();
+        assert!(wanted.differences(&found).is_empty());
+        found.token_bound_cidrs = ["10.0.0.2".to_owned(), "::1".to_owned()].into();
+        assert_eq!(wanted.differences(&found), ["token_bound_cidrs"]);
     }
 }

@@ -24,6 +24,7 @@ fn judged(
     let question = Question {
         operation: "POST",
         path: "transit/decrypt/k",
+        namespace: None,
         is_batch,
     };
     let answer = Answer {

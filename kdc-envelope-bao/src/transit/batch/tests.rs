@@ -24,7 +24,11 @@ impl BatchCall for Gated {
         if items.len() > 1 && items.contains(&&SPOILT) {
             return Err(BaoError::Rejected {
                 status: 400,
-                path: "x".into(),
+                place: crate::error::Place {
+                    path: "x".into(),
+                    namespace: None,
+                    address: "http://bao".into(),
+                },
                 message: "one spoils it".to_owned(),
             });
         }
@@ -208,7 +212,9 @@ impl BatchCall for Failing {
 
     async fn call(&self, items: Vec<&()>) -> Result<Vec<Result<(), ItemError>>, BaoError> {
         match self.0.fetch_add(1, Ordering::SeqCst) {
-            0 => Err(BaoError::Sealed),
+            0 => Err(BaoError::Sealed {
+                address: "http://bao".into(),
+            }),
             1 => Ok(Vec::new()),
             _ => Ok(items.iter().map(|()| Ok(())).collect()),
         }

@@ -151,12 +151,13 @@ impl Metadata {
         }
     }
 
-    /// The rows inside by provider and key; version 1 does not know.
+    /// The rows inside by provider and key. `None` if nobody counted them, as in version 1, or if none was found: early releases looked
+    /// under `/registry/` alone and wrote down 0 for a snapshot of another prefix, so a count of 0 says nothing.
     #[must_use]
-    pub const fn rows(&self) -> Option<&RowsInside> {
+    pub fn rows(&self) -> Option<&RowsInside> {
         match self {
             Self::V1(_) => None,
-            Self::V2(metadata) => metadata.rows(),
+            Self::V2(metadata) => metadata.rows().filter(|rows| rows.total > 0),
         }
     }
 }

@@ -41,7 +41,7 @@ impl RowGroup {
     }
 }
 
-/// All rows of a snapshot.
+/// All rows of a snapshot, whoever wrote them. Early releases counted those under `/registry/` alone.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]

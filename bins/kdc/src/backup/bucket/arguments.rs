@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use crate::failure::{Exit, Failure};
 
@@ -28,6 +28,27 @@ pub(crate) struct BucketArguments {
     /// Speak to the S3 server without TLS.
     #[arg(long)]
     pub(super) s3_allow_http: bool,
+    /// Whether requests name the bucket in the path or in the name of the server (`virtual`) [default: path].
+    #[arg(long, value_enum, value_name = "PLACE")]
+    pub(super) s3_addressing: Option<Addressing>,
+    /// Checksum that goes with what is stored, for the server to verify [default: crc64nvme with TLS, none without].
+    #[arg(long, value_enum, value_name = "ALGORITHM")]
+    pub(super) s3_checksum: Option<Checksum>,
+}
+
+/// Where a request names the bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Addressing {
+    Path,
+    Virtual,
+}
+
+/// What goes along with content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Checksum {
+    None,
+    Sha256,
+    Crc64nvme,
 }
 
 /// `--bucket`, understood.
@@ -42,6 +63,20 @@ pub(super) enum Location {
 }
 
 impl BucketArguments {
+    /// A bucket without any other flag.
+    #[cfg(test)]
+    pub(super) fn of(bucket: &str) -> Self {
+        Self {
+            bucket: bucket.to_owned(),
+            s3_endpoint: None,
+            s3_region: None,
+            s3_ca_file: None,
+            s3_allow_http: false,
+            s3_addressing: None,
+            s3_checksum: None,
+        }
+    }
+
     pub(super) fn location(&self) -> Result<Location, Failure> {
         let Some(rest) = self.bucket.strip_prefix(SCHEME) else {
             return self.directory();
@@ -69,6 +104,15 @@ impl BucketArguments {
         if self.bucket.is_empty() {
             return Err(self.bad("is empty"));
         }
+        if self
+            .bucket
+            .get(..3)
+            .is_some_and(|begin| begin.eq_ignore_ascii_case("s3:"))
+        {
+            return Err(
+                self.bad("is no bucket of S3: write `s3://NAME` with two slashes, in lower case")
+            );
+        }
         if self.bucket.contains("://") {
             return Err(self.bad("is neither a folder nor `s3://NAME/PREFIX`"));
         }
@@ -77,6 +121,8 @@ impl BucketArguments {
             ("--s3-region", self.s3_region.is_some()),
             ("--s3-ca-file", self.s3_ca_file.is_some()),
             ("--s3-allow-http", self.s3_allow_http),
+            ("--s3-addressing", self.s3_addressing.is_some()),
+            ("--s3-checksum", self.s3_checksum.is_some()),
         ];
         if let Some((flag, _)) = flags.iter().find(|(_, is_given)| *is_given) {
             let line = format!("{flag} has no meaning for a folder; give --bucket s3://NAME");
@@ -96,14 +142,7 @@ mod tests {
     use super::*;
 
     fn location(bucket: &str) -> Result<Location, Failure> {
-        let arguments = BucketArguments {
-            bucket: bucket.to_owned(),
-            s3_endpoint: None,
-            s3_region: None,
-            s3_ca_file: None,
-            s3_allow_http: false,
-        };
-        arguments.location()
+        BucketArguments::of(bucket).location()
     }
 
     #[test]
@@ -127,6 +166,8 @@ mod tests {
             "s3://b//x",
             "s3://b/../x",
             "gs://b",
+            "s3:/b",
+            "S3://b",
             "s3://a b",
         ] {
             assert!(location(bad).is_err(), "{bad}");

@@ -26,11 +26,6 @@ impl Environment {
         let value = self.variables.get(name)?;
         (!value.is_empty()).then(|| value.to_string())
     }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        let variables = self.variables.iter();
-        variables.map(|(name, value)| (name.as_str(), value.as_str()))
-    }
 }
 
 impl FromIterator<(String, String)> for Environment {

@@ -33,6 +33,8 @@ pub(super) struct Profile {
     pub(super) session_token: Option<Zeroizing<String>>,
     pub(super) region: Option<String>,
     pub(super) endpoint: Option<String>,
+    /// When requests carry checksums.
+    pub(super) checksums: Option<String>,
 }
 
 /// The profile that `AWS_PROFILE` names, or `default`, out of the files that the environment names.
@@ -83,6 +85,7 @@ fn profile(name: &str, settings: &mut Settings) -> Result<Profile, Failure> {
         session_token: take("aws_session_token"),
         region: take("region").map(plain),
         endpoint: take("endpoint_url").map(plain),
+        checksums: take("request_checksum_calculation").map(plain),
     })
 }
 

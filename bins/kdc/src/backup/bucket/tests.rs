@@ -6,14 +6,7 @@ use tempfile::TempDir;
 use super::*;
 
 fn bucket(folder: &TempDir) -> Bucket {
-    Bucket::open(&BucketArguments {
-        bucket: folder.path().to_str().unwrap().to_owned(),
-        s3_endpoint: None,
-        s3_region: None,
-        s3_ca_file: None,
-        s3_allow_http: false,
-    })
-    .unwrap()
+    Bucket::open(&BucketArguments::of(folder.path().to_str().unwrap())).unwrap()
 }
 
 /// What every bucket does. `data` is longer than a part.
@@ -305,13 +298,7 @@ fn names_do_not_leave_the_bucket() {
 fn a_bucket_that_is_not_there_is_a_mistake() {
     let folder = TempDir::new().unwrap();
     let missing = folder.path().join("missing");
-    let arguments = BucketArguments {
-        bucket: missing.to_str().unwrap().to_owned(),
-        s3_endpoint: None,
-        s3_region: None,
-        s3_ca_file: None,
-        s3_allow_http: false,
-    };
+    let arguments = BucketArguments::of(missing.to_str().unwrap());
     let bucket = Bucket::open(&arguments).unwrap();
     let failure = bucket.entries(None).next().unwrap().unwrap_err();
     assert_eq!(failure.exit(), Exit::NoInput);

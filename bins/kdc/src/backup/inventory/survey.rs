@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use kdc_envelope::evidence::{Evidence, Gap, GapKind};
 use kdc_envelope::snapshot::metadata::{RowGroup, WrappedDek};
+use kdc_envelope::survey::Provider;
 
 use crate::backup::proof::{self, Unknowns};
 use crate::backup::state::{Known, State};
@@ -179,13 +180,17 @@ impl Survey {
             return;
         };
         let mut is_beyond = false;
-        for group in &rows.groups {
+        let (named, nameless): (Vec<_>, Vec<_>) =
+            rows.groups.iter().partition(|group| tells_key(group));
+        for group in named {
             let inner = InnerKey::from(group);
             is_beyond |= !add_to(&mut self.inner, inner, known, time, group.rows);
         }
         self.beyond += u64::from(is_beyond);
-        if rows.others > 0 {
-            self.inner_unknown.add(known, time, rows.others);
+        let nameless: u64 = nameless.iter().map(|group| group.rows).sum();
+        let unknown = rows.others.saturating_add(nameless);
+        if unknown > 0 {
+            self.inner_unknown.add(known, time, unknown);
         }
     }
 
@@ -224,6 +229,12 @@ impl Survey {
         let tallies = self.states.iter().filter(|(state, _)| is_meant(**state));
         tallies.map(|(_, tally)| tally.count).sum()
     }
+}
+
+/// Whether rows say which key they need, or that they need none. Damaged ones may not.
+fn tells_key(group: &RowGroup) -> bool {
+    let is_plain = group.provider == Provider::Identity.as_str();
+    is_plain || group.name.is_some() || group.key_id.is_some()
 }
 
 fn add_to<K: Ord>(

@@ -2,7 +2,7 @@ use super::page::render;
 use super::report::Report;
 use super::survey::Survey;
 use crate::backup::bucket::Entry;
-use crate::backup::state::tests::{Sample, known};
+use crate::backup::state::tests::{Sample, entry, known, v2};
 use crate::backup::state::{State, judge};
 use crate::page::escape;
 
@@ -71,6 +71,41 @@ fn each_key_version_is_told_with_what_needs_it_and_since_when() {
     assert_eq!(json["innerKeysUnknown"]["snapshots"], 3);
     assert_eq!(json["outerKeyUnknown"]["snapshots"], 1);
     assert_eq!(survey.count(State::is_complete), 2 * 365 + 1);
+}
+
+/// Early releases wrote down 0 for what lies under another prefix than `/registry/`.
+#[test]
+fn a_count_of_no_rows_says_nothing_about_inner_keys() {
+    let mut survey = Survey::default();
+    for inner in [Some(vec![]), None] {
+        survey.add(&known(&Sample {
+            inner,
+            ..Sample::default()
+        }));
+    }
+    let json = serde_json::to_value(report(&survey)).unwrap();
+    assert_eq!(json["innerKeysUnknown"]["snapshots"], 2);
+    assert!(json["innerKeys"].as_array().unwrap().is_empty());
+}
+
+#[test]
+fn damaged_rows_that_name_no_key_may_need_any() {
+    let sample = Sample::default();
+    let mut json = v2(&sample);
+    json["rows"] = serde_json::json!({"total": 6, "groups": [
+        {"provider": "identity", "rows": 3},
+        {"provider": "kms-v2", "rows": 2},
+        {"provider": "aesgcm", "name": "key1", "rows": 1},
+    ]});
+    let mut survey = Survey::default();
+    survey.add(&judge(entry(&sample), Some(json.to_string().as_bytes())));
+    assert_eq!(survey.inner_unknown.rows, 2);
+    let named: Vec<_> = survey
+        .inner
+        .keys()
+        .map(|key| key.provider.as_str())
+        .collect();
+    assert_eq!(named, ["aesgcm", "identity"]);
 }
 
 #[test]

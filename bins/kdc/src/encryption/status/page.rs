@@ -36,6 +36,9 @@ pub(super) fn render(report: &Report) -> String {
         line("<h2>Rows in etcd</h2>\n<p class=\"faint\">Of each resource the rows that are on the newest key, and those that are not.</p>".to_owned());
         line(picture(rows));
         line(row_table(rows));
+        for gap in report.rows_from.iter().flat_map(|origin| &origin.unknown) {
+            line(format!("<p class=\"odd\">{}</p>", escape(gap)));
+        }
     }
     line("<h2>Configuration</h2>".to_owned());
     let resources = report.resources.iter().map(|resource| {
@@ -133,7 +136,7 @@ fn row_table(resources: &[ResourceRows]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::encryption::rows::GroupRows;
+    use crate::encryption::rows::{GroupRows, Origin};
     use crate::encryption::status::report::{
         ChangeReport, KeyIdReport, ResourceReport, ServerReport,
     };
@@ -147,6 +150,7 @@ mod tests {
             writer: text(),
             rows: 3,
             current: 1,
+            first_not_current: Some(text()),
             groups: vec![GroupRows {
                 by: text(),
                 key_id: Some(text()),
@@ -175,6 +179,11 @@ mod tests {
                 }],
             }],
             rows: Some(vec![rows]),
+            rows_from: Some(Origin {
+                etcd: text(),
+                etcd_prefix: text(),
+                unknown: vec![text()],
+            }),
             change: Some(ChangeReport {
                 change: "rotate",
                 asked: text(),

@@ -8,7 +8,7 @@ use kdc_envelope_k8s::rotation::{ApiServer, Observed, Wish, plan};
 use serde::Serialize;
 
 use crate::clock;
-use crate::encryption::rows::ResourceRows;
+use crate::encryption::rows::{Origin, ResourceRows};
 
 /// Everything.
 #[derive(Debug, Serialize)]
@@ -19,6 +19,8 @@ pub(super) struct Report {
     pub(super) servers: Vec<ServerReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) rows: Option<Vec<ResourceRows>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) rows_from: Option<Origin>,
     /// The last change that was asked for.
     pub(super) change: Option<ChangeReport>,
 }
@@ -94,6 +96,7 @@ impl Report {
                 })
                 .collect(),
             rows: None,
+            rows_from: None,
             change: wish.map(|wish| ChangeReport::new(wish, observation)),
         }
     }

@@ -90,7 +90,7 @@ const FAULTS: &[(&str, &str)] = &[
     ),
     (
         "--bao-role r --bao-address https://bao:8200",
-        "names one address twice",
+        "--bao-address names https://bao:8200 twice; remove one",
     ),
     (
         "--bao-role r --bao-mount a//b",
@@ -99,6 +99,14 @@ const FAULTS: &[(&str, &str)] = &[
     (
         "--bao-role r --bao-namespace a//b",
         "--bao-namespace: `a//b` is not the path",
+    ),
+    (
+        "--bao-role r --bao-namespace root/org",
+        "--bao-namespace: `root/org` begins with `root`, which is no namespace",
+    ),
+    (
+        "--bao-role r --bao-auth-namespace org/sys",
+        "--bao-auth-namespace: `sys` in `org/sys` is reserved",
     ),
     (
         "--bao-role r --bao-auth-namespace ..",
@@ -110,7 +118,7 @@ const FAULTS: &[(&str, &str)] = &[
     ),
     (
         "--bao-role r --bao-auth-mount /k",
-        "--bao-auth-mount is not the path of a mount",
+        "--bao-auth-mount `/k` is not the path of a mount",
     ),
     (
         "--bao-role r --bao-poll-interval 500ms",

@@ -49,6 +49,7 @@ fn the_policy_grants_what_the_plugin_needs_and_nothing_else() {
         (format!("transit/keys/{key}"), "read"),
         ("auth/token/renew-self".to_owned(), "update"),
         ("auth/token/lookup-self".to_owned(), "read"),
+        ("auth/token/revoke-self".to_owned(), "update"),
     ];
     let expected: BTreeMap<String, String> = expected
         .map(|(path, capability)| (path, capability.to_owned()))

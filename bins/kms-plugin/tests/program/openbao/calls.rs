@@ -196,6 +196,7 @@ async fn metrics_tell_what_was_asked_of_openbao() {
         ),
         (format!("kdc_kms_bao_breaker_state{{{key}}}"), 0.0),
         (format!("kdc_kms_bao_key_latest_version{{{key}}}"), 1.0),
+        (format!("kdc_kms_bao_key_wrapping_version{{{key}}}"), 1.0),
         (format!("kdc_kms_bao_tls_reloads_total{{{key}}}"), 0.0),
         (format!("kdc_kms_healthy{{{key}}}"), 1.0),
     ] {

@@ -1,6 +1,7 @@
 //! The program with its key in a real OpenBao, which it reaches through a proxy that counts and can refuse.
 
 mod calls;
+mod hostile;
 mod logins;
 mod outages;
 mod secrecy;

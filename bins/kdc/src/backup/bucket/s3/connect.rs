@@ -1,24 +1,51 @@
 //! From flags, environment and profile to a client.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
-use object_store::aws::{AmazonS3, AmazonS3Builder, Checksum};
-use object_store::{
-    BackoffConfig, Certificate, ClientOptions, HeaderMap, HeaderValue, RetryConfig,
-};
+use http::Uri;
+use object_store::aws::{AmazonS3, AmazonS3Builder, Checksum as Algorithm};
+use object_store::{BackoffConfig, ClientOptions, HeaderMap, HeaderValue, RetryConfig};
 
+use super::address::Address;
+use super::wire::{Connector, Wire};
 use crate::backup::bucket::BucketArguments;
+use crate::backup::bucket::arguments::Checksum;
 use crate::backup::bucket::environment::Environment;
 use crate::backup::bucket::profile::{self, Profile};
 use crate::failure::{Exit, Failure};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// For a part to be sent and answered, and for each piece of an answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 /// With its pauses about six seconds; parts and reads are tried again beyond that.
 const RETRIES: usize = 5;
-const DEFAULT_REGION: &str = "us-east-1";
+
+/// What the client learns from the environment, and nothing else: it knows variables that would change what `kdc` relies on, conditions
+/// and the verification of certificates among them.
+const PASSED_ON: [&str; 17] = [
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_ROLE_ARN",
+    "AWS_ROLE_SESSION_NAME",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_ENDPOINT_URL_STS",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+    "AWS_IMDSV1_FALLBACK",
+    "AWS_METADATA_ENDPOINT",
+    "AWS_REQUEST_PAYER",
+    "AWS_SERVER_SIDE_ENCRYPTION",
+    "AWS_SSE_KMS_KEY_ID",
+    "AWS_SSE_BUCKET_KEY_ENABLED",
+    "AWS_SSE_CUSTOMER_KEY_BASE64",
+];
+/// Those of them that are addresses.
+const ADDRESSES: [&str; 3] = [
+    "AWS_ENDPOINT_URL_STS",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_METADATA_ENDPOINT",
+];
 
 /// Where requests go, and how.
 #[derive(Debug)]
@@ -26,6 +53,13 @@ pub(super) struct Clients {
     pub(super) store: AmazonS3,
     /// Sends `If-None-Match: *` with every request, for the one that completes an upload.
     pub(super) creator: AmazonS3,
+    /// For listings, which `store` does not tell whole.
+    pub(super) wire: Wire,
+    pub(super) bucket_url: Uri,
+    pub(super) region: String,
+    /// Whether whoever asks pays.
+    pub(super) is_payer: bool,
+    /// For messages.
     pub(super) endpoint: String,
 }
 
@@ -38,54 +72,119 @@ pub(super) fn connect(
         true if environment.get("AWS_PROFILE").is_none() => Profile::default(),
         _ => profile::load(environment)?,
     };
-    let region = arguments
-        .s3_region
-        .clone()
-        .or_else(|| environment.get("AWS_REGION"))
-        .or_else(|| environment.get("AWS_DEFAULT_REGION"))
-        .or_else(|| profile.region.clone())
-        .unwrap_or_else(|| DEFAULT_REGION.to_owned());
-    let endpoint = endpoint(arguments, environment, &profile)?;
-    let mut builder = from_environment(environment)
+    let address = Address::new(arguments, environment, &profile, name)?;
+    let at =
+        |error: &dyn std::error::Error| Failure::at(Exit::Config, format!("s3://{name}"), error);
+    let authorities = arguments
+        .s3_ca_file
+        .as_deref()
+        .map(authorities)
+        .transpose()?;
+    let connector =
+        Connector::new(address.bucket_url.clone(), authorities).map_err(|error| at(&error))?;
+    let mut builder = from_environment(environment)?
         .with_bucket_name(name)
-        .with_region(&region)
+        .with_region(&address.region)
+        .with_endpoint(&address.base)
+        .with_virtual_hosted_style_request(address.is_virtual)
         .with_allow_http(arguments.s3_allow_http)
+        .with_http_connector(connector.clone())
         // One object at a time: not every server can delete several at once.
         .with_disable_bulk_delete(true)
-        .with_retry(retry());
-    builder = credentials(builder, environment, profile, endpoint.is_some())?;
-    if let Some(endpoint) = &endpoint {
-        builder = builder.with_endpoint(endpoint);
-    }
-    if !endpoint.as_deref().is_some_and(is_plain) {
         // TLS already protects what is sent; SHA-256 of every part would cost more than sealing it.
-        builder = builder
-            .with_unsigned_payload(true)
-            .with_checksum_algorithm(Checksum::CRC64NVME);
+        .with_unsigned_payload(!address.is_plain())
+        .with_retry(retry());
+    let when_required = when_required(environment, &profile);
+    builder = credentials(builder, environment, profile, address.is_own)?;
+    let checksum = arguments.s3_checksum.or(when_required);
+    if let Some(algorithm) = algorithm(checksum, address.is_plain()) {
+        builder = builder.with_checksum_algorithm(algorithm);
     }
-    let options = options(arguments)?;
+    let options = ClientOptions::new().with_allow_http(arguments.s3_allow_http);
     let mut if_absent = HeaderMap::new();
     if_absent.insert("if-none-match", HeaderValue::from_static("*"));
+    let named = named_checksum(arguments.s3_checksum);
     let build = |options: ClientOptions| {
         let built = builder.clone().with_client_options(options).build();
-        built.map_err(|error| Failure::at(Exit::Usage, format!("s3://{name}"), &error))
+        built.map_err(|error| at(&error))
     };
+    let payer = environment.get("AWS_REQUEST_PAYER");
     Ok(Clients {
-        store: build(options.clone())?,
+        store: build(options.clone().with_default_headers(named))?,
         creator: build(options.with_default_headers(if_absent))?,
-        endpoint: endpoint.unwrap_or_else(|| format!("AWS in {region}")),
+        wire: connector.wire(),
+        bucket_url: address.bucket_url,
+        region: address.region,
+        is_payer: payer.is_some_and(|payer| ["requester", "true"].contains(&payer.as_str())),
+        endpoint: address.name,
     })
 }
 
-/// As `AmazonS3Builder::from_env`.
-fn from_environment(environment: &Environment) -> AmazonS3Builder {
+/// With object lock some servers look for the name of the checksum alone, which programs of AWS send along. Others need not meet a header
+/// more.
+fn named_checksum(asked: Option<Checksum>) -> HeaderMap {
+    let name = match asked {
+        None | Some(Checksum::None) => None,
+        Some(Checksum::Sha256) => Some("SHA256"),
+        Some(Checksum::Crc64nvme) => Some("CRC64NVME"),
+    };
+    let mut headers = HeaderMap::new();
+    if let Some(name) = name {
+        headers.insert(
+            "x-amz-sdk-checksum-algorithm",
+            HeaderValue::from_static(name),
+        );
+    }
+    headers
+}
+
+/// The setting of AWS for servers that do not take its newer checksums.
+fn when_required(environment: &Environment, profile: &Profile) -> Option<Checksum> {
+    let setting = environment.get("AWS_REQUEST_CHECKSUM_CALCULATION");
+    let setting = setting.or_else(|| profile.checksums.clone())?;
+    setting
+        .eq_ignore_ascii_case("when_required")
+        .then_some(Checksum::None)
+}
+
+/// Without TLS the content is signed, which is checksum enough, unless the bucket wants another.
+const fn algorithm(asked: Option<Checksum>, is_plain: bool) -> Option<Algorithm> {
+    match asked {
+        Some(Checksum::None) => None,
+        None if is_plain => None,
+        None | Some(Checksum::Crc64nvme) => Some(Algorithm::CRC64NVME),
+        Some(Checksum::Sha256) => Some(Algorithm::SHA256),
+    }
+}
+
+fn from_environment(environment: &Environment) -> Result<AmazonS3Builder, Failure> {
     let mut builder = AmazonS3Builder::new();
-    for (name, value) in environment.iter() {
+    for name in PASSED_ON {
+        let Some(value) = environment.get(name) else {
+            continue;
+        };
+        if !name.ends_with("_FILE") {
+            check_sendable(name, &value)?;
+        }
+        if ADDRESSES.contains(&name) && reqwest::Url::parse(&value).is_err() {
+            return Err(Failure::new(Exit::Config, format!("{name}: not a URL")));
+        }
         if let Ok(key) = name.to_ascii_lowercase().parse() {
             builder = builder.with_config(key, value);
         }
     }
-    builder
+    Ok(builder)
+}
+
+/// The client trusts that a header can hold it.
+fn check_sendable(name: &str, value: &str) -> Result<(), Failure> {
+    let is_bad = |c: char| !c.is_ascii() || c.is_ascii_control();
+    if !value.contains(is_bad) {
+        return Ok(());
+    }
+    let line = format!("{name} has a character that cannot be sent");
+    Err(Failure::new(Exit::Config, line)
+        .hint("a line feed, perhaps, from the file that it was read from"))
 }
 
 /// A static key, or what a pod or a container gets from its platform.
@@ -107,10 +206,23 @@ fn credentials(
     has_endpoint: bool,
 ) -> Result<AmazonS3Builder, Failure> {
     if has_credentials(environment) {
-        return Ok(builder);
+        let is_half = environment.get("AWS_ACCESS_KEY_ID").is_some()
+            && environment.get("AWS_SECRET_ACCESS_KEY").is_none();
+        return match is_half {
+            false => Ok(builder),
+            true => Err(Failure::new(
+                Exit::Config,
+                "AWS_ACCESS_KEY_ID is set, and AWS_SECRET_ACCESS_KEY is not; set both",
+            )),
+        };
     }
     match (profile.access_key_id, profile.secret_access_key) {
         (Some(id), Some(secret)) => {
+            let token = profile.session_token.as_ref();
+            let token = token.map_or("", |token| token.as_str());
+            for (name, value) in [("access_key_id", id.as_str()), ("session_token", token)] {
+                check_sendable(&format!("the AWS profile: aws_{name}"), value)?;
+            }
             builder = builder
                 .with_access_key_id(id)
                 .with_secret_access_key(secret.as_str());
@@ -134,44 +246,6 @@ fn credentials(
     }
 }
 
-fn endpoint(
-    arguments: &BucketArguments,
-    environment: &Environment,
-    profile: &Profile,
-) -> Result<Option<String>, Failure> {
-    let endpoint = arguments
-        .s3_endpoint
-        .clone()
-        .or_else(|| environment.get("AWS_ENDPOINT_URL_S3"))
-        .or_else(|| environment.get("AWS_ENDPOINT_URL"))
-        .or_else(|| profile.endpoint.clone());
-    let Some(endpoint) = endpoint else {
-        return Ok(None);
-    };
-    let rest = endpoint
-        .strip_prefix("https://")
-        .or_else(|| endpoint.strip_prefix("http://"));
-    let Some(rest) = rest.filter(|rest| !rest.is_empty()) else {
-        let line = "--s3-endpoint: not a URL that begins with https:// or http://";
-        return Err(Failure::new(Exit::Usage, line));
-    };
-    if rest.contains(['@', '?', '#']) || rest.chars().any(|c| c.is_control() || c == ' ') {
-        let line =
-            "--s3-endpoint: give only scheme, host and port; credentials come from the environment";
-        return Err(Failure::new(Exit::Usage, line));
-    }
-    if is_plain(&endpoint) && !arguments.s3_allow_http {
-        let line = format!("--s3-endpoint: `{endpoint}` has no TLS");
-        return Err(Failure::new(Exit::Usage, line)
-            .hint("use https://, or say --s3-allow-http if the network is trusted"));
-    }
-    Ok(Some(endpoint.trim_end_matches('/').to_owned()))
-}
-
-fn is_plain(endpoint: &str) -> bool {
-    endpoint.starts_with("http://")
-}
-
 fn retry() -> RetryConfig {
     RetryConfig {
         backoff: BackoffConfig {
@@ -184,26 +258,79 @@ fn retry() -> RetryConfig {
     }
 }
 
-fn options(arguments: &BucketArguments) -> Result<ClientOptions, Failure> {
-    let mut options = ClientOptions::new()
-        .with_allow_http(arguments.s3_allow_http)
-        .with_connect_timeout(CONNECT_TIMEOUT)
-        .with_timeout_disabled()
-        .with_read_timeout(ANSWER_TIMEOUT);
-    if let Some(path) = &arguments.s3_ca_file {
-        let pem =
-            fs::read(path).map_err(|error| Failure::unreadable("--s3-ca-file", path, &error))?;
-        let place = || format!("--s3-ca-file: `{}`", path.display());
-        let certificates = Certificate::from_pem_bundle(&pem)
-            .map_err(|error| Failure::at(Exit::Data, place(), &error))?;
-        if certificates.is_empty() {
-            let line = format!("{} holds no certificate in PEM", place());
-            return Err(Failure::new(Exit::Data, line));
-        }
-        options = options.with_no_system_certificates(true);
-        for certificate in certificates {
-            options = options.with_root_certificate(certificate);
+fn authorities(path: &Path) -> Result<Vec<reqwest::Certificate>, Failure> {
+    let pem = fs::read(path).map_err(|error| Failure::unreadable("--s3-ca-file", path, &error))?;
+    let found = reqwest::Certificate::from_pem_bundle(&pem).ok();
+    found.filter(|found| !found.is_empty()).ok_or_else(|| {
+        let place = path.display();
+        let line = format!("--s3-ca-file: `{place}` holds no certificate in PEM");
+        Failure::new(Exit::Data, line)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_meant_for_it_reaches_the_client() {
+        let variables = [
+            ("AWS_ACCESS_KEY_ID", "a"),
+            ("AWS_SECRET_ACCESS_KEY", "b"),
+            ("AWS_CONDITIONAL_PUT", "disabled"),
+            ("AWS_S3_EXPRESS", "true"),
+            ("AWS_SKIP_SIGNATURE", "true"),
+            ("AWS_ALLOW_INVALID_CERTIFICATES", "true"),
+            ("AWS_BUCKET", "other"),
+            ("AWS_SESSION_TOKEN", ""),
+        ];
+        let environment = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let builder = from_environment(&environment.into_iter().collect()).unwrap();
+        let value = |name: &str| builder.get_config_value(&name.parse().unwrap());
+        assert_eq!(value("aws_access_key_id").as_deref(), Some("a"));
+        let empty = AmazonS3Builder::new();
+        for (name, _) in &variables[2..] {
+            let name = name.to_ascii_lowercase();
+            let untouched = empty.get_config_value(&name.parse().unwrap());
+            assert_eq!(value(&name), untouched, "{name}");
         }
     }
-    Ok(options)
+
+    #[test]
+    fn what_cannot_be_sent_is_refused_before_it_is() {
+        let set =
+            |name: &str, value: &str| [(name.to_owned(), value.to_owned())].into_iter().collect();
+        for (name, value) in [
+            ("AWS_ACCESS_KEY_ID", "key\n"),
+            ("AWS_SESSION_TOKEN", "t\u{e4}"),
+            ("AWS_ENDPOINT_URL_STS", "sts"),
+        ] {
+            let failure = from_environment(&set(name, value)).unwrap_err();
+            let line = failure.line().unwrap();
+            assert!(line.starts_with(name) && !line.contains(value), "{line}");
+        }
+        let half = credentials(
+            AmazonS3Builder::new(),
+            &set("AWS_ACCESS_KEY_ID", "a"),
+            Profile::default(),
+            true,
+        );
+        assert!(
+            half.unwrap_err()
+                .line()
+                .unwrap()
+                .contains("AWS_SECRET_ACCESS_KEY")
+        );
+    }
+
+    #[test]
+    fn a_checksum_goes_along_where_nothing_else_vouches_for_the_content() {
+        assert_eq!(algorithm(None, true), None);
+        assert_eq!(algorithm(None, false), Some(Algorithm::CRC64NVME));
+        assert_eq!(algorithm(Some(Checksum::None), false), None);
+        assert_eq!(
+            algorithm(Some(Checksum::Sha256), true),
+            Some(Algorithm::SHA256)
+        );
+    }
 }

@@ -3,7 +3,9 @@
 use std::error::Error;
 
 use object_store::Error as StoreError;
+use object_store::client::HttpError;
 
+use super::answer::{Condition, No, Operation, Refusal};
 use crate::failure::{Exit, Failure};
 
 /// More of a server's words than this, in characters, helps nobody.
@@ -25,48 +27,30 @@ impl Place<'_> {
             endpoint,
             key,
         } = self;
-        let text = error.to_string();
-        let code = code(&text);
         let what = match key.is_empty() {
             true => format!("cannot {verb} s3://{bucket}"),
             false => format!("cannot {verb} s3://{bucket}/{key}"),
         };
-        let fail = |exit: Exit, reason: &str| Failure::new(exit, format!("{what}: {reason}"));
-        let kind = Kind::of(error, code, &text);
-        let code = code.map_or_else(String::new, |code| format!(" ({code})"));
-        match kind {
-            Kind::NoBucket => {
-                let reason = format!("there is no such bucket at {endpoint}");
-                fail(Exit::NoInput, &reason)
-                    .hint("create it, or correct --bucket, --s3-endpoint or --s3-region")
+        let (exit, reason, hint) = match refusal(error) {
+            Some(Refusal::No(no)) => {
+                let kind = Kind::of_no(no);
+                let words = no_words(kind, endpoint, verb, no);
+                (kind.exit(), words.0, words.1)
             }
-            Kind::NoObject => fail(Exit::NoInput, "there is no such object"),
-            Kind::Credentials => fail(
-                Exit::Denied,
-                &format!("{endpoint} refuses the credentials{code}"),
-            )
-            .hint("check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the profile in ~/.aws"),
-            Kind::Forbidden => fail(
-                Exit::Denied,
-                &format!("{endpoint} does not allow it with these credentials{code}"),
-            )
-            .hint("check the credentials and the policy of the bucket"),
-            Kind::Exists => fail(Exit::CannotCreate, "it exists already").hint(
-                "a snapshot is never overwritten; take a new id, or let `kdc backup prune` delete it",
-            ),
-            Kind::Changed => fail(Exit::Negative, "somebody else changed it meanwhile").hint("try again"),
-            Kind::Region => fail(Exit::Config, "the bucket is in another region").hint("give --s3-region"),
-            Kind::Server => fail(
-                Exit::Unavailable,
-                &format!("{endpoint} keeps failing: {}{code}", reason(error)),
-            )
-            .hint("try again later"),
-            Kind::Silent => fail(
-                Exit::Unavailable,
-                &format!("{endpoint} does not answer: {}", reason(error)),
-            )
-            .hint("check --s3-endpoint, the network, and --s3-ca-file if its certificate is of an own authority"),
-            Kind::Other => fail(Exit::Io, &reason(error)),
+            Some(refusal) => {
+                let words = refusal_words(refusal, endpoint);
+                (Kind::of(error).exit(), words.0, words.1)
+            }
+            None => {
+                let kind = Kind::of(error);
+                let words = store_words(kind, endpoint, error);
+                (kind.exit(), words.0, words.1)
+            }
+        };
+        let failure = Failure::new(exit, format!("{what}: {reason}"));
+        match hint.is_empty() {
+            true => failure,
+            false => failure.hint(&hint),
         }
     }
 }
@@ -76,82 +60,411 @@ impl Place<'_> {
 pub(super) enum Kind {
     NoBucket,
     NoObject,
+    /// The key id, its secret or a token.
     Credentials,
+    /// A token that was good once.
+    Expired,
+    /// The clocks differ.
+    Clock,
+    /// A right is missing.
     Forbidden,
     Exists,
     Changed,
     Region,
+    /// It wants the bucket in the path, or in its name.
+    Addressing,
+    /// A checksum that it does not take, or that it demands.
+    Checksum,
+    /// It does not know what was asked.
+    Unknown,
+    /// It has not what snapshots need.
+    Unfit,
+    /// What came in is not what was sent.
+    Altered,
+    /// Nothing more goes in.
+    Full,
+    /// It takes no request of this length.
+    TooLong,
+    /// The object must be fetched from an archive.
+    Archived,
+    /// TLS where there is none, or the reverse.
+    Scheme,
+    Redirect,
+    NotS3,
+    Listing,
     Server,
     Silent,
     Other,
 }
 
 impl Kind {
-    pub(super) fn of_error(error: &StoreError) -> Self {
-        let text = error.to_string();
-        Self::of(error, code(&text), &text)
+    pub(super) fn of(error: &StoreError) -> Self {
+        match refusal(error) {
+            Some(Refusal::No(no)) => Self::of_no(no),
+            Some(Refusal::NotS3(_) | Refusal::Odd(_)) => Self::NotS3,
+            Some(Refusal::Listing(_)) => Self::Listing,
+            Some(Refusal::Redirect { .. }) => Self::Redirect,
+            Some(Refusal::Credentials { .. }) => Self::Credentials,
+            None => match error {
+                StoreError::AlreadyExists { .. } => Self::Exists,
+                _ if is_transport(error) => Self::Silent,
+                _ => Self::Other,
+            },
+        }
     }
 
-    fn of(error: &StoreError, code: Option<&str>, text: &str) -> Self {
-        match code {
-            Some("NoSuchBucket") => return Self::NoBucket,
-            Some(
-                "InvalidAccessKeyId"
-                | "SignatureDoesNotMatch"
-                | "InvalidToken"
-                | "ExpiredToken"
-                | "NotSignedUp"
-                | "RequestTimeTooSkewed",
-            ) => return Self::Credentials,
-            Some("PermanentRedirect" | "AuthorizationHeaderMalformed") => return Self::Region,
-            _ => {}
+    /// By the code where there is one, since it says more than the status.
+    fn of_no(no: &No) -> Self {
+        let by_code = match no.code.as_str() {
+            "NoSuchBucket" => Some(Self::NoBucket),
+            "NoSuchKey" | "NoSuchVersion" => Some(Self::NoObject),
+            "InvalidAccessKeyId"
+            | "SignatureDoesNotMatch"
+            | "InvalidToken"
+            | "NotSignedUp"
+            | "InvalidClientTokenId"
+            | "InvalidSecurity" => Some(Self::Credentials),
+            "ExpiredToken" | "TokenRefreshRequired" => Some(Self::Expired),
+            "RequestTimeTooSkewed" | "RequestExpired" => Some(Self::Clock),
+            "PermanentRedirect"
+            | "TemporaryRedirect"
+            | "AuthorizationHeaderMalformed"
+            | "IllegalLocationConstraintException" => Some(Self::Region),
+            "SecondLevelDomainForbidden"
+            | "PathStyleDomainForbidden"
+            | "InvalidBucketName"
+            | "InvalidURI"
+            | "VirtualHostDomainRequired" => Some(Self::Addressing),
+            "BadDigest"
+            | "XAmzContentSHA256Mismatch"
+            | "XAmzContentChecksumMismatch"
+            | "IncompleteBody" => Some(Self::Altered),
+            "QuotaExceeded"
+            | "BucketQuotaExceeded"
+            | "XMinioStorageFull"
+            | "XMinioAdminBucketQuotaExceeded"
+            | "InsufficientStorage" => Some(Self::Full),
+            "EntityTooLarge" => Some(Self::TooLong),
+            "InvalidObjectState" => Some(Self::Archived),
+            "AccessDenied" | "AllAccessDisabled" => Some(Self::Forbidden),
+            "ConditionalRequestConflict" | "OperationAborted" => Some(Self::Changed),
+            _ => None,
+        };
+        if let Some(kind) = by_code {
+            return kind;
         }
-        match error {
-            StoreError::NotFound { .. } => Self::NoObject,
-            StoreError::Unauthenticated { .. } => Self::Credentials,
-            StoreError::PermissionDenied { .. } => Self::Forbidden,
-            StoreError::AlreadyExists { .. } => Self::Exists,
-            StoreError::Precondition { .. } => Self::Changed,
-            _ if text.contains("redirect without LOCATION") => Self::Region,
-            _ if text.contains("non-2xx status code: 5") || text.contains("status code: 429") => {
-                Self::Server
-            }
-            _ if is_transport(error) => Self::Silent,
+        let words = no.message.to_ascii_lowercase();
+        let is_of_checksum = ["checksum", "content-md5", "crc64"]
+            .iter()
+            .any(|word| words.contains(word));
+        let is_of_scheme = words.contains("https server") || words.contains("https port");
+        match (no.status, no.asked.condition) {
+            (400, _) if is_of_scheme => Self::Scheme,
+            (400 | 501, _) if is_of_checksum => Self::Checksum,
+            (501, Some(_)) => Self::Unfit,
+            (501, None) if no.asked.has_checksum => Self::Checksum,
+            (405 | 501, _) => Self::Unknown,
+            (404, _) if no.asked.operation == Operation::List => Self::NoBucket,
+            (404, Some(Condition::Same)) => Self::Changed,
+            (404, _) => Self::NoObject,
+            (304 | 409 | 412, Some(Condition::Absent)) => Self::Exists,
+            (304 | 409 | 412, _) => Self::Changed,
+            (301 | 307 | 308, _) => Self::Region,
+            (401, _) => Self::Credentials,
+            (403, _) => Self::Forbidden,
+            (413, _) => Self::TooLong,
+            (507, _) => Self::Full,
+            (500.., _) => Self::Server,
+            _ if no.is_transient() => Self::Server,
             _ => Self::Other,
         }
     }
+
+    const fn exit(self) -> Exit {
+        match self {
+            Self::NoBucket | Self::NoObject | Self::Archived => Exit::NoInput,
+            Self::Credentials | Self::Expired | Self::Clock | Self::Forbidden => Exit::Denied,
+            Self::Exists => Exit::CannotCreate,
+            Self::Changed => Exit::Negative,
+            Self::Region
+            | Self::Redirect
+            | Self::Addressing
+            | Self::Checksum
+            | Self::Scheme
+            | Self::Unknown
+            | Self::Unfit => Exit::Config,
+            Self::NotS3 | Self::Listing => Exit::Data,
+            Self::Server | Self::Silent => Exit::Unavailable,
+            Self::Altered | Self::Full | Self::TooLong | Self::Other => Exit::Io,
+        }
+    }
+}
+
+/// A reason, and what to do.
+type Words = (String, String);
+
+/// A no of the server.
+fn no_words(kind: Kind, endpoint: &str, verb: &str, no: &No) -> Words {
+    match kind {
+        Kind::Exists => exists_words(),
+        Kind::Region => region_words(no),
+        Kind::Checksum => checksum_words(endpoint, no),
+        Kind::Unfit => unfit_words(endpoint, no),
+        _ => (no_reason(kind, endpoint, no), no_hint(kind, verb, no)),
+    }
+}
+
+fn no_reason(kind: Kind, endpoint: &str, no: &No) -> String {
+    let code = match no.code.is_empty() {
+        true => String::new(),
+        false => format!(" ({})", no.code),
+    };
+    let said = said(no);
+    match kind {
+        Kind::NoBucket => format!("there is no such bucket at {endpoint}"),
+        Kind::NoObject => "there is no such object".to_owned(),
+        Kind::Credentials => format!("{endpoint} refuses the credentials{code}"),
+        Kind::Expired => format!("the token of the credentials has expired{code}"),
+        Kind::Clock => format!(
+            "the clocks of this machine and of {endpoint} differ by more than it allows{code}"
+        ),
+        Kind::Forbidden => {
+            let more = of_its_own(no);
+            format!("{endpoint} does not allow it with these credentials{code}{more}")
+        }
+        Kind::Changed => "somebody else changed it meanwhile".to_owned(),
+        Kind::Addressing => format!("{endpoint} does not take the bucket like this: {said}{code}"),
+        Kind::Unknown => format!("{endpoint} does not know this request: {said}{code}"),
+        Kind::Altered => format!("what {endpoint} got is not what was sent{code}"),
+        Kind::Full => format!("{endpoint} has no more room: {said}{code}"),
+        Kind::TooLong => format!("{endpoint} takes no request of this length: {said}{code}"),
+        Kind::Archived => format!("the object is archived{code}"),
+        Kind::Scheme => format!("{endpoint} speaks TLS"),
+        Kind::Server => format!("{endpoint} keeps failing: {said}{code}"),
+        _ => format!("{endpoint} says: {said}{code}"),
+    }
+}
+
+fn no_hint(kind: Kind, verb: &str, no: &No) -> String {
+    let hint = match kind {
+        Kind::NoBucket => "create it, or correct --bucket, --s3-endpoint or --s3-region",
+        Kind::Credentials => credentials_hint(no),
+        Kind::Expired => "get new credentials; AWS_SESSION_TOKEN goes with its key id and secret",
+        Kind::Clock => "set the clock of this machine, by NTP for example",
+        Kind::Forbidden => {
+            return format!("grant {}, or use other credentials", right(verb));
+        }
+        Kind::Changed => "try again",
+        Kind::Addressing => {
+            "try --s3-addressing virtual, or path if that was given, and check the name of the bucket"
+        }
+        Kind::Unknown => {
+            "a server that lacks it is not fit for snapshots; if it has it, check --s3-endpoint"
+        }
+        Kind::Altered => "try again; if it stays, something in between changes it",
+        Kind::Full => "raise the quota of the bucket, or delete snapshots by `kdc backup prune`",
+        Kind::TooLong => {
+            "parts have 8 MiB, and 64 MiB after the first 64 GiB; raise the limit, also that of a proxy before the server"
+        }
+        Kind::Archived => {
+            "restore it from the archive first, with `aws s3api restore-object` for example"
+        }
+        Kind::Scheme => "begin --s3-endpoint with https://",
+        Kind::Server => "try again later",
+        _ => "",
+    };
+    hint.to_owned()
+}
+
+/// The server's own words, or else the status.
+fn said(no: &No) -> String {
+    match no.message.is_empty() {
+        true => format!("status {}", no.status),
+        false => {
+            let message = no.message.trim_end_matches('.');
+            message.chars().take(MAX_REASON_LEN).collect()
+        }
+    }
+}
+
+/// The words of a server that says more than that access is denied, as for a locked object.
+fn of_its_own(no: &No) -> String {
+    let words = no.message.trim_end_matches('.');
+    let is_plain = words.is_empty()
+        || words.eq_ignore_ascii_case("access denied")
+        || words.eq_ignore_ascii_case("forbidden");
+    match is_plain {
+        true => String::new(),
+        false => format!(": {}", said(no)),
+    }
+}
+
+fn credentials_hint(no: &No) -> &'static str {
+    match no.code.as_str() {
+        "InvalidAccessKeyId" | "InvalidClientTokenId" => {
+            "check AWS_ACCESS_KEY_ID, or the profile in ~/.aws: it is not known there"
+        }
+        "SignatureDoesNotMatch" => {
+            "check AWS_SECRET_ACCESS_KEY, or the profile in ~/.aws, and whether a proxy changes host or path"
+        }
+        "InvalidToken" => "check AWS_SESSION_TOKEN: it must be that of the key id",
+        _ => "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the profile in ~/.aws",
+    }
+}
+
+/// What a verb needs, in the words of policies.
+fn right(verb: &str) -> &'static str {
+    match verb {
+        "list" => "s3:ListBucket on the bucket",
+        "read" => "s3:GetObject on its objects, and s3:ListBucket on the bucket",
+        "delete" => "s3:DeleteObject on its objects",
+        "abort the upload of" => "s3:AbortMultipartUpload on its objects",
+        _ => "s3:PutObject on its objects",
+    }
+}
+
+fn region_words(no: &No) -> Words {
+    match &no.region {
+        Some(region) => (
+            format!("the bucket is in the region {region}"),
+            format!("give --s3-region {region}, and no --s3-endpoint of another region"),
+        ),
+        None => (
+            "the bucket is in another region".to_owned(),
+            "give --s3-region".to_owned(),
+        ),
+    }
+}
+
+fn checksum_words(endpoint: &str, no: &No) -> Words {
+    let said = said(no);
+    // By its words: what is said of a checksum that nobody sent may be said of anything.
+    let (reason, hint) = match no.asked.has_checksum {
+        _ if said.contains("required") => (
+            "wants a checksum with what is stored",
+            "give --s3-checksum sha256",
+        ),
+        true => (
+            "does not take the checksum that goes along",
+            "try --s3-checksum sha256, or --s3-checksum none",
+        ),
+        false => (
+            "refuses the request over a checksum, and none goes along",
+            "try --s3-checksum sha256, or another server",
+        ),
+    };
+    (format!("{endpoint} {reason}: {said}"), hint.to_owned())
+}
+
+fn unfit_words(endpoint: &str, no: &No) -> Words {
+    let header = match no.asked.condition {
+        Some(Condition::Same) => "If-Match",
+        _ => "If-None-Match",
+    };
+    let reason = format!(
+        "{endpoint} has no conditional writes ({header}), by which one run cannot overwrite another's snapshot: it is not fit for snapshots"
+    );
+    let hint = match no.asked.has_checksum {
+        true => "use another server; if this one is said to have them, try --s3-checksum none",
+        false => "use another server, or a folder",
+    };
+    (reason, hint.to_owned())
+}
+
+/// What is no answer of S3.
+fn refusal_words(refusal: &Refusal, endpoint: &str) -> Words {
+    let (reason, hint) = match refusal {
+        Refusal::NotS3(what) => (
+            format!("{endpoint} is not an S3 server: it answered with {what}"),
+            "check --s3-endpoint; a web console or a proxy may be there",
+        ),
+        Refusal::Odd(what) => (
+            format!("{endpoint} does not answer as S3 servers do: it gave {what}"),
+            "check --s3-endpoint, and what is between, or use another server",
+        ),
+        Refusal::Listing(why) => (
+            format!("{endpoint} gives no complete listing: {why}"),
+            "check --s3-endpoint, or use another server",
+        ),
+        Refusal::Redirect { to } if to.is_empty() => (
+            format!("{endpoint} redirects to another of its pages, as S3 servers do not"),
+            "check --s3-endpoint; a web console or a proxy may be there",
+        ),
+        Refusal::Redirect { to } => (
+            format!(
+                "{endpoint} redirects to {to}, which is not followed, as credentials would go there"
+            ),
+            "if that is the server, give it as --s3-endpoint, or give --s3-region",
+        ),
+        Refusal::Credentials { host, why } => (
+            format!("{host}, which hands out the credentials, {why}"),
+            "check it, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        ),
+        Refusal::No(_) => (refusal.to_string(), ""),
+    };
+    (reason, hint.to_owned())
+}
+
+/// What the client says by itself.
+fn store_words(kind: Kind, endpoint: &str, error: &StoreError) -> Words {
+    let (reason, hint) = match kind {
+        Kind::Exists => return exists_words(),
+        Kind::Silent => {
+            let reason = reason(error);
+            let hint = silent_hint(&reason);
+            (format!("{endpoint} does not answer: {reason}"), hint)
+        }
+        _ => (format!("{}, at {endpoint}", reason(error)), ""),
+    };
+    (reason, hint.to_owned())
+}
+
+/// By the words of what speaks TLS and HTTP here.
+fn silent_hint(reason: &str) -> &'static str {
+    match reason {
+        _ if reason.contains("InvalidContentType") => {
+            "it may have no TLS: then begin --s3-endpoint with http://, and say --s3-allow-http"
+        }
+        _ if reason.contains("invalid HTTP version") => {
+            "it may have TLS: then begin --s3-endpoint with https://"
+        }
+        _ => {
+            "check --s3-endpoint, the network, and --s3-ca-file if its certificate is of an own authority"
+        }
+    }
+}
+
+fn exists_words() -> Words {
+    (
+        "it exists already".to_owned(),
+        "a snapshot is never overwritten; take a new id, or let `kdc backup prune` delete it"
+            .to_owned(),
+    )
+}
+
+/// The refusal that an error carries.
+fn refusal(error: &StoreError) -> Option<&Refusal> {
+    causes(error).find_map(|cause| cause.downcast_ref::<Refusal>())
 }
 
 /// Whether no answer came, or only a part of one.
 fn is_transport(error: &StoreError) -> bool {
-    let mut next: Option<&dyn Error> = Some(error);
-    while let Some(error) = next {
-        if error.is::<object_store::client::HttpError>() {
-            return true;
-        }
-        next = error.source();
-    }
-    false
-}
-
-/// The code in an answer of S3, such as `NoSuchKey`.
-fn code(text: &str) -> Option<&str> {
-    let (_, rest) = text.split_once("<Code>")?;
-    let (code, _) = rest.split_once("</Code>")?;
-    let is_word = code.len() <= 64 && code.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    is_word.then_some(code)
+    causes(error).any(|cause| cause.is::<HttpError>())
 }
 
 /// The innermost words: those around them repeat them.
 fn reason(error: &StoreError) -> String {
-    let mut innermost: &dyn Error = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    let text = innermost.to_string();
-    let text = match text.split_once("<Message>") {
-        Some((_, rest)) => rest.split("</Message>").next().unwrap_or_default(),
-        None => &text,
-    };
-    text.chars().take(MAX_REASON_LEN).collect()
+    let innermost = causes(error).last().map(ToString::to_string);
+    let innermost = innermost.unwrap_or_default();
+    innermost.chars().take(MAX_REASON_LEN).collect()
+}
+
+/// An error and what is behind it.
+fn causes(error: &StoreError) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    let mut next: Option<&(dyn Error + 'static)> = Some(error);
+    std::iter::from_fn(move || {
+        let error = next?;
+        next = error.source();
+        Some(error)
+    })
 }

@@ -1,15 +1,29 @@
 //! A bucket of S3.
 //!
 //! Requests that fail are sent again by the client; what can be decided only by looking (an answer that got lost after the server had
-//! done its work) is decided here by reading back.
+//! done its work) is decided here by reading back. Nothing is concluded from what is no answer of S3:
+//!
+//! | module | holds |
+//! |---|---|
+//! | `address`, `connect` | from flags and environment to a client |
+//! | `wire` | what requests go through: redirects, bounds, and what is no answer |
+//! | `answer`, `xml` | what an answer says |
+//! | `list`, `listing` | all pages of a listing, and one |
+//! | `read`, `upload` | the data of a snapshot |
+//! | `failure` | the words for what failed |
 
+mod address;
+mod answer;
 mod connect;
 mod failure;
 mod list;
+mod listing;
 mod read;
 #[cfg(test)]
 mod tests;
 mod upload;
+mod wire;
+mod xml;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -18,8 +32,8 @@ use std::time::Duration;
 use object_store::aws::AmazonS3;
 use object_store::path::Path;
 use object_store::{
-    Error as StoreError, GetOptions, GetRange, ObjectStore as _, ObjectStoreExt as _, PutMode,
-    PutOptions, PutPayload, UpdateVersion,
+    Error as StoreError, GetOptions, GetRange, HeaderMap, ObjectStore as _, ObjectStoreExt as _,
+    PutMode, PutOptions, PutPayload, UpdateVersion,
 };
 use tokio::runtime::Runtime;
 use tokio_stream::StreamExt as _;
@@ -108,13 +122,27 @@ impl S3 {
         let payload = PutPayload::from(bytes.to_vec());
         let put = self.store().put_opts(&path, payload, options);
         let Err(error) = self.wait(put)? else {
-            return Ok(());
+            // What makes a snapshot must be there before anybody relies on it.
+            return match self.read_metadata(key)? {
+                Some(stored) if stored.json == bytes => Ok(()),
+                _ => Err(self.not_kept(key)),
+            };
         };
         // Ours may have arrived, and its answer not.
         match self.read_metadata(key) {
             Ok(Some(stored)) if stored.json == bytes => Ok(()),
             _ => Err(self.failure("create", key, &error)),
         }
+    }
+
+    /// The server said that it has it.
+    fn not_kept(&self, key: &str) -> Failure {
+        let (bucket, prefix, endpoint) = (&self.bucket, &self.prefix, &self.clients.endpoint);
+        let line = format!(
+            "cannot create s3://{bucket}/{prefix}{key}: {endpoint} said that it is stored, and has it not, or another"
+        );
+        Failure::new(Exit::Io, line)
+            .hint("try again; a server that does this again is not fit for snapshots")
     }
 
     /// Writes a small object if it is still the one with this ETag.
@@ -126,6 +154,15 @@ impl S3 {
         version: Option<&str>,
     ) -> Result<Replaced, Failure> {
         let path = self.path(key)?;
+        if e_tag.is_none() {
+            let (bucket, prefix, endpoint) = (&self.bucket, &self.prefix, &self.clients.endpoint);
+            let line = format!(
+                "cannot replace s3://{bucket}/{prefix}{key}: {endpoint} gives it no ETag, without which a change of somebody else cannot be noticed"
+            );
+            return Err(
+                Failure::new(Exit::Config, line).hint("such a server is not fit for snapshots")
+            );
+        }
         let options = PutOptions::from(PutMode::Update(UpdateVersion {
             e_tag: e_tag.map(str::to_owned),
             version: version.map(str::to_owned),
@@ -141,7 +178,7 @@ impl S3 {
         {
             return Ok(Replaced::Yes);
         }
-        match Kind::of_error(&error) {
+        match Kind::of(&error) {
             Kind::Changed | Kind::NoObject => Ok(Replaced::Conflict),
             _ => Err(self.failure("replace", key, &error)),
         }
@@ -163,10 +200,19 @@ impl S3 {
                     break;
                 }
             }
-            Ok::<_, StoreError>(StoredMetadata {
-                json,
-                version: Version::ETag { e_tag, version },
-            })
+            // Not every page says what it is.
+            match answer::looks_like_page(&json) {
+                true => Err(answer::carried(answer::not_s3(&HeaderMap::new(), &json))),
+                false => Ok(StoredMetadata {
+                    json,
+                    version: Version::ETag { e_tag, version },
+                }),
+            }
+        };
+        // A server may send a byte now and then, and for ever.
+        let read = async {
+            let limited = tokio::time::timeout(PATIENCE, read).await;
+            limited.unwrap_or_else(|elapsed| Err(wire::too_slow(elapsed)))
         };
         self.unless_absent("read", key, self.wait(read)?)
     }
@@ -225,14 +271,14 @@ impl S3 {
     ) -> Result<Option<T>, Failure> {
         match result {
             Ok(value) => Ok(Some(value)),
-            Err(error) if Kind::of_error(&error) == Kind::NoObject => Ok(None),
+            Err(error) if Kind::of(&error) == Kind::NoObject => Ok(None),
             Err(error) => Err(self.failure(verb, key, &error)),
         }
     }
 
     fn failure(&self, verb: &str, key: &str, error: &StoreError) -> Failure {
         let key = match key.is_empty() {
-            true => String::new(),
+            true => self.prefix.trim_end_matches('/').to_owned(),
             false => format!("{}{key}", self.prefix),
         };
         let place = Place {

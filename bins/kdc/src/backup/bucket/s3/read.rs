@@ -121,7 +121,7 @@ async fn fetch(s3: Arc<S3>, mut rest: Rest, sender: mpsc::Sender<Result<Piece, S
             (attempt, begin) = (0, Instant::now());
         }
         attempt += 1;
-        let is_transient = matches!(Kind::of_error(&error), Kind::Server | Kind::Silent);
+        let is_transient = matches!(Kind::of(&error), Kind::Server | Kind::Silent);
         let is_over = attempt >= ATTEMPTS || begin.elapsed() >= PATIENCE;
         if !is_transient || rest.e_tag.is_none() || is_over {
             let _ = sender.send(Err(error)).await;

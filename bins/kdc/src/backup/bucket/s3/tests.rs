@@ -6,6 +6,7 @@ use kdc_testbed::s3::{ACCESS_KEY_ID, SECRET_ACCESS_KEY};
 use kdc_testbed::{Moto, Proxy, S3 as Server};
 use tokio::runtime::Runtime;
 
+use crate::backup::bucket::arguments::Checksum;
 use crate::backup::bucket::environment::Environment;
 use crate::backup::bucket::tests::contract;
 use crate::backup::bucket::{Bucket, BucketArguments, SnapshotFiles};
@@ -18,11 +19,9 @@ const LEN: usize = (16 << 20) + 1000;
 
 fn arguments(endpoint: &str, bucket: &str) -> BucketArguments {
     BucketArguments {
-        bucket: bucket.to_owned(),
         s3_endpoint: Some(endpoint.to_owned()),
-        s3_region: None,
-        s3_ca_file: None,
         s3_allow_http: endpoint.starts_with("http:"),
+        ..BucketArguments::of(bucket)
     }
 }
 
@@ -272,4 +271,89 @@ fn whoever_is_refused_is_told_what_to_do() {
         text.contains(gone) && text.contains("--s3-endpoint"),
         "{text}"
     );
+}
+
+#[test]
+fn a_bucket_with_object_lock_takes_what_has_a_checksum() {
+    let runtime = runtime::start_few().unwrap();
+    let moto = runtime.block_on(async {
+        let moto = Moto::start().await.unwrap();
+        moto.create_locked_bucket("locked").await.unwrap();
+        moto
+    });
+    let mut arguments = arguments(moto.endpoint(), "s3://locked");
+    let files = |arguments: &BucketArguments| {
+        let environment = environment(SECRET_ACCESS_KEY);
+        Bucket::open_in(arguments, &environment)
+            .unwrap()
+            .snapshot("c", "s")
+    };
+    let failure = files(&arguments).commit(b"{}").unwrap_err();
+    assert_eq!(failure.exit(), Exit::Config);
+    let line = failure.line().unwrap();
+    assert!(line.contains("give --s3-checksum sha256"), "{line}");
+    arguments.s3_checksum = Some(Checksum::Sha256);
+    assert_eq!(write(&files(&arguments)).unwrap(), LEN as u64);
+    files(&arguments).commit(b"{}").unwrap();
+}
+
+#[test]
+fn what_hands_out_credentials_is_named_when_it_does_not() {
+    let scene = Scene::new();
+    let folder = tempfile::tempdir().unwrap();
+    let token = folder.path().join("token");
+    std::fs::write(&token, "t").unwrap();
+    let open = |address: &str| {
+        let variables = [
+            ("AWS_CONTAINER_CREDENTIALS_FULL_URI", address),
+            (
+                "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+                token.to_str().unwrap(),
+            ),
+        ];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let arguments = arguments(scene.server.endpoint(), "s3://bucket");
+        Bucket::open_in(&arguments, &variables.into_iter().collect()).unwrap()
+    };
+    let ends = |bucket: Bucket, words: &str| {
+        let failure = bucket.entries(None).next().unwrap().unwrap_err();
+        let line = failure.line().unwrap();
+        assert_eq!(failure.exit(), Exit::Denied, "{line}");
+        assert!(line.contains(words), "{line}");
+    };
+    ends(
+        open("http://127.0.0.1:1/x"),
+        "127.0.0.1, which hands out the credentials, does not answer",
+    );
+    scene.proxy.set(Fault::answer(
+        403,
+        &[],
+        "<Error><Code>AccessDenied</Code></Error>",
+    ));
+    let address = format!("{}/credentials", scene.proxy.address());
+    ends(open(&address), "answered 403 (AccessDenied)");
+}
+
+#[test]
+fn a_server_without_tls_is_told_from_one_that_is_away() {
+    let scene = Scene::new();
+    let address = scene.server.endpoint().replace("http://", "https://");
+    let failure = open(&address, "s3://bucket")
+        .entries(None)
+        .next()
+        .unwrap()
+        .unwrap_err();
+    let line = failure.line().unwrap();
+    assert_eq!(failure.exit(), Exit::Unavailable, "{line}");
+    assert!(line.contains("it may have no TLS"), "{line}");
+    let server = scene.runtime.block_on(Server::start_with_tls()).unwrap();
+    let address = server.endpoint().replace("https://", "http://");
+    let failure = open(&address, "s3://bucket")
+        .entries(None)
+        .next()
+        .unwrap()
+        .unwrap_err();
+    let line = failure.line().unwrap();
+    assert_eq!(failure.exit(), Exit::Unavailable, "{line}");
+    assert!(line.contains("begin --s3-endpoint with https://"), "{line}");
 }

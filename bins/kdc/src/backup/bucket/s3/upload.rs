@@ -165,9 +165,10 @@ impl Upload {
         let options = PutOptions::from(PutMode::Create);
         let put = self.s3.store().put_opts(&self.path, payload, options);
         match self.s3.wait(put)? {
-            Ok(_) => Ok(self.len),
-            Err(error) => self.look_after(&error).map(|()| self.len),
+            Ok(_) => self.confirm()?,
+            Err(error) => self.look_after(&error)?,
         }
+        Ok(self.len)
     }
 
     fn complete(&mut self) -> Result<(), Failure> {
@@ -177,11 +178,26 @@ impl Upload {
         let parts = std::mem::take(&mut self.done);
         let creator = &self.s3.clients.creator;
         let completed = creator.complete_multipart(&self.path, &id, parts);
-        if let Err(error) = self.s3.wait(completed)? {
-            self.look_after(&error)?;
+        match self.s3.wait(completed)? {
+            Ok(_) => {
+                // Nothing is left to abort, whatever is there.
+                self.id = None;
+                self.confirm()?;
+            }
+            Err(error) => self.look_after(&error)?,
         }
         self.id = None;
         Ok(())
+    }
+
+    /// Looks whether what the server says it stored is there, and is ours: not every server heeds `If-None-Match` when an upload is
+    /// completed, and then another run may have put its own there.
+    fn confirm(&self) -> Result<(), Failure> {
+        let is_there = self.s3.len(&self.key)? == Some(self.len);
+        match is_there && (self.len == 0 || self.has_our_head()) {
+            true => Ok(()),
+            false => Err(self.s3.not_kept(&self.key)),
+        }
     }
 
     /// After an answer that was lost, the object may be there, and be ours.
@@ -228,7 +244,7 @@ impl Drop for Upload {
         };
         // That a server keeps failing is told already by what failed before this.
         let is_told = matches!(
-            Kind::of_error(&error),
+            Kind::of(&error),
             Kind::NoObject | Kind::Server | Kind::Silent
         );
         if !is_told {
@@ -254,7 +270,7 @@ async fn put_part(
             Ok(part) => return Ok(part),
             Err(error) => error,
         };
-        let is_transient = matches!(Kind::of_error(&error), Kind::Server | Kind::Silent);
+        let is_transient = matches!(Kind::of(&error), Kind::Server | Kind::Silent);
         if !is_transient || attempt >= ATTEMPTS || begin.elapsed() >= PATIENCE {
             return Err(error);
         }

@@ -1,0 +1,216 @@
+//! Calls of etcd, as a user if it asks for one.
+//!
+//! `Authenticate` gives a token for name and password, which every call carries as metadata. It ends after a while (five minutes
+//! without use, unless etcd is told otherwise), when users or roles change, and with simple tokens when another member
+//! answers. etcd then refuses it, and a new one is asked for, once per call.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kdc_envelope::local::private_file;
+use tokio::sync::Mutex;
+use tonic::client::Grpc;
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::transport::Channel;
+use tonic::{Code, Request, Status};
+use tonic_prost::ProstCodec;
+use zeroize::Zeroizing;
+
+use super::messages::{AuthenticateRequest, AuthenticateResponse};
+use crate::failure::{Exit, Failure, exit_of_private_file};
+use crate::output::note;
+
+/// The longest answer. etcd takes rows of 1.5 MiB unless it was told otherwise.
+const MAX_ANSWER_LEN: usize = 512 << 20;
+/// The field of the metadata that etcd looks for.
+const TOKEN: &str = "token";
+
+/// Who calls. Copies share the connection and the token.
+#[derive(Debug, Clone)]
+pub(super) struct Caller {
+    pub(super) channel: Channel,
+    pub(super) timeout: Duration,
+    login: Option<Arc<Login>>,
+}
+
+/// A user of etcd, and the token that was given last.
+pub(super) struct Login {
+    user: String,
+    password: Zeroizing<String>,
+    token: Mutex<Known>,
+}
+
+/// What is known of the token.
+#[derive(Clone, PartialEq)]
+enum Known {
+    Nothing,
+    /// This etcd asks for no user.
+    NotNeeded,
+    Token(MetadataValue<Ascii>),
+}
+
+impl core::fmt::Debug for Login {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Login")
+            .field("user", &self.user)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Login {
+    /// Reads the password; a line feed at its end is not part of it.
+    pub(super) fn new(user: &str, file: &Path) -> Result<Self, Failure> {
+        if user.is_empty() || user.contains(':') {
+            // Not shown: what follows the colon is the password for etcdctl.
+            let line = "--etcd-user: give the name alone, and the password in a file with --etcd-password-file";
+            return Err(Failure::new(Exit::Usage, line));
+        }
+        const FLAG: &str = "--etcd-password-file";
+        let bytes = private_file::read(file)
+            .map_err(|error| Failure::at(exit_of_private_file(&error), FLAG, &error))?;
+        let bad = |words: &str| {
+            let line = format_args!("{FLAG}: `{}` {words}", file.display());
+            Failure::new(Exit::Data, line)
+        };
+        let text = core::str::from_utf8(&bytes).map_err(|_| bad("is not UTF-8"))?;
+        let text = text.strip_suffix('\n').unwrap_or(text);
+        let text = text.strip_suffix('\r').unwrap_or(text);
+        if text.is_empty() {
+            return Err(bad("is empty"));
+        }
+        if text.contains('\n') {
+            return Err(bad("has more than one line"));
+        }
+        Ok(Self {
+            user: user.to_owned(),
+            password: Zeroizing::new(text.to_owned()),
+            token: Mutex::new(Known::Nothing),
+        })
+    }
+}
+
+impl Caller {
+    pub(super) fn new(channel: Channel, timeout: Duration, login: Option<Arc<Login>>) -> Self {
+        Self {
+            channel,
+            timeout,
+            login,
+        }
+    }
+
+    /// The same user at another member. A token that this one does not know is refused, and a new one asked for.
+    pub(super) fn elsewhere(&self, channel: Channel) -> Self {
+        Self {
+            channel,
+            ..self.clone()
+        }
+    }
+
+    /// The name of the user, if there is one.
+    pub(super) fn user(&self) -> Option<&str> {
+        self.login.as_ref().map(|login| login.user.as_str())
+    }
+
+    /// Asks, and once more with a new token if the one at hand is no longer taken.
+    pub(super) async fn call<Q, A>(self, path: &'static str, question: Q) -> Result<A, Status>
+    where
+        Q: prost::Message + Clone + Default + 'static,
+        A: prost::Message + Default + 'static,
+    {
+        let token = self.token(&Known::Nothing).await?;
+        match self.once(path, question.clone(), &token).await {
+            Err(status) if self.is_outdated(&status) => {
+                let token = self.token(&token).await?;
+                self.once(path, question, &token).await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn once<Q, A>(&self, path: &'static str, question: Q, token: &Known) -> Result<A, Status>
+    where
+        Q: prost::Message + Default + 'static,
+        A: prost::Message + Default + 'static,
+    {
+        let call = async {
+            let mut grpc =
+                Grpc::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER_LEN);
+            grpc.ready()
+                .await
+                .map_err(|error| Status::from_error(error.into()))?;
+            let path = PathAndQuery::from_static(path);
+            let codec = ProstCodec::<Q, A>::default();
+            grpc.unary(token.on(question), path, codec).await
+        };
+        let late = || Status::deadline_exceeded("no answer in time; --etcd-timeout allows more");
+        let answer = tokio::time::timeout(self.timeout, call).await;
+        answer
+            .unwrap_or_else(|_| Err(late()))
+            .map(tonic::Response::into_inner)
+    }
+
+    /// A request that carries the token, for calls that are no question and answer.
+    pub(super) async fn request<Q>(&self, message: Q) -> Result<Request<Q>, Status> {
+        let token = self.token(&Known::Nothing).await?;
+        Ok(token.on(message))
+    }
+
+    /// As [`Self::request`], after the token of that was refused.
+    pub(super) async fn request_again<Q>(&self, message: Q) -> Result<Request<Q>, Status> {
+        let refused = match &self.login {
+            Some(login) => login.token.lock().await.clone(),
+            None => Known::NotNeeded,
+        };
+        let token = self.token(&refused).await?;
+        Ok(token.on(message))
+    }
+
+    /// Whether etcd no longer takes the token.
+    pub(super) fn is_outdated(&self, status: &Status) -> bool {
+        let is_old = status.code() == Code::InvalidArgument && status.message().contains("is old");
+        self.login.is_some() && (status.code() == Code::Unauthenticated || is_old)
+    }
+
+    /// The token at hand, or a new one if there is none but the `refused` one.
+    async fn token(&self, refused: &Known) -> Result<Known, Status> {
+        let Some(login) = &self.login else {
+            return Ok(Known::NotNeeded);
+        };
+        let mut known = login.token.lock().await;
+        if *known == Known::Nothing || *known == *refused {
+            *known = self.authenticate(login).await?;
+        }
+        Ok(known.clone())
+    }
+
+    async fn authenticate(&self, login: &Login) -> Result<Known, Status> {
+        let question = AuthenticateRequest {
+            name: login.user.clone(),
+            password: login.password.to_string(),
+        };
+        let path = "/etcdserverpb.Auth/Authenticate";
+        let answer: AuthenticateResponse = match self.once(path, question, &Known::NotNeeded).await
+        {
+            Err(status) if status.message().contains("authentication is not enabled") => {
+                note("etcd asks for no user; --etcd-user is not needed");
+                return Ok(Known::NotNeeded);
+            }
+            answer => answer?,
+        };
+        let token = answer.token.parse();
+        let token = token.map_err(|_| Status::internal("etcd gave a token that is none"))?;
+        Ok(Known::Token(token))
+    }
+}
+
+impl Known {
+    fn on<Q>(&self, message: Q) -> Request<Q> {
+        let mut request = Request::new(message);
+        if let Self::Token(token) = self {
+            request.metadata_mut().insert(TOKEN, token.clone());
+        }
+        request
+    }
+}

@@ -1,0 +1,35 @@
+//! What somebody who means harm, or a broken neighbour, can do from outside, tried on the real programs.
+//!
+//! | module | who attacks |
+//! |---|---|
+//! | [`socket`] | clients of the plugin's socket and of its `--http-address` |
+//! | [`openbao`] | what stands where OpenBao should be |
+//! | [`bucket`] | what stands where S3 should be |
+//! | [`scan`] | files that claim to be etcd's |
+//! | [`system_calls`] | kill -9 at one system call after another |
+//! | [`races`] | several runs of `kdc backup` on one bucket |
+//!
+//! All of it runs briefly with the other tests. `cargo xtask attack --minutes N` sets `KDC_ATTACK_SECONDS` and writes the table
+//! of `docs/reliability.md` from what each test leaves in the folder `KDC_ATTACK_TABLES`.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "the fixture is part of the tests"
+)]
+
+mod bucket;
+mod openbao;
+mod races;
+#[path = "../differential/random.rs"]
+#[expect(
+    dead_code,
+    reason = "shared with the differential tests, which need more of it"
+)]
+mod random;
+mod report;
+mod run;
+mod scan;
+mod socket;
+mod system_calls;
