@@ -92,7 +92,15 @@ impl Origin {
             let advice = "`kdc backup list` shows what there is";
             return Err(Failure::new(Exit::NoInput, line).hint(advice));
         };
-        let metadata = Metadata::parse(&stored.json).map_err(|error| of_metadata(id, &error))?;
+        let metadata = Metadata::parse(&stored.json).map_err(|error| {
+            let place = format!("snapshot `{id}` of cluster `{}`", self.cluster);
+            let kind = recognise::by_start(&stored.json).filter(|_| !stored.json.starts_with(b"{"));
+            let failure = of_metadata(&place, &error);
+            match kind {
+                Some(kind) => failure.hint(&format!("what lies there is {}", kind.what)),
+                None => failure,
+            }
+        })?;
         let dek = kek.unwrap(metadata.wrapped_dek())?;
         Ok(Fetched {
             cluster: self.cluster.clone(),

@@ -63,22 +63,24 @@ pub(super) fn contract(bucket: &Bucket, data: &[u8]) {
     assert!(names.iter().all(|name| expected.contains(name)) && names.len() == 2);
     assert_eq!(bucket.entries(None).count(), 2);
     assert_eq!(bucket.entries(Some("clust")).count(), 0);
+    deletes_what_was_seen(bucket, &files, &small);
+    assert_eq!(replace(b"y").unwrap(), Replaced::Conflict);
+    let count = bucket.entries(None).count();
+    assert_eq!(count, 0, "nothing is left, and nothing came back");
+    assert!(files.data(None).is_err());
+}
+
+/// `files` has the metadata `{}`, and had another before; `small` has none.
+fn deletes_what_was_seen(bucket: &Bucket, files: &SnapshotFiles, small: &SnapshotFiles) {
     let old = Seen::of_metadata(b"{\"a\":1}");
     assert_eq!(files.delete_if(old).unwrap(), Deleted::Changed);
     let seen = Seen::of_metadata(b"{}");
     assert_eq!(files.delete_if(seen).unwrap(), Deleted::Yes);
     assert_eq!(files.delete_if(seen).unwrap(), Deleted::Gone);
-    assert_eq!(replace(b"y").unwrap(), Replaced::Conflict);
     let orphan = bucket.entries(None).next().unwrap().unwrap().modified;
     let seen = |modified| small.delete_if(Seen::Orphan { modified }).unwrap();
     assert_eq!(seen(orphan - 1), Deleted::Changed);
     assert_eq!(seen(orphan), Deleted::Yes);
-    assert_eq!(
-        bucket.entries(None).count(),
-        0,
-        "nothing is left, and nothing came back"
-    );
-    assert!(files.data(None).is_err());
 }
 
 #[test]

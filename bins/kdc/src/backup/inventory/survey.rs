@@ -169,10 +169,10 @@ impl Survey {
             self.inner_unknown.add(known, time, 0);
             return;
         };
-        self.told += 1;
         if known.state == State::DataMissing {
             return; // there is nothing that a key could open
         }
+        self.told += 1;
         let outer = OuterKey::from(metadata.wrapped_dek());
         self.beyond += u64::from(!add_to(&mut self.outer, outer, known, time, 0));
         let Some(rows) = metadata.rows() else {
