@@ -24,6 +24,7 @@ mod clock;
 mod encryption;
 mod etcd;
 mod failure;
+mod file_kind;
 mod generate;
 mod hexdump;
 mod keyring;

@@ -50,8 +50,18 @@ pub(crate) fn escape(text: &str) -> String {
     out
 }
 
-/// A new file, whole or not at all. What is there already is left alone.
+/// Refuses to replace what is there: an earlier report may be all that tells of that day.
+pub(crate) fn check_free(path: &Path) -> Result<(), Failure> {
+    if path.symlink_metadata().is_err() {
+        return Ok(());
+    }
+    let line = format!("--html: `{}` exists; it is not replaced", path.display());
+    Err(Failure::new(Exit::CannotCreate, line).hint("name another file, or remove it first"))
+}
+
+/// Whole or not at all, and never over another file.
 pub(crate) fn write(path: &Path, page: &str) -> Result<(), Failure> {
+    check_free(path)?;
     let folder = match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),

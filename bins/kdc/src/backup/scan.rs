@@ -6,6 +6,7 @@ use kdc_envelope::etcd_file::{EtcdFile, EtcdFileError, FileSurvey};
 use serde::Serialize;
 
 use super::file::RandomAccess;
+use super::recognise;
 use crate::failure::{Exit, Failure, exit_of_io};
 use crate::output::{Format, Output};
 use crate::progress;
@@ -140,7 +141,17 @@ fn failure(arguments: &Scan, error: &EtcdFileError) -> Failure {
         EtcdFileError::Read { .. } => Exit::Io,
         _ => Exit::Data,
     };
-    let failure = Failure::at(exit, format_args!("`{}`", arguments.file.display()), error);
+    let file = arguments.file.display();
+    if matches!(error, EtcdFileError::NoMeta)
+        && let Some(kind) = recognise::of_path(&arguments.file)
+    {
+        let line = format_args!(
+            "`{file}` is no snapshot or data file of etcd, but {}",
+            kind.what
+        );
+        return Failure::new(exit, line).hint(kind.cure);
+    }
+    let failure = Failure::at(exit, format_args!("`{file}`"), error);
     match error {
         EtcdFileError::NoMeta => failure.hint("a sealed snapshot must be opened first"),
         _ => failure,

@@ -10,6 +10,7 @@ mod backup;
 mod backup_bao;
 mod backup_crash;
 mod backup_deploy;
+mod backup_hostile;
 mod backup_refused;
 mod backup_round_trip;
 mod backup_stand;
