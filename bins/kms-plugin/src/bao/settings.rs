@@ -234,7 +234,12 @@ impl BaoGiven {
                 });
                 is_host_and_port
                     .then(|| host.to_ascii_lowercase())
-                    .ok_or_else(|| not_host_and_port(host))
+                    .ok_or_else(|| {
+                        value(
+                            "bao-redirect-host",
+                            "must be HOST:PORT, such as openbao-1.example.com:8200",
+                        )
+                    })
             })
             .collect()
     }
@@ -323,17 +328,6 @@ pub(super) fn value(
         setting,
         problem: problem.into(),
     }
-}
-
-/// Repeats the text unless it may be a credential.
-fn not_host_and_port(text: &str) -> BaoSettingsError {
-    let expected = "must be HOST:PORT, such as openbao-1.example.com:8200";
-    let problem = if looks_secret(text) || text.contains('@') {
-        expected.to_owned()
-    } else {
-        format!("{expected}, and is `{}`", text.escape_debug())
-    };
-    value("bao-redirect-host", problem)
 }
 
 /// The namespace of the Transit engine. By its name, the root namespace is none.
