@@ -93,6 +93,16 @@ pub enum BaoSettingsError {
         /// What is wrong.
         source: InvalidNamespace,
     },
+    /// The path by which other tools read the key.
+    #[error(
+        "--bao-key takes the name of a key, not its path; give `{name}`, and `{mount}` as --bao-mount"
+    )]
+    KeyPath {
+        /// The part before `/keys/`.
+        mount: String,
+        /// The part behind it.
+        name: String,
+    },
     /// Mount or key are not what OpenBao takes.
     #[error("--{setting}")]
     Key {
@@ -359,6 +369,12 @@ fn parse_key(mount: Option<&str>, name: Option<&str>) -> Result<TransitKeyName, 
         setting: "bao-key",
         why: "a key in OpenBao has a name; make one with `bao write -f transit/keys/NAME`",
     })?;
+    if let Some((mount, name)) = name.split_once("/keys/") {
+        return Err(BaoSettingsError::KeyPath {
+            mount: mount.escape_debug().to_string(),
+            name: name.escape_debug().to_string(),
+        });
+    }
     TransitKeyName::new(mount.unwrap_or(DEFAULT_MOUNT), name).map_err(|source| {
         let setting = match source {
             InvalidKeyName::Mount(_) => "bao-mount",
