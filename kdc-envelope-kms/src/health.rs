@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tonic_health::ServingStatus;
 
 use crate::observe::CALL_DEADLINE;
+use crate::server::{KeyEndpoint, Notice};
 use crate::service::KmsService;
 
 /// A self-test wraps and unwraps, which a remote backend pays for; so its result is kept for this long.
@@ -24,16 +25,19 @@ struct Inner {
     name: String,
     service: KmsService,
     self_test: bool,
+    notice: Notice,
     last_test: Mutex<Option<(Instant, Result<(), String>)>>,
 }
 
 impl Health {
-    /// The health of the key `name`. Without `self_test` it rests on what the key knows of itself, which costs nothing.
-    pub(crate) fn new(name: String, service: KmsService, self_test: bool) -> Self {
+    /// The health of the key that `endpoint` serves. Without a self-test it rests on what the key knows of itself, which costs
+    /// nothing.
+    pub(crate) fn new(endpoint: &KeyEndpoint, service: KmsService) -> Self {
         Self(Arc::new(Inner {
-            name,
+            name: endpoint.name.clone(),
             service,
-            self_test,
+            self_test: endpoint.self_test,
+            notice: endpoint.notice.clone(),
             last_test: Mutex::new(None),
         }))
     }
@@ -96,8 +100,8 @@ impl Readiness {
         }
     }
 
-    /// Asks all keys at once; the error has a line for each that is not ready, in their order.
-    pub(crate) async fn check(&self) -> Result<(), String> {
+    /// Asks all keys at once. The error has a line for each that is not ready, in their order; a success has one for each notice.
+    pub(crate) async fn check(&self) -> Result<String, String> {
         if self.stopping.is_cancelled() {
             return Err("not ready: shutting down\n".to_owned());
         }
@@ -114,11 +118,14 @@ impl Readiness {
                 Some(format!("not ready: key {}: {reason}\n", key.0.name))
             })
             .collect();
-        if reasons.is_empty() {
-            Ok(())
-        } else {
-            Err(reasons)
+        if !reasons.is_empty() {
+            return Err(reasons);
         }
+        let warnings = self.keys.iter().filter_map(|key| {
+            let notice = key.0.notice.text()?;
+            Some(format!("warning: key {}: {notice}\n", key.0.name))
+        });
+        Ok(warnings.collect())
     }
 }
 

@@ -1,16 +1,93 @@
 //! `/livez`, `/readyz` and `/metrics` over plain HTTP, for probes and scrapers. Nothing here is secret.
+//!
+//! Whoever reaches the address may connect, so nobody gets much: few connections, little time for the head of a request, little
+//! memory for it.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 
+use crate::connections::{Bounds, Connections, Seat, Served};
 use crate::health::Readiness;
 use crate::metrics::Metrics;
+use crate::throttle::Throttle;
+
+/// Probes and scrapers are few, and have one connection each. A call takes place on each at most, and messages have no use.
+const BOUNDS: Bounds = Bounds {
+    connections: 32,
+    calls: 32,
+    bytes: 1 << 20,
+};
+
+/// One of so many file descriptors at most may be a connection here.
+const SHARE_OF_DESCRIPTORS: u64 = 8;
+
+/// For the head of a request, from the first to the last byte, and for the pause before the next one.
+const HEAD_LIMIT: Duration = Duration::from_secs(10);
+
+/// Of the head of a request and of an answer that the client has not read, in bytes.
+const BUFFER_LEN: usize = 16 * 1_024;
+
+/// Rest after a failed accept, which is out of file descriptors or memory: both need time, not haste.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves for ever. Dropped, it ends at once, and so do its connections.
+pub(crate) async fn serve(listener: TcpListener, readiness: Readiness, metrics: Metrics) {
+    let bounds = BOUNDS.within_descriptors(SHARE_OF_DESCRIPTORS);
+    let connections = Connections::new(bounds, metrics.evicted_connections("http"));
+    let router = router(readiness, metrics);
+    let warnings = Throttle::default();
+    let mut tasks = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            // Of no interest; but what has ended must not pile up.
+            Some(_) = tasks.join_next() => continue,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let seat = Arc::new(connections.admit(peer.ip()));
+                tasks.spawn(serve_one(stream, seat, router.clone()));
+                // Whoever had to make room does so now, before the next one comes.
+                tokio::task::yield_now().await;
+            }
+            Err(error) => {
+                if let Some(more_before) = warnings.pass() {
+                    tracing::warn!(%error, more_before, "cannot accept an HTTP connection");
+                }
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn serve_one(stream: TcpStream, seat: Arc<Seat<IpAddr>>, router: Router) {
+    let service = Served::new(router, Arc::clone(&seat));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_LIMIT)
+        .max_buf_size(BUFFER_LEN)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::select! {
+        ended = connection => if let Err(error) = ended {
+            tracing::debug!(%error, "HTTP connection ended");
+        },
+        () = seat.evicted() => {}
+    }
+}
 
 /// The three endpoints.
-pub(crate) fn router(readiness: Readiness, metrics: Metrics) -> Router {
+fn router(readiness: Readiness, metrics: Metrics) -> Router {
     Router::new()
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(readyz).with_state(readiness))
@@ -19,7 +96,7 @@ pub(crate) fn router(readiness: Readiness, metrics: Metrics) -> Router {
 
 async fn readyz(State(readiness): State<Readiness>) -> impl IntoResponse {
     match readiness.check().await {
-        Ok(()) => (StatusCode::OK, "ok\n".to_owned()),
+        Ok(warnings) => (StatusCode::OK, format!("ok\n{warnings}")),
         Err(reasons) => (StatusCode::SERVICE_UNAVAILABLE, reasons),
     }
 }

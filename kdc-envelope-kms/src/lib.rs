@@ -26,6 +26,7 @@
 
 #[cfg(feature = "client")]
 pub mod client;
+mod connections;
 mod health;
 mod http;
 pub mod metrics;
@@ -33,3 +34,4 @@ mod observe;
 pub mod proto;
 pub mod server;
 pub mod service;
+mod throttle;

@@ -4,6 +4,7 @@
 //! slow request body is bounded as well.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use tonic::server::NamedService;
 use tonic::{Code, Status};
 
 use crate::metrics::{KeyMetrics, Rpc, RunningCall};
+use crate::throttle::Throttle;
 
 /// The longest that a call may take, below the 3 s after which kube-apiserver gives up by default: our answer
 /// says what was slow, its own says only that something was.
@@ -28,13 +30,18 @@ const MARGIN: Duration = Duration::from_millis(100);
 pub(crate) struct Observed<S> {
     inner: S,
     metrics: KeyMetrics,
+    warnings: Arc<Throttle>,
 }
 
 impl<S> Observed<S> {
     /// Measures `inner` into `metrics`.
     #[must_use]
-    pub(crate) const fn new(inner: S, metrics: KeyMetrics) -> Self {
-        Self { inner, metrics }
+    pub(crate) fn new(inner: S, metrics: KeyMetrics) -> Self {
+        Self {
+            inner,
+            metrics,
+            warnings: Arc::default(),
+        }
     }
 }
 
@@ -59,12 +66,15 @@ where
         let running = Rpc::from_path(request.uri().path()).map(|rpc| self.metrics.start(rpc));
         let limit = limit(request.headers());
         let call = self.inner.call(request);
+        let warnings = Arc::clone(&self.warnings);
         Box::pin(async move {
             let response = match tokio::time::timeout(limit, call).await {
                 Ok(response) => response?,
                 Err(_) => {
                     let key = running.as_ref().map(RunningCall::key);
-                    tracing::warn!(key, ?limit, "call ran into its deadline");
+                    if let Some(more_before) = warnings.pass() {
+                        tracing::warn!(key, ?limit, more_before, "call ran into its deadline");
+                    }
                     Status::deadline_exceeded(format!("no answer within {limit:?}")).into_http()
                 }
             };

@@ -6,9 +6,10 @@ use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory as _, Parser, Subcommand};
+use kdc_envelope::local::private_process::keep_private;
 
 use crate::failure::{EXIT_CODES, Exit, Failure};
-use crate::output::Output;
+use crate::output::{Output, note, write_failure};
 use crate::{backup, encryption, generate, keyring, plugin, quickstart, value};
 
 const EXAMPLES: &str = "\
@@ -71,6 +72,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return end_of_parsing(&error),
     };
+    if let Err(error) = keep_private() {
+        let what = "cannot keep the memory of this process from core dumps and other processes";
+        note(&format!("{what}: {error}"));
+    }
     let mut out = Output::new();
     let outcome = dispatch(cli.command, &mut out).and_then(|exit| out.flush().map(|()| exit));
     match outcome {
@@ -108,8 +113,11 @@ fn exit_code(exit: Exit) -> ExitCode {
 fn end_of_parsing(error: &clap::Error) -> ExitCode {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            let _ = error.print();
-            exit_code(Exit::Ok)
+            let printed = error.print().and_then(|()| std::io::stdout().flush());
+            printed.map_or_else(
+                |error| report(&write_failure(&error)),
+                |()| exit_code(Exit::Ok),
+            )
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             let _ = error.print();

@@ -167,11 +167,12 @@ pub(crate) fn chain(error: &dyn Error) -> String {
     text
 }
 
-/// The text with control characters escaped: file names and rows may hold line feeds and terminal commands.
+/// The text with control characters escaped: file names and rows may hold line feeds and terminal commands. So are those that make
+/// a terminal or a browser show text in another order than it has.
 pub(crate) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
-        if character.is_control() {
+        if character.is_control() || is_reordering(character) {
             // Writing to a string cannot fail.
             let _ = write!(out, "{}", character.escape_debug());
         } else {
@@ -179,6 +180,14 @@ pub(crate) fn escaped(text: &str) -> String {
         }
     }
     out
+}
+
+/// The bidirectional controls of Unicode (UAX #9), and its separators of lines and paragraphs.
+pub(crate) const fn is_reordering(character: char) -> bool {
+    matches!(
+        character,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    )
 }
 
 #[cfg(test)]
@@ -194,5 +203,14 @@ mod tests {
             Some("--file: cannot read `a\\nb`: no\\nsuch\\u{1b}[31m file")
         );
         assert_eq!(failure.exit(), Exit::NoInput);
+    }
+
+    #[test]
+    fn nothing_in_a_text_commands_a_terminal_or_reorders_what_it_shows() {
+        let text = "a\u{1b}[31m\u{9b}b\u{202e}txt.exe\u{2066}\u{200f}\u{2028}é";
+        assert_eq!(
+            escaped(text),
+            "a\\u{1b}[31m\\u{9b}b\\u{202e}txt.exe\\u{2066}\\u{200f}\\u{2028}é"
+        );
     }
 }

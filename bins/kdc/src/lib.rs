@@ -24,7 +24,6 @@ mod clock;
 mod encryption;
 mod etcd;
 mod failure;
-mod file_kind;
 mod generate;
 mod hexdump;
 mod keyring;

@@ -29,6 +29,14 @@ pub(crate) enum Tone {
 }
 
 impl Tone {
+    const ALL: [Self; 5] = [
+        Self::Good,
+        Self::Bad,
+        Self::Warning,
+        Self::Strong,
+        Self::Faint,
+    ];
+
     /// Parameters of the escape sequence "select graphic rendition" (ECMA-48).
     const fn code(self) -> &'static str {
         match self {
@@ -75,7 +83,9 @@ impl Output {
         }
     }
 
+    /// A line; what is in it commands no terminal, but for the colours of [`paint`](Self::paint).
     pub(crate) fn line(&mut self, line: impl fmt::Display) -> Result<(), Failure> {
+        let line = harmless(&line.to_string(), self.has_colour);
         writeln!(self.stdout, "{line}").map_err(|error| write_failure(&error))
     }
 
@@ -89,7 +99,8 @@ impl Output {
     pub(crate) fn json(&mut self, value: &impl Serialize) -> Result<(), Failure> {
         let text =
             serde_json::to_string_pretty(value).map_err(|error| Failure::of(Exit::Io, &error))?;
-        self.line(text)
+        // Control characters are escaped in JSON, in its own way.
+        writeln!(self.stdout, "{text}").map_err(|error| write_failure(&error))
     }
 
     /// Columns, each as wide as its widest cell. The first row holds the headings. `tone` colours a whole row by its number,
@@ -128,13 +139,48 @@ impl Output {
     }
 }
 
+/// The text with all escaped that [`escaped`] escapes, but for line feeds and tabs, and for our own colours if there are any.
+fn harmless(text: &str, has_colour: bool) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(character) = rest.chars().next() {
+        let colour = has_colour.then(|| colour_at(rest)).flatten();
+        let len = match (colour, character) {
+            (Some(colour), _) => {
+                out.push_str(colour);
+                colour.len()
+            }
+            (None, '\n' | '\t') => {
+                out.push(character);
+                character.len_utf8()
+            }
+            (None, _) => {
+                let mut utf8 = [0; 4];
+                out.push_str(&escaped(character.encode_utf8(&mut utf8)));
+                character.len_utf8()
+            }
+        };
+        rest = rest.get(len..).unwrap_or_default();
+    }
+    out
+}
+
+/// The sequence that begins or ends one of our colours, if `text` begins with one.
+fn colour_at(text: &str) -> Option<&str> {
+    let parameters = text.strip_prefix("\u{1b}[")?;
+    let (code, _) = parameters.split_once('m')?;
+    let is_ours = code == "0" || Tone::ALL.iter().any(|tone| tone.code() == code);
+    is_ours.then(|| text.get(..code.len() + 3)).flatten()
+}
+
 /// See <https://no-color.org>.
 fn wants_colour() -> bool {
     let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     !is_set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|terminal| terminal != "dumb")
 }
 
-fn write_failure(error: &io::Error) -> Failure {
+/// Standard output cannot be written; no failure if somebody had enough of it.
+pub(crate) fn write_failure(error: &io::Error) -> Failure {
     if error.kind() == io::ErrorKind::BrokenPipe {
         return Failure::nobody_reads();
     }
@@ -151,4 +197,21 @@ pub(crate) fn step(phase: &str, what: &str) {
 pub(crate) fn note(remark: &str) {
     // A closed standard error is nobody's loss.
     let _ = writeln!(io::stderr(), "kdc: note: {}", escaped(remark));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_has_our_colours_and_no_other_command() {
+        let name = "key\u{1b}]0;title\u{7}\u{1b}[2J\u{202e}ring";
+        let shown = "key\\u{1b}]0;title\\u{7}\\u{1b}[2J\\u{202e}ring";
+        assert_eq!(harmless(name, true), shown);
+        assert_eq!(harmless(name, false), shown);
+        let painted = "\u{1b}[31;1mbad\u{1b}[0m\tand é\n";
+        assert_eq!(harmless(painted, true), painted);
+        let plain = "\\u{1b}[31;1mbad\\u{1b}[0m\tand é\n";
+        assert_eq!(harmless(painted, false), plain);
+    }
 }

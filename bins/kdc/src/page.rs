@@ -1,11 +1,11 @@
 //! Reports as one page for the browser. It loads nothing and runs nothing, so that it can be mailed and kept.
 
 use std::fs::Permissions;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use crate::failure::{Exit, Failure, exit_of_io};
+use crate::failure::{Exit, Failure, exit_of_io, is_reordering};
 
 const STYLE: &str = "\
 :root{color-scheme:light dark;--ink:#1c2430;--faint:#66707d;--line:#d5dae1;--paper:#fff;--key:#2f6fb7;--odd:#b7791f;--bad:#b3261e;--good:#2e7d32}
@@ -32,7 +32,7 @@ pub(crate) fn begin(title: &str) -> String {
 /// What comes last.
 pub(crate) const END: &str = "</body>\n</html>\n";
 
-/// Text for elements and attributes. What XML cannot hold becomes U+FFFD.
+/// Text for elements and attributes. What XML cannot hold, and what would show text in another order, becomes U+FFFD.
 pub(crate) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
@@ -43,14 +43,14 @@ pub(crate) fn escape(text: &str) -> String {
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&#39;"),
             '\u{fffe}' | '\u{ffff}' => out.push('\u{fffd}'),
-            _ if character.is_control() => out.push('\u{fffd}'),
+            _ if character.is_control() || is_reordering(character) => out.push('\u{fffd}'),
             _ => out.push(character),
         }
     }
     out
 }
 
-/// Whole or not at all.
+/// A new file, whole or not at all. What is there already is left alone.
 pub(crate) fn write(path: &Path, page: &str) -> Result<(), Failure> {
     let folder = match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
@@ -62,11 +62,18 @@ pub(crate) fn write(path: &Path, page: &str) -> Result<(), Failure> {
         .and_then(|mut file| {
             file.write_all(page.as_bytes())?;
             file.as_file().sync_all()?;
-            file.persist(path).map_err(|error| error.error)
+            file.persist_noclobber(path).map_err(|error| error.error)
         });
     match written {
         Ok(_) => Ok(()),
         Err(error) => {
+            if error.kind() == io::ErrorKind::AlreadyExists {
+                let line = format!(
+                    "--html: `{}` exists already and is left alone; remove it first, or name another file",
+                    path.display()
+                );
+                return Err(Failure::new(Exit::CannotCreate, line));
+            }
             let exit = match exit_of_io(&error) {
                 Exit::NoInput => Exit::CannotCreate,
                 other => other,

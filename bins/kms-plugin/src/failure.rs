@@ -8,10 +8,14 @@ use kdc_envelope::local::private_file::PrivateFileError;
 use kdc_envelope_bao::CredentialError;
 use kdc_envelope_kms::server::{BindError, ServeError};
 
+use tokio::task::JoinError;
+
 use crate::settings::SettingsError;
 
 pub(crate) const EXIT_USAGE: u8 = 64;
 const EXIT_NO_INPUT: u8 = 66;
+/// A fault of the program itself.
+const EXIT_SOFTWARE: u8 = 70;
 const EXIT_CANNOT_CREATE: u8 = 73;
 const EXIT_IO: u8 = 74;
 const EXIT_NO_PERMISSION: u8 = 77;
@@ -20,9 +24,10 @@ pub(crate) const EXIT_CONFIG: u8 = 78;
 /// The table of `--help`; held against the constants by a test.
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
-  0   stopped by SIGTERM or SIGINT, or the check passed
+  0   stopped by SIGTERM, SIGINT or SIGQUIT, or the check passed
   64  wrong usage: unknown flag, missing or malformed value, values that do not go together
   66  a file that must be read does not exist
+  70  a part of the program ended by itself, a fault of the program; start it again
   73  the socket or the HTTP address cannot be taken
   74  reading, writing or serving failed
   77  permission denied, or a file with a key or a credential that others can read
@@ -43,6 +48,8 @@ pub(crate) enum Failure {
     Telemetry(#[from] crate::telemetry::TelemetryError),
     #[error(transparent)]
     Serve(#[from] ServeError),
+    #[error("what keeps a key usable ended unexpectedly; start the plugin again")]
+    Keeper(#[source] Option<JoinError>),
     #[error("no random bytes from the kernel")]
     Random(#[from] kdc_envelope::random::RandomError),
     #[error("cannot {action}")]
@@ -72,6 +79,7 @@ impl Failure {
             Self::Serve(
                 ServeError::NoKeys | ServeError::NameTwice(_) | ServeError::SocketTwice { .. },
             ) => EXIT_CONFIG,
+            Self::Serve(ServeError::Ended(_)) | Self::Keeper(_) => EXIT_SOFTWARE,
             Self::Serve(_) | Self::Random(_) | Self::System { .. } => EXIT_IO,
             #[cfg(feature = "otel")]
             Self::Telemetry(_) => EXIT_CONFIG,
@@ -150,6 +158,7 @@ mod tests {
             0,
             EXIT_USAGE,
             EXIT_NO_INPUT,
+            EXIT_SOFTWARE,
             EXIT_CANNOT_CREATE,
             EXIT_IO,
             EXIT_NO_PERMISSION,

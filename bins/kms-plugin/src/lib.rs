@@ -7,7 +7,7 @@
 //! * `failure`: what ends the program, and with which exit code;
 //! * `key`: opens the keys, and keeps them usable; `bao_metrics`: what those in OpenBao did;
 //! * `logging`, `notify`, and `telemetry` (feature `otel`): what the outside learns;
-//! * `run`, `validate`: the two things it does.
+//! * `run`, `validate`: the two things it does; `signals`: what stops the first.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsString;
@@ -28,6 +28,7 @@ mod notify;
 mod openshift;
 mod run;
 pub mod settings;
+mod signals;
 #[cfg(feature = "otel")]
 pub mod telemetry;
 mod validate;
@@ -52,15 +53,14 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return EXIT_USAGE.into();
         }
         Err(help) => {
-            // Nothing is left to do if standard output is closed.
-            let _ = help.print();
-            return ExitCode::SUCCESS;
+            return end_of_output(help.print());
         }
     };
     let result = match cli.command {
         Some(Command::Completions { shell }) => {
-            clap_complete::generate(shell, &mut Cli::command(), "kms-plugin", &mut io::stdout());
-            return ExitCode::SUCCESS;
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "kms-plugin", &mut text);
+            return end_of_output(io::stdout().write_all(&text));
         }
         Some(Command::Validate(options)) => settings::merged(*options)
             .map_err(Failure::from)
@@ -73,6 +73,18 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             report(&failure);
             failure.exit_code().into()
         }
+    }
+}
+
+/// The end of a text that was asked for. Whoever stops reading has had enough.
+fn end_of_output(written: io::Result<()>) -> ExitCode {
+    match written.and_then(|()| io::stdout().flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            let failure = Failure::system("write to standard output")(error);
+            report(&failure);
+            failure.exit_code().into()
+        }
+        _ => ExitCode::SUCCESS,
     }
 }
 

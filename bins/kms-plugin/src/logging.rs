@@ -1,6 +1,7 @@
 //! Where log lines go and how they look.
 
 use std::io::{self, IsTerminal as _};
+use std::panic;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tracing_subscriber::filter::Targets;
@@ -11,6 +12,23 @@ use tracing_subscriber::{Layer, Registry, fmt};
 use crate::cli::LogFormat;
 
 static STRUCTURED: AtomicBool = AtomicBool::new(false);
+
+/// Logs a panic as everything else is logged: it is a line of the log, and in its form.
+fn log_panics() {
+    let printer = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        let place = info.location().map(ToString::to_string);
+        let reason = info.payload_as_str().unwrap_or_default();
+        tracing::error!(
+            place,
+            reason = reason.replace(char::is_control, " "),
+            "panicked; this is a fault of the program"
+        );
+        if std::env::var_os("RUST_BACKTRACE").is_some_and(|wanted| wanted != "0") {
+            printer(info);
+        }
+    }));
+}
 
 /// Logs to stderr from here on; `other` sees everything too.
 pub(crate) fn start(
@@ -34,6 +52,7 @@ pub(crate) fn start(
         .is_ok()
     {
         STRUCTURED.store(format == LogFormat::Json, Ordering::Relaxed);
+        log_panics();
     }
 }
 

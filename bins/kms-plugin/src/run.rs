@@ -1,8 +1,8 @@
 //! Serves until told to stop.
 
+use kdc_envelope::local::private_process::keep_private;
 use kdc_envelope_kms::metrics::Metrics;
-use kdc_envelope_kms::server::{BoundServer, KeyEndpoint, Server};
-use tokio::signal::unix::{SignalKind, signal};
+use kdc_envelope_kms::server::{BoundServer, KeyEndpoint, Server, use_all_descriptors};
 use tokio::task::JoinSet;
 #[cfg(not(feature = "otel"))]
 use tracing_subscriber::layer::Identity;
@@ -13,6 +13,7 @@ use crate::key::Key;
 use crate::logging;
 use crate::notify::{self, notify};
 use crate::settings::Settings;
+use crate::signals::Signals;
 #[cfg(feature = "otel")]
 use crate::telemetry::Exporter;
 
@@ -30,6 +31,12 @@ pub(crate) fn run(settings: Settings) -> Result<(), Failure> {
     #[cfg(not(feature = "otel"))]
     let spans = None::<Identity>;
     logging::start(settings.log_format, settings.log_level.clone(), spans);
+    if let Err(error) = keep_private() {
+        tracing::warn!(%error, "cannot keep the memory of this process from core dumps and other processes");
+    }
+    if let Err(error) = use_all_descriptors() {
+        tracing::warn!(%error, "cannot raise the number of files that may be open");
+    }
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -39,9 +46,7 @@ pub(crate) fn run(settings: Settings) -> Result<(), Failure> {
 
 async fn serve(settings: Settings) -> Result<(), Failure> {
     // Before anybody learns that we listen, so that a stop is never missed.
-    let mut terminate =
-        signal(SignalKind::terminate()).map_err(Failure::system("catch SIGTERM"))?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::system("catch SIGINT"))?;
+    let mut signals = Signals::catch()?;
     let mut keys = Vec::with_capacity(settings.keys.len());
     for key in settings.keys {
         keys.push(Key::open(key)?);
@@ -64,19 +69,28 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
         announce(endpoint, &server);
     }
     notify(notify::READY);
+    let mut outcome = Ok(());
     let stopped = async {
-        let name = tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
-        };
-        tracing::info!(signal = name, "stopping");
+        outcome = stop(&mut signals, &mut keepers).await;
         notify(notify::STOPPING);
     };
     // Until the last call was answered, its key must stay usable.
     server.run(stopped).await?;
     keepers.shutdown().await;
     tracing::info!("stopped");
-    Ok(())
+    outcome
+}
+
+/// Waits for a reason to stop. What keeps a key usable never ends by itself: without it the program would serve a key that it no
+/// longer follows, so it ends for its supervisor to start it again.
+async fn stop(signals: &mut Signals, keepers: &mut JoinSet<()>) -> Result<(), Failure> {
+    tokio::select! {
+        signal = signals.stop() => {
+            tracing::info!(signal, "stopping");
+            Ok(())
+        }
+        Some(ended) = keepers.join_next() => Err(Failure::Keeper(ended.err())),
+    }
 }
 
 fn metrics_of(keys: &[Key]) -> Metrics {
@@ -100,4 +114,28 @@ fn announce(endpoint: &KeyEndpoint, server: &BoundServer) {
         http = server.http_address().map(tracing::field::display),
         "kms-plugin listening"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_nobody_follows_any_more_ends_the_program() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let mut signals = Signals::catch().unwrap();
+            let mut keepers = JoinSet::new();
+            keepers.spawn(std::future::pending());
+            keepers.spawn(async { panic!("attempt to multiply with overflow") });
+            let failure = stop(&mut signals, &mut keepers).await.unwrap_err();
+            assert_eq!(failure.exit_code(), 70);
+            let line = failure.line();
+            assert!(line.contains("ended unexpectedly"), "{line}");
+            assert!(line.contains("overflow"), "{line}");
+        });
+    }
 }

@@ -4,6 +4,7 @@ use std::io::{self, Write as _};
 
 use kdc_envelope::KeyEncryptionKey as _;
 use kdc_envelope::local::LocalKek;
+use kdc_envelope::local::private_process::keep_private;
 use kdc_envelope_bao::Client;
 use kdc_envelope_kms::server::{ServeError, check_place};
 
@@ -14,6 +15,8 @@ use crate::settings::{FileSource, KeySettings, KeySource, Settings};
 
 /// Prints a line for each check.
 pub(crate) fn validate(given: Given) -> Result<(), Failure> {
+    // What cannot be kept private is told by `run`, which keeps keys for longer.
+    let _ = keep_private();
     let has_names = given.keys.is_some();
     let (settings, faults) = Settings::examine(given);
     let mut checks: Vec<Check> = faults
@@ -103,7 +106,7 @@ fn check_login(settings: &BaoSettings) -> Result<String, Failure> {
 
 fn check_socket(key: &KeySettings) -> Result<String, Failure> {
     let socket = &key.socket;
-    check_place(&socket.address).map_err(ServeError::from)?;
+    check_place(socket).map_err(ServeError::from)?;
     Ok(format!(
         "{} can be taken, mode {}",
         socket.address, socket.mode

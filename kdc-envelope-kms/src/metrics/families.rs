@@ -19,12 +19,19 @@ pub(super) struct Families {
     pub(super) reloads: Family<ReloadLabels, Counter>,
     pub(super) recreations: Family<KeyLabel, Counter>,
     pub(super) refused_peers: Family<KeyLabel, Counter>,
+    pub(super) evicted: Family<ListenerLabel, Counter>,
+    pub(super) keyring_usable: Family<KeyLabel, Gauge>,
 }
 
 /// The names of keys are shared, so that a label set for a lookup costs no allocation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct KeyLabel {
     pub(super) key: Arc<str>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ListenerLabel {
+    pub(super) listener: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -63,6 +70,8 @@ impl Families {
             reloads: Family::default(),
             recreations: Family::default(),
             refused_peers: Family::default(),
+            evicted: Family::default(),
+            keyring_usable: Family::default(),
         };
         registry.register(
             "rpcs",
@@ -98,6 +107,16 @@ impl Families {
             "refused_peers",
             "Connections closed because of the uid behind them",
             families.refused_peers.clone(),
+        );
+        registry.register(
+            "evicted_connections",
+            "Connections closed because there were too many, or too many calls on them",
+            families.evicted.clone(),
+        );
+        registry.register(
+            "keyring_usable",
+            "1 if the keyring file was usable when it was last read; the key in use stays until it is",
+            families.keyring_usable.clone(),
         );
         families
     }

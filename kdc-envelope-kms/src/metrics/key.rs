@@ -89,7 +89,7 @@ impl KeyMetrics {
         *wraps.write().unwrap_or_else(PoisonError::into_inner) = Some((key_id.clone(), counter));
     }
 
-    /// The counters of a keyring file, at zero; a key without such a file has none.
+    /// The counters of a keyring file, at zero, and its state, which is usable; a key without such a file has none.
     #[must_use]
     pub fn keyring_reloads(&self) -> KeyringReloads {
         let counter = |result| {
@@ -98,9 +98,15 @@ impl KeyMetrics {
                 result,
             })
         };
+        let label = KeyLabel {
+            key: Arc::clone(&self.0.name),
+        };
+        let usable = self.0.families.keyring_usable.get_or_create_owned(&label);
+        usable.set(1);
         KeyringReloads {
             taken: counter("ok"),
             refused: counter("refused"),
+            usable,
         }
     }
 
@@ -188,21 +194,29 @@ impl Drop for RunningCall {
     }
 }
 
-/// How often a keyring file changed.
+/// How often a keyring file changed, and whether it is usable.
 #[derive(Debug)]
 pub struct KeyringReloads {
     taken: Counter,
     refused: Counter,
+    usable: Gauge,
 }
 
 impl KeyringReloads {
     /// The file changed, and what it holds now is in use.
     pub fn taken(&self) {
         self.taken.inc();
+        self.usable.set(1);
+    }
+
+    /// The file is again as it was when it was taken.
+    pub fn restored(&self) {
+        self.usable.set(1);
     }
 
     /// The file changed, and the key in use stays as it was.
     pub fn refused(&self) {
         self.refused.inc();
+        self.usable.set(0);
     }
 }

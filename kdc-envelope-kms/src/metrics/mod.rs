@@ -15,6 +15,7 @@ use kdc_envelope::KeyEncryptionKey;
 use kdc_envelope::cache::CachedKek;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text;
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
@@ -23,7 +24,7 @@ pub use key::{KeyMetrics, KeyringReloads, RunningCall};
 pub use prometheus_client;
 pub use rpc::Rpc;
 
-use families::Families;
+use families::{Families, ListenerLabel};
 use watched::Watched;
 
 /// All metrics of one program; clones share them. Every name begins with `kdc_kms_`.
@@ -57,6 +58,12 @@ impl Metrics {
     #[must_use]
     pub fn key(&self, name: &str) -> KeyMetrics {
         KeyMetrics::new(name.into(), self.0.families.clone())
+    }
+
+    /// Counts connections of `listener` that had to make room for others.
+    pub(crate) fn evicted_connections(&self, listener: &'static str) -> Counter {
+        let label = ListenerLabel { listener };
+        self.0.families.evicted.get_or_create_owned(&label)
     }
 
     /// All metrics as text, with what keys and caches say of themselves at this moment.

@@ -1,17 +1,21 @@
 //! Accepts connections from those who may connect, and keeps the socket where clients look for it.
 
-use std::convert::Infallible;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use kdc_envelope::ErrorChain;
 use tokio::net::UnixStream;
-use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
 
 use super::address::SocketAddress;
 use super::bind::{BoundSocket, Presence, SocketOptions, bind_when_unlocked};
+use super::grpc::{self, Peer};
+use crate::connections::Connections;
 use crate::metrics::KeyMetrics;
+use crate::throttle::Throttle;
 
 /// How often the socket's file is looked at; one `lstat`.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
@@ -19,17 +23,26 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 /// Rest after a failed accept, which is out of file descriptors or memory: both need time, not haste.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// At most one warning about refused peers in this time; the metric counts all.
-const PEER_WARNING_INTERVAL: Duration = Duration::from_secs(10);
-
-/// Hands accepted connections to the gRPC server until stopped.
+/// Serves whoever connects, until stopped.
 pub(super) struct Acceptor {
-    pub(super) socket: BoundSocket,
-    pub(super) options: SocketOptions,
-    pub(super) metrics: KeyMetrics,
-    pub(super) connections: mpsc::Sender<Result<UnixStream, Infallible>>,
-    last_warning: Option<Instant>,
+    socket: BoundSocket,
+    options: SocketOptions,
+    metrics: KeyMetrics,
+    service: Service,
+    tasks: JoinSet<()>,
+    refused_peers: Throttle,
+    failed_accepts: Throttle,
     trouble: Option<String>,
+}
+
+/// What every connection gets.
+pub(super) struct Service {
+    /// What is called on it.
+    pub(super) routes: Routes,
+    /// Its place among all others.
+    pub(super) connections: Connections<Peer>,
+    /// When it ends.
+    pub(super) stop: CancellationToken,
 }
 
 impl Acceptor {
@@ -37,47 +50,70 @@ impl Acceptor {
         socket: BoundSocket,
         options: SocketOptions,
         metrics: KeyMetrics,
-        connections: mpsc::Sender<Result<UnixStream, Infallible>>,
+        service: Service,
     ) -> Self {
         Self {
             socket,
             options,
             metrics,
-            connections,
-            last_warning: None,
+            service,
+            tasks: JoinSet::new(),
+            refused_peers: Throttle::default(),
+            failed_accepts: Throttle::default(),
             trouble: None,
         }
     }
 
-    /// Runs until `stop`; then removes the file, takes in who had already connected, and closes.
-    pub(super) async fn run(mut self, stop: CancellationToken) {
+    /// Runs until told to stop; then removes the file, takes in who had already connected, and lets calls in flight end. Dropped, it
+    /// ends all connections.
+    pub(super) async fn run(mut self) {
+        let stop = self.service.stop.clone();
         let mut watch = tokio::time::interval(WATCH_INTERVAL);
         watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
                 accepted = self.socket.listener.accept() => match accepted {
-                    Ok((stream, _)) => self.admit(stream).await,
+                    Ok((stream, _)) => {
+                        self.admit(stream);
+                        // Whoever had to make room does so now, before the next one comes.
+                        tokio::task::yield_now().await;
+                    }
                     Err(error) => {
-                        tracing::warn!(%error, "cannot accept a connection");
+                        if let Some(more_before) = self.failed_accepts.pass() {
+                            tracing::warn!(%error, more_before, "cannot accept a connection");
+                        }
                         tokio::time::sleep(ACCEPT_PAUSE).await;
                     }
                 },
+                // Of no interest; but what has ended must not pile up.
+                Some(_) = self.tasks.join_next() => {}
                 _ = watch.tick() => self.watch().await,
             }
         }
         self.socket.remove_file();
         self.take_in_waiting().await;
+        while self.tasks.join_next().await.is_some() {}
     }
 
-    async fn admit(&mut self, stream: UnixStream) {
-        if self.may_connect(&stream) {
-            // Fails only when the server is gone, and then nobody is left to serve.
-            let _ = self.connections.send(Ok(stream)).await;
+    fn admit(&mut self, stream: UnixStream) {
+        if !self.may_connect(&stream) {
+            return;
         }
+        let Service {
+            routes,
+            connections,
+            stop,
+        } = &self.service;
+        let seat = connections.admit(Peer {
+            key: Arc::from(self.metrics.name()),
+            uid: stream.peer_cred().ok().map(|peer| peer.uid()),
+        });
+        self.tasks
+            .spawn(grpc::serve(stream, seat, routes.clone(), stop.clone()));
     }
 
-    fn may_connect(&mut self, stream: &UnixStream) -> bool {
+    fn may_connect(&self, stream: &UnixStream) -> bool {
         let Some(allowed) = &self.options.allowed_uids else {
             return true;
         };
@@ -92,15 +128,12 @@ impl Acceptor {
             return true;
         }
         self.metrics.peer_refused();
-        if self
-            .last_warning
-            .is_none_or(|at| at.elapsed() >= PEER_WARNING_INTERVAL)
-        {
-            self.last_warning = Some(Instant::now());
+        if let Some(more_before) = self.refused_peers.pass() {
             tracing::warn!(
                 socket = %self.options.address,
                 uid = peer.uid(),
                 pid = peer.pid(),
+                more_before,
                 "connection refused: this uid is not allowed"
             );
         }
@@ -149,7 +182,7 @@ impl Acceptor {
         })
         .await;
         for stream in waiting {
-            self.admit(stream).await;
+            self.admit(stream);
         }
     }
 }

@@ -3,8 +3,11 @@
 //! * The socket's mode is set on its file descriptor before `bind`, so the file is born with 0600 whatever the
 //!   umask; group and final mode follow before `listen`.
 //! * A file in the way is removed only if it is a socket on which nobody listens. The check and the removal
-//!   happen under a lock on the folder, so two plugins that start at once cannot take each other's socket.
+//!   happen under a lock, so two plugins that start at once cannot take each other's socket. It is held on a file of its own:
+//!   whoever may look into the folder could lock that.
+//! * The folder, and those above it, must be safe ([`folder`]).
 
+use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -18,6 +21,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use tokio::net::UnixListener;
 
 use super::address::SocketAddress;
+use super::folder;
 
 /// Who may reach the socket, and where it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,15 +109,56 @@ pub enum BindError {
         /// Its permissions.
         mode: u32,
     },
+    /// A group could replace the socket by another, and may not even connect to ours.
+    #[error(
+        "folder `{}` of the socket is writable by group {group} (mode {mode:04o}); run `chmod g-w` on it, or name this group with \
+         --socket-group",
+        .path.display()
+    )]
+    ParentWritableByGroup {
+        /// The folder.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+        /// Its group.
+        group: u32,
+    },
+    /// Somebody could replace the whole folder by another.
+    #[error(
+        "folder `{}` above the socket is writable by others (mode {mode:04o}), who could put another folder in place of the \
+         socket's; run `chmod go-w` on it, or choose another place",
+        .path.display()
+    )]
+    AncestorWritable {
+        /// The folder.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// Its owner could replace the socket by another.
+    #[error(
+        "folder `{}` on the way to the socket belongs to user {owner}, who could put another socket in its place; it must belong to \
+         the user of the plugin, or to root",
+        .path.display()
+    )]
+    ForeignFolder {
+        /// The folder.
+        path: PathBuf,
+        /// Its owner's user id.
+        owner: u32,
+    },
     /// Another process serves there; it is left alone.
     #[error("another process listens on `{0}`; stop it first, or choose another socket")]
     InUse(SocketAddress),
     /// Something else has this name; it is left alone.
     #[error("`{}` exists and is not a socket; remove it, or choose another path", .0.display())]
     NotASocket(PathBuf),
-    /// Another plugin takes a socket in this folder at this moment.
-    #[error("folder `{}` of the socket is locked by another process", .0.display())]
+    /// Another plugin takes this socket at this moment.
+    #[error("`{}` is locked by another process, which takes the same socket; stop it, or choose another socket", .0.display())]
     Locked(PathBuf),
+    /// What should be the lock of the socket is something else, or somebody else's.
+    #[error("`{}` is no file of the plugin's user; remove it", .0.display())]
+    ForeignLock(PathBuf),
     /// A system call failed.
     #[error("cannot {action} `{target}`")]
     System {
@@ -127,7 +172,7 @@ pub enum BindError {
 }
 
 impl BindError {
-    fn system(action: &'static str, target: impl fmt::Display, source: Errno) -> Self {
+    pub(super) fn system(action: &'static str, target: impl fmt::Display, source: Errno) -> Self {
         Self::System {
             action,
             target: target.to_string(),
@@ -166,8 +211,8 @@ impl BoundSocket {
     pub(super) fn bind(options: &SocketOptions) -> Result<Self, BindError> {
         let (socket, file) = match &options.address {
             SocketAddress::Path(path) => {
-                let place = Place::open(path)?;
-                place.lock()?;
+                let place = Place::open(path, options.group)?;
+                let _lock = place.lock()?;
                 place.remove_stale()?;
                 let (socket, file) = place.bind(options)?;
                 (socket, Some(file))
@@ -197,7 +242,7 @@ impl BoundSocket {
     }
 }
 
-/// Binds, and waits if another takes a socket in the same folder at this moment: at most [`LOCK_ATTEMPTS`] times
+/// Binds, and waits if another takes the same socket at this moment: at most [`LOCK_ATTEMPTS`] times
 /// [`LOCK_PAUSE`].
 pub(super) async fn bind_when_unlocked(options: &SocketOptions) -> Result<BoundSocket, BindError> {
     for _ in 0..LOCK_ATTEMPTS {
@@ -216,11 +261,13 @@ const LOCK_ATTEMPTS: u32 = 50;
 ///
 /// # Errors
 /// As binding would give, except that a live server is no error.
-pub fn check_place(address: &SocketAddress) -> Result<(), BindError> {
-    let SocketAddress::Path(path) = address else {
+pub fn check_place(options: &SocketOptions) -> Result<(), BindError> {
+    let SocketAddress::Path(path) = &options.address else {
         return Ok(());
     };
-    Place::open(path)?.existing_socket().map(|_| ())
+    Place::open(path, options.group)?
+        .existing_socket()
+        .map(|_| ())
 }
 
 /// The file of a socket of ours, and how to recognise it. Dropped, it is removed.
@@ -253,12 +300,11 @@ impl Drop for SocketFile {
 /// A folder, held open, and a name in it.
 struct Place<'a> {
     folder: OwnedFd,
-    folder_path: &'a Path,
     path: &'a Path,
 }
 
 impl<'a> Place<'a> {
-    fn open(path: &'a Path) -> Result<Self, BindError> {
+    fn open(path: &'a Path, socket_group: Option<u32>) -> Result<Self, BindError> {
         let folder_path = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
@@ -270,29 +316,36 @@ impl<'a> Place<'a> {
                 Errno::NOTDIR => BindError::ParentNotFolder(folder_path.to_owned()),
                 errno => BindError::system("open folder", folder_path.display(), errno),
             })?;
-        let stat = rustix::fs::fstat(&folder)
-            .map_err(|errno| BindError::system("examine folder", folder_path.display(), errno))?;
-        if stat.st_mode & 0o002 != 0 {
-            return Err(BindError::ParentWritableByOthers {
-                path: folder_path.to_owned(),
-                mode: stat.st_mode & 0o7777,
-            });
-        }
-        Ok(Self {
-            folder,
-            folder_path,
-            path,
-        })
+        folder::check(folder_path, socket_group)?;
+        Ok(Self { folder, path })
     }
 
-    /// The lock ends with the descriptor.
-    fn lock(&self) -> Result<(), BindError> {
-        rustix::fs::flock(&self.folder, FlockOperation::NonBlockingLockExclusive).map_err(|errno| {
-            match errno {
-                Errno::WOULDBLOCK => BindError::Locked(self.folder_path.to_owned()),
-                errno => BindError::system("lock folder", self.folder_path.display(), errno),
-            }
-        })
+    /// Makes sure that no other plugin takes this socket. The lock ends with the descriptor; its file stays, as nobody can know
+    /// whether another is about to lock it.
+    fn lock(&self) -> Result<OwnedFd, BindError> {
+        let mut name = OsString::from(".");
+        name.push(self.name());
+        name.push(".lock");
+        let path = self.path.with_file_name(&name);
+        let failed = |errno| BindError::system("lock", path.display(), errno);
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let mode = Mode::RUSR | Mode::WUSR;
+        let file = rustix::fs::openat(&self.folder, &name, flags | OFlags::CLOEXEC, mode);
+        let file = file.map_err(|errno| match errno {
+            Errno::LOOP | Errno::ISDIR | Errno::NXIO => BindError::ForeignLock(path.clone()),
+            errno => failed(errno),
+        })?;
+        let stat = rustix::fs::fstat(&file).map_err(failed)?;
+        let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        let is_ours = stat.st_uid == 0 || stat.st_uid == rustix::process::geteuid().as_raw();
+        if !is_file || !is_ours {
+            return Err(BindError::ForeignLock(path));
+        }
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(file),
+            Err(Errno::WOULDBLOCK) => Err(BindError::Locked(path)),
+            Err(errno) => Err(failed(errno)),
+        }
     }
 
     /// Whether there is a socket; anything else is an error.

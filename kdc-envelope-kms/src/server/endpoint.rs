@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kdc_envelope::KeyEncryptionKey;
 use kdc_envelope::cache::CachedKek;
@@ -29,6 +29,32 @@ pub struct KeyEndpoint {
     pub self_test: bool,
     /// The cache that `kek` is, or that lies in it: its counts are shown, and what is too old is wiped from it.
     pub cache: Option<Arc<CachedKek>>,
+    /// What whoever keeps the key usable has to tell.
+    pub notice: Notice,
+}
+
+/// What people should look at although the key works: `/readyz` shows it behind its `ok`. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Notice(Arc<Mutex<Option<String>>>);
+
+impl Notice {
+    /// Shows `text` from now on, in one line. It must not be secret.
+    pub fn set(&self, text: &str) {
+        *self.lock() = Some(text.replace(char::is_control, " "));
+    }
+
+    /// Shows nothing any more.
+    pub fn clear(&self) {
+        *self.lock() = None;
+    }
+
+    pub(crate) fn text(&self) -> Option<String> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl KeyEndpoint {
@@ -47,6 +73,7 @@ impl KeyEndpoint {
             socket,
             self_test: true,
             cache: None,
+            notice: Notice::default(),
         }
     }
 

@@ -7,6 +7,8 @@ mod accept;
 mod address;
 mod bind;
 mod endpoint;
+mod folder;
+mod grpc;
 mod serve;
 
 use std::future::Future;
@@ -16,14 +18,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kdc_envelope::KeyEncryptionKey;
+use rustix::process::{Resource, Rlimit};
 use tokio::net::TcpListener;
 use tokio::task::{JoinError, JoinSet};
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 
 pub use crate::observe::CALL_DEADLINE;
 pub use address::{InvalidAddress, MAX_ADDRESS_LEN, SocketAddress};
 pub use bind::{BindError, InvalidSocketMode, SocketMode, SocketOptions, check_place};
-pub use endpoint::{KeyEndpoint, check_distinct};
+pub use endpoint::{KeyEndpoint, Notice, check_distinct};
 
 use crate::health::{Health, Readiness};
 use crate::http;
@@ -41,6 +44,20 @@ pub const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 
 /// The name of a key that needs none because it is the only one.
 pub const ONLY_KEY: &str = "default";
+
+/// Lets the program open as many files as the system allows it, which is often far more than it does at first. Connections are
+/// bounded by it.
+///
+/// # Errors
+/// The system refused.
+pub fn use_all_descriptors() -> io::Result<()> {
+    let Rlimit { maximum, .. } = rustix::process::getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    Ok(rustix::process::setrlimit(Resource::Nofile, raised)?)
+}
 
 /// What is to be served, and where.
 #[derive(Debug)]
@@ -82,9 +99,9 @@ pub enum ServeError {
         /// What the system said.
         source: io::Error,
     },
-    /// A gRPC server ended by itself.
-    #[error("the gRPC server ended unexpectedly")]
-    Grpc(#[source] Option<tonic::transport::Error>),
+    /// A task that serves ended by itself, by a panic; the log has the place.
+    #[error("a part of the server ended unexpectedly")]
+    Ended(#[source] Option<JoinError>),
 }
 
 impl Server {
@@ -171,22 +188,26 @@ impl BoundServer {
     /// end, for at most [`DRAIN_LIMIT`]. If it is dropped before that, the sockets are removed and no more calls accepted.
     ///
     /// # Errors
-    /// [`ServeError::Grpc`] if a gRPC server ends before `shutdown`; the others are stopped as above.
+    /// [`ServeError::Ended`] if the server of a key, or that of probes, ends before `shutdown`; the others are stopped as above.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
         let stop = CancellationToken::new();
         let mut serving = JoinSet::new();
         let mut healths = Vec::with_capacity(self.bound.len());
+        let connections = grpc::connections(self.bound.len(), &self.metrics);
         for (endpoint, socket) in self.bound {
             let key = prepare(endpoint, socket, &self.metrics);
             healths.push(key.health.clone());
-            serving.spawn(key.run(stop.clone()));
+            serving.spawn(key.run(connections.clone(), stop.clone()));
         }
         let readiness = Readiness::new(healths, stop.clone());
-        let _http = self
-            .http
-            .map(|listener| serve_http(listener, readiness, self.metrics));
+        // Serves probes until this function ends, also while calls in flight do.
+        let mut http = JoinSet::new();
+        if let Some(listener) = self.http {
+            http.spawn(http::serve(listener, readiness, self.metrics));
+        }
         let outcome = tokio::select! {
             ended = serving.join_next() => Err(unexpected(ended)),
+            Some(ended) = http.join_next() => Err(unexpected(Some(ended))),
             () = shutdown => Ok(()),
         };
         tracing::info!("draining");
@@ -205,7 +226,7 @@ fn prepare(endpoint: KeyEndpoint, socket: BoundSocket, metrics: &Metrics) -> Ser
     metrics.watch(&endpoint.name, Arc::clone(&kek), cache);
     let metrics = metrics.key(&endpoint.name);
     let service = KmsService::new(kek, &endpoint.cluster).with_metrics(metrics.clone());
-    let health = Health::new(endpoint.name.clone(), service.clone(), endpoint.self_test);
+    let health = Health::new(&endpoint, service.clone());
     Serving {
         endpoint,
         socket,
@@ -215,23 +236,6 @@ fn prepare(endpoint: KeyEndpoint, socket: BoundSocket, metrics: &Metrics) -> Ser
     }
 }
 
-/// Serves probes and scrapers for as long as the result lives.
-fn serve_http(listener: TcpListener, readiness: Readiness, metrics: Metrics) -> DropGuard {
-    let stop = CancellationToken::new();
-    let stopped = stop.clone().cancelled_owned();
-    let router = http::router(readiness, metrics);
-    tokio::spawn(async move {
-        // Its listener never fails for good.
-        let _ = axum::serve(listener, router)
-            .with_graceful_shutdown(stopped)
-            .await;
-    });
-    stop.drop_guard()
-}
-
-fn unexpected(ended: Option<Result<Result<(), ServeError>, JoinError>>) -> ServeError {
-    match ended {
-        Some(Ok(Err(error))) => error,
-        _ => ServeError::Grpc(None),
-    }
+fn unexpected(ended: Option<Result<(), JoinError>>) -> ServeError {
+    ServeError::Ended(ended.and_then(Result::err))
 }

@@ -7,6 +7,8 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use rustix::fs::FlockOperation;
+
 use crate::support::{
     Fixture, Mood, Running, TestKek, at, connect, encrypt, eventually, folder, local_kek, status,
 };
@@ -117,7 +119,7 @@ async fn what_is_not_a_stale_socket_is_left_alone() {
     for path in [&file, &directory, &link] {
         let error = bind_error(at(path)).await;
         assert!(matches!(error, BindError::NotASocket(_)), "{error}");
-        assert!(check_place(&at(path).address).is_err());
+        assert!(check_place(&at(path)).is_err());
     }
     assert_eq!(fs::read_to_string(&file).unwrap(), "precious");
     assert!(link.is_symlink());
@@ -149,9 +151,105 @@ async fn the_folder_must_be_there_and_closed_to_others() {
             matches!(error, BindError::ParentWritableByOthers { mode: m, .. } if m == mode),
             "{error}"
         );
-        assert!(check_place(&at(&path).address).is_err());
+        assert!(check_place(&at(&path)).is_err());
         assert!(!path.exists());
     }
+}
+
+/// The folder can be locked by whoever may look into it.
+#[tokio::test]
+async fn a_lock_on_the_folder_keeps_nobody_from_starting() {
+    let folder = folder();
+    let path = folder.path().join("kms.sock");
+    let held = fs::File::open(folder.path()).unwrap();
+    rustix::fs::flock(&held, FlockOperation::LockExclusive).unwrap();
+    let running = Running::start(local_kek(), at(&path)).await;
+    fs::remove_file(&path).unwrap();
+    eventually("the socket is back", async || connect(&path).await.is_ok()).await;
+    let lock = folder.path().join(".kms.sock.lock");
+    assert_eq!(mode_of(&lock), 0o600, "nobody else may lock that");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_in_the_place_of_the_lock_is_left_alone() {
+    let folder = folder();
+    let path = folder.path().join("kms.sock");
+    let lock = folder.path().join(".kms.sock.lock");
+    let precious = folder.path().join("precious");
+    fs::write(&precious, "precious").unwrap();
+    symlink(&precious, &lock).unwrap();
+    let error = bind_error(at(&path)).await;
+    assert!(matches!(error, BindError::ForeignLock(_)), "{error}");
+    assert_eq!(fs::read_to_string(&precious).unwrap(), "precious");
+    fs::remove_file(&lock).unwrap();
+    fs::create_dir(&lock).unwrap();
+    let error = bind_error(at(&path)).await;
+    assert!(matches!(error, BindError::ForeignLock(_)), "{error}");
+}
+
+#[tokio::test]
+async fn nobody_else_may_put_a_socket_in_place_of_ours() {
+    let root = folder();
+    let make = |name: &str, mode| {
+        let folder = root.path().join(name);
+        fs::create_dir_all(&folder).unwrap();
+        fs::set_permissions(&folder, Permissions::from_mode(mode)).unwrap();
+        folder
+    };
+    let group = rustix::process::getegid().as_raw();
+    let by_group = make("by-group", 0o770).join("kms.sock");
+    let error = bind_error(at(&by_group)).await;
+    assert!(
+        matches!(error, BindError::ParentWritableByGroup { group: of, .. } if of == group),
+        "{error}"
+    );
+    let mut let_in = at(&by_group);
+    (let_in.group, let_in.mode) = (Some(group), SocketMode::GROUP);
+    assert!(check_place(&let_in).is_ok(), "who may connect anyway");
+
+    // Whoever may write above may rename the folder; unless it is sticky, as /tmp is.
+    make("open", 0o777);
+    let inside = make("open/inside", 0o755);
+    let error = bind_error(at(&inside.join("kms.sock"))).await;
+    assert!(
+        matches!(error, BindError::AncestorWritable { .. }),
+        "{error}"
+    );
+    make("open", 0o1777);
+    assert!(check_place(&at(&inside.join("kms.sock"))).is_ok());
+
+    // A link is as safe as the folder that it is in.
+    make("open", 0o777);
+    let real = make("real", 0o750);
+    symlink(&real, root.path().join("open/link")).unwrap();
+    let error = bind_error(at(&root.path().join("open/link/kms.sock"))).await;
+    assert!(
+        matches!(error, BindError::AncestorWritable { .. }),
+        "{error}"
+    );
+}
+
+/// Needs root, who alone may give files away.
+#[tokio::test]
+async fn a_folder_of_somebody_else_is_refused_wherever_it_is_on_the_way() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let root = folder();
+    let upper = root.path().join("upper");
+    let lower = upper.join("lower");
+    fs::create_dir_all(&lower).unwrap();
+    for foreign in [&lower, &upper] {
+        std::os::unix::fs::chown(foreign, Some(4_321), None).unwrap();
+        let error = bind_error(at(&lower.join("kms.sock"))).await;
+        assert!(
+            matches!(&error, BindError::ForeignFolder { path, owner: 4_321 } if path == foreign),
+            "{error}"
+        );
+        std::os::unix::fs::chown(foreign, Some(0), None).unwrap();
+    }
+    assert!(check_place(&at(&lower.join("kms.sock"))).is_ok());
 }
 
 #[tokio::test]

@@ -44,6 +44,12 @@ pub enum ReplaceError {
     /// A version has another key than before.
     #[error("version {0} has another key than before")]
     ChangedVersion(u32),
+    /// A version is not there at all. One that was retired leaves a line, so this is a copy from before it was added.
+    #[error(
+        "version {0} is missing: the file is a copy from before it was added, and what version {0} wrote could not be read; \
+         bring the newest file"
+    )]
+    Lost(u32),
     /// No random bytes could be had.
     #[error(transparent)]
     Random(#[from] RandomError),
@@ -128,6 +134,10 @@ fn check_successor(present: &Keyring, next: &Keyring) -> Result<(), ReplaceError
             from: present.current,
             to: next.current,
         });
+    }
+    let mut numbers = present.versions.keys();
+    if let Some(lost) = numbers.find(|number| !next.versions.contains_key(number)) {
+        return Err(ReplaceError::Lost(*lost));
     }
     let changed = next.versions().find(|(number, version)| {
         present

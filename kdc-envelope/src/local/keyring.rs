@@ -6,6 +6,10 @@ use super::schedule::{self, KEYRING_ID_LEN};
 use crate::random::{self, RandomError};
 use crate::{Key256, KeyId};
 
+/// The most living versions to which another may be [added](Keyring::add). A rotation needs two; far more are a program that
+/// adds and never retires, and would end in a file that is too large to be read.
+pub const MAX_LIVING_VERSIONS: usize = 64;
+
 /// An ordered set of key versions, one of which is current. Holds secrets; wiped when dropped.
 #[derive(Debug)]
 pub struct Keyring {
@@ -69,6 +73,11 @@ pub enum EditError {
     /// The version has another key id than the one that was meant.
     #[error("the file changed meanwhile: version {0} has another key id now")]
     Replaced(u32),
+    /// There are [`MAX_LIVING_VERSIONS`] already.
+    #[error(
+        "the keyring has {0} living versions; retire those that no row needs before another is added"
+    )]
+    TooManyLiving(usize),
     /// All version numbers are used.
     #[error("the keyring has used all its version numbers")]
     Full,
@@ -107,8 +116,12 @@ impl Keyring {
     /// Adds a readable version and returns its number. It wraps only after [`promote`](Self::promote).
     ///
     /// # Errors
-    /// [`EditError::Full`] or [`EditError::Random`].
+    /// [`EditError::TooManyLiving`], [`EditError::Full`] or [`EditError::Random`].
     pub fn add(&mut self, now: u64) -> Result<u32, EditError> {
+        let living = self.living();
+        if living >= MAX_LIVING_VERSIONS {
+            return Err(EditError::TooManyLiving(living));
+        }
         let newest = self.versions.keys().next_back().copied().unwrap_or(0);
         let number = newest.checked_add(1).ok_or(EditError::Full)?;
         self.insert_live(number, now, Key256::random()?);
@@ -168,6 +181,13 @@ impl Keyring {
             Material::Live(_) if number == self.current => Some(VersionState::Current),
             Material::Live(_) => Some(VersionState::Readable),
         }
+    }
+
+    fn living(&self) -> usize {
+        let versions = self.versions.values();
+        versions
+            .filter(|version| matches!(version.material, Material::Live(_)))
+            .count()
     }
 
     pub(super) fn live(&self, number: u32) -> Result<(&Version, &Key256), EditError> {
@@ -249,6 +269,21 @@ mod tests {
         keyring.add(0).unwrap();
         keyring.retire(2, 0).unwrap();
         assert_eq!(keyring.add(0), Ok(3));
+    }
+
+    #[test]
+    fn nothing_is_added_to_too_many_living_versions() {
+        let mut keyring = Keyring::generate(0).unwrap();
+        for number in 2..=MAX_LIVING_VERSIONS {
+            assert_eq!(keyring.add(0).map(usize::try_from), Ok(Ok(number)));
+        }
+        let full = Err(EditError::TooManyLiving(MAX_LIVING_VERSIONS));
+        assert_eq!(keyring.add(0), full);
+        assert_eq!(keyring.versions().count(), MAX_LIVING_VERSIONS);
+        keyring.retire(2, 0).unwrap();
+        assert_eq!(keyring.add(0), Ok(65), "a retired one makes room");
+        keyring.promote(65).unwrap();
+        assert!(Keyring::parse(&keyring.to_text()).is_ok());
     }
 
     #[test]

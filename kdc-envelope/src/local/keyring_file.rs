@@ -50,7 +50,7 @@ pub fn load(path: &Path) -> Result<Keyring, KeyringFileError> {
 /// Writes a new keyring file with mode 0600; never over an existing one.
 ///
 /// # Errors
-/// [`PrivateFileError::Exists`], [`PrivateFileError::Io`].
+/// [`PrivateFileError::Exists`], [`PrivateFileError::Io`]; and after the file was made [`PrivateFileError::NotSynced`].
 pub fn create(path: &Path, keyring: &Keyring) -> Result<(), KeyringFileError> {
     Ok(private_file::create(path, keyring.to_text().as_bytes())?)
 }
@@ -58,7 +58,7 @@ pub fn create(path: &Path, keyring: &Keyring) -> Result<(), KeyringFileError> {
 /// Changes the keyring in `path` by `change`, alone and atomically. Owner, group and mode of the file stay.
 ///
 /// # Errors
-/// [`KeyringFileError`]; the file is then as it was.
+/// [`KeyringFileError`]; the file is then as it was, but after [`PrivateFileError::NotSynced`].
 pub fn edit<T>(
     path: &Path,
     change: impl FnOnce(&mut Keyring) -> Result<T, EditError>,

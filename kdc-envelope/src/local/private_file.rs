@@ -1,7 +1,7 @@
 //! Files of secrets on disk: keyrings, key histories, configurations that hold keys.
 //!
 //! A file is read only if others cannot read it, and changed only as a whole: temporary file, fsync, rename, fsync of
-//! the directory. A crash at any point leaves the old file or the new one.
+//! the directory. A crash at any point leaves the old file or the new one. What could not be read again is not written.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
@@ -10,11 +10,12 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
 use zeroize::Zeroizing;
 
 use crate::random::{self, RandomError};
 
-/// Larger files are not read: a keyring of a thousand versions has 100 KiB.
+/// Larger files are neither read nor written: a keyring of a thousand versions has 100 KiB.
 const MAX_FILE_LEN: u64 = 1 << 20;
 /// What neither group nor others may have: group write, and anything of others.
 const FORBIDDEN_MODE: u32 = 0o027;
@@ -63,6 +64,22 @@ pub enum PrivateFileError {
         /// Its length in bytes.
         len: u64,
     },
+    /// Its new content would be far larger than any key file, so that nothing could read it.
+    #[error("`{}` was not written: it would have {len} bytes, too many for a key file", path.display())]
+    WouldBeTooLarge {
+        /// Which file.
+        path: PathBuf,
+        /// The length of the content in bytes.
+        len: usize,
+    },
+    /// The new content is in place, but its directory could not be written to the disk.
+    #[error("`{}` was written, but a power failure may undo it: cannot sync its directory", path.display())]
+    NotSynced {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// A new file would overwrite something.
     #[error("`{}` exists already and is left alone", path.display())]
     Exists {
@@ -90,24 +107,21 @@ impl PrivateFileError {
 /// # Errors
 /// [`PrivateFileError`]: missing, unreadable, open to others, too large.
 pub fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, PrivateFileError> {
-    read_all(path, &mut open_private(path)?)
+    read_all(path, &mut open_private(path, OFlags::RDONLY)?)
 }
 
 /// Writes a new file with mode 0600; never over an existing one.
 ///
 /// # Errors
-/// [`PrivateFileError::Exists`], [`PrivateFileError::Io`].
+/// [`PrivateFileError::Exists`], [`PrivateFileError::WouldBeTooLarge`], [`PrivateFileError::Io`]; and after the file was
+/// made [`PrivateFileError::NotSynced`].
 pub fn create(path: &Path, content: &[u8]) -> Result<(), PrivateFileError> {
+    check_len(path, content)?;
     let temporary = Temporary::beside(path)?;
     temporary.fill(content)?;
-    rustix::fs::renameat_with(CWD, &temporary.path, CWD, path, RenameFlags::NOREPLACE).map_err(
-        |error| match error {
-            rustix::io::Errno::EXIST => PrivateFileError::Exists {
-                path: path.to_owned(),
-            },
-            other => PrivateFileError::io("create", path)(other.into()),
-        },
-    )?;
+    temporary.take_free_name(path, |from, to| {
+        rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)
+    })?;
     sync_directory(path)
 }
 
@@ -115,7 +129,7 @@ pub fn create(path: &Path, content: &[u8]) -> Result<(), PrivateFileError> {
 /// but for rights of others, which end. Behind a symbolic link the file itself is replaced, not the link.
 ///
 /// # Errors
-/// [`PrivateFileError`]; the file is then as it was.
+/// [`PrivateFileError`]; the file is then as it was, but after [`PrivateFileError::NotSynced`].
 pub fn replace(path: &Path, content: &[u8]) -> Result<(), PrivateFileError> {
     let path = &match fs::canonicalize(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => path.to_owned(),
@@ -130,6 +144,7 @@ pub fn replace(path: &Path, content: &[u8]) -> Result<(), PrivateFileError> {
 
 /// Gives a new file the name `path`, with the owner, group and mode of `model`.
 fn put(path: &Path, model: Option<&File>, content: &[u8]) -> Result<(), PrivateFileError> {
+    check_len(path, content)?;
     let temporary = Temporary::beside(path)?;
     if let Some(model) = model {
         temporary.adopt_owner(model)?;
@@ -152,7 +167,9 @@ impl Locked {
     pub(super) fn open(path: &Path) -> Result<Self, PrivateFileError> {
         // Behind a symbolic link the file itself is replaced, not the link.
         let path = fs::canonicalize(path).map_err(PrivateFileError::io("open", path))?;
-        let (file, content) = lock(&path)?;
+        let (file, content) = lock(&path, |file| {
+            rustix::fs::flock(file, FlockOperation::LockExclusive)
+        })?;
         Ok(Self {
             path,
             file,
@@ -171,9 +188,19 @@ impl Locked {
     }
 }
 
-fn open_private(path: &Path) -> Result<File, PrivateFileError> {
+fn check_len(path: &Path, content: &[u8]) -> Result<(), PrivateFileError> {
+    match u64::try_from(content.len()) {
+        Ok(len) if len <= MAX_FILE_LEN => Ok(()),
+        _ => Err(PrivateFileError::WouldBeTooLarge {
+            path: path.to_owned(),
+            len: content.len(),
+        }),
+    }
+}
+
+fn open_private(path: &Path, access: OFlags) -> Result<File, PrivateFileError> {
     // Without NONBLOCK, opening a pipe would wait for a writer.
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let flags = access | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let file: File = rustix::fs::open(path, flags, Mode::empty())
         .map_err(|error| PrivateFileError::io("open", path)(error.into()))?
         .into();
@@ -212,11 +239,19 @@ fn read_all(path: &Path, file: &mut File) -> Result<Zeroizing<Vec<u8>>, PrivateF
 }
 
 /// Opens and locks the file that `path` names once the lock is held: another editor may have replaced it meanwhile.
-fn lock(path: &Path) -> Result<(File, Zeroizing<Vec<u8>>), PrivateFileError> {
+fn lock(
+    path: &Path,
+    flock: impl Fn(&File) -> Result<(), Errno>,
+) -> Result<(File, Zeroizing<Vec<u8>>), PrivateFileError> {
     loop {
-        let mut file = open_private(path)?;
-        rustix::fs::flock(&file, FlockOperation::LockExclusive)
-            .map_err(|error| PrivateFileError::io("lock", path)(error.into()))?;
+        let mut file = open_private(path, OFlags::RDONLY)?;
+        let mut locked = flock(&file);
+        if locked == Err(Errno::BADF) {
+            // NFS makes a lock of bytes of it, and wants a file that may be written.
+            file = open_private(path, OFlags::RDWR)?;
+            locked = flock(&file);
+        }
+        locked.map_err(|error| PrivateFileError::io("lock", path)(error.into()))?;
         let held = file
             .metadata()
             .map_err(PrivateFileError::io("read", path))?;
@@ -229,9 +264,16 @@ fn lock(path: &Path) -> Result<(File, Zeroizing<Vec<u8>>), PrivateFileError> {
 }
 
 fn sync_directory(path: &Path) -> Result<(), PrivateFileError> {
-    File::open(directory(path))
-        .and_then(|directory| directory.sync_all())
-        .map_err(PrivateFileError::io("sync the directory of", path))
+    let synced = File::open(directory(path)).and_then(|directory| directory.sync_all());
+    match synced {
+        // Some network file systems cannot sync a directory; their servers do it by themselves.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+        Err(source) => Err(PrivateFileError::NotSynced {
+            path: path.to_owned(),
+            source,
+        }),
+        Ok(()) => Ok(()),
+    }
 }
 
 fn directory(path: &Path) -> &Path {
@@ -289,6 +331,28 @@ impl Temporary {
             .and_then(|()| self.file.sync_all())
             .map_err(PrivateFileError::io("write", &self.path))
     }
+
+    /// Gives the file the name `path` if nothing has it; `rename` moves without replacing.
+    fn take_free_name(
+        &self,
+        path: &Path,
+        rename: impl Fn(&Path, &Path) -> Result<(), Errno>,
+    ) -> Result<(), PrivateFileError> {
+        let taken = match rename(&self.path, path) {
+            // NFS and many FUSE file systems know no flags of a rename; a second name never replaces anything either.
+            Err(Errno::INVAL | Errno::NOSYS) => {
+                rustix::fs::linkat(CWD, &self.path, CWD, path, AtFlags::empty())
+                    .and_then(|()| rustix::fs::unlinkat(CWD, &self.path, AtFlags::empty()))
+            }
+            renamed => renamed,
+        };
+        taken.map_err(|error| match error {
+            Errno::EXIST => PrivateFileError::Exists {
+                path: path.to_owned(),
+            },
+            other => PrivateFileError::io("create", path)(other.into()),
+        })
+    }
 }
 
 impl Drop for Temporary {
@@ -297,3 +361,6 @@ impl Drop for Temporary {
         let _ = fs::remove_file(&self.path);
     }
 }
+
+#[cfg(test)]
+mod tests;

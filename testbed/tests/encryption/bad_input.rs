@@ -66,6 +66,7 @@ async fn mistakes_are_named_and_change_nothing() {
         .unwrap();
     let nobody = write("nobody", &kubeconfig.replace(token, &nobody));
     let nowhere = format!("{}=/nowhere/at/all/config", cluster.members[0].url);
+    let twice = format!("{}={away}", cluster.members[0].url);
     let endpoint = cluster.etcd.endpoint();
     let state = cluster.state();
 
@@ -203,6 +204,16 @@ async fn mistakes_are_named_and_change_nothing() {
             &["--state"],
         ),
         (with(&enable, &["--node", "http://x=y"]), 64, &["--node"]),
+        (
+            with(&enable, &["--node", &twice]),
+            64,
+            &["--node", "are one process", "nothing was changed"],
+        ),
+        (
+            with(&["status"], &["--html", &away]),
+            73,
+            &["--html", "exists already"],
+        ),
         (
             with(
                 &[

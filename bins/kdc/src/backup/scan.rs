@@ -7,7 +7,6 @@ use serde::Serialize;
 
 use super::file::RandomAccess;
 use crate::failure::{Exit, Failure, exit_of_io};
-use crate::file_kind;
 use crate::output::{Format, Output};
 use crate::progress;
 use crate::rows::Rows;
@@ -141,17 +140,7 @@ fn failure(arguments: &Scan, error: &EtcdFileError) -> Failure {
         EtcdFileError::Read { .. } => Exit::Io,
         _ => Exit::Data,
     };
-    let file = arguments.file.display();
-    if matches!(error, EtcdFileError::NoMeta)
-        && let Some(kind) = file_kind::of_file(&arguments.file)
-    {
-        let line = format_args!(
-            "`{file}` is no snapshot or data file of etcd, but {}",
-            kind.what
-        );
-        return Failure::new(exit, line).hint(kind.cure);
-    }
-    let failure = Failure::at(exit, format_args!("`{file}`"), error);
+    let failure = Failure::at(exit, format_args!("`{}`", arguments.file.display()), error);
     match error {
         EtcdFileError::NoMeta => failure.hint("a sealed snapshot must be opened first"),
         _ => failure,

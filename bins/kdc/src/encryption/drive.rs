@@ -53,7 +53,13 @@ impl Teller {
 
 impl Witness for Teller {
     fn planned(&self, plan: &Plan) {
-        self.with(|told| plan.phase.as_str().clone_into(&mut told.phase));
+        let lacks = |blocker: &&Blocker| matches!(blocker, Blocker::Lacks { .. });
+        self.with(|told| {
+            plan.phase.as_str().clone_into(&mut told.phase);
+            for blocker in plan.blockers.iter().filter(lacks) {
+                step(&told.phase, &format!("{blocker}; it is put back"));
+            }
+        });
     }
 
     fn doing(&self, action: &Action) {

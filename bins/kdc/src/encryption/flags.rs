@@ -15,6 +15,7 @@ use kube::Client;
 use super::refusal;
 use crate::clock;
 use crate::failure::{Exit, Failure};
+use crate::output::note;
 
 /// Where `kubeadm` puts the credentials of an administrator.
 const ADMIN: &str = "/etc/kubernetes/admin.conf";
@@ -22,6 +23,9 @@ const ADMIN: &str = "/etc/kubernetes/admin.conf";
 const KUBECONFIG: &str = "KUBECONFIG";
 /// Is set in a Pod.
 const IN_CLUSTER: &str = "KUBERNETES_SERVICE_HOST";
+
+/// What people call the only node.
+const ONLY_NODE: &str = "the API server";
 
 /// How to reach the cluster.
 #[derive(Debug, Args)]
@@ -71,6 +75,12 @@ pub(super) struct RewriteFlags {
     /// Objects per page of a list.
     #[arg(long, value_name = "N", default_value = "500")]
     page_size: NonZeroU32,
+}
+
+/// What people call the node at `url`.
+fn name_of(url: &str) -> String {
+    let name = url.trim_start_matches("https://").trim_end_matches('/');
+    name.to_owned()
 }
 
 fn parse_node(text: &str) -> Result<(String, PathBuf), String> {
@@ -176,6 +186,7 @@ impl NodeFlags {
         cluster: &ClusterFlags,
         rewrite: RewriteOptions,
     ) -> Result<(ControlPlane, Observation), Failure> {
+        self.check()?;
         self.observe(cluster, self.hold()?, rewrite).await
     }
 
@@ -191,11 +202,49 @@ impl NodeFlags {
         Ok((plane, observation))
     }
 
-    /// The state, to change.
+    /// The state and the configurations, to change.
     fn hold(&self) -> Result<StateFolder, Failure> {
-        let path = self.state_path();
-        StateFolder::hold(path)
-            .map_err(|error| refusal::of_files(&error).hint("--state names another folder"))
+        let hold = || {
+            let mut state = StateFolder::hold(self.state_path())?;
+            for (_, folder) in self.folders() {
+                state.hold_node(&folder)?;
+            }
+            Ok(state)
+        };
+        hold().map_err(|error| refusal::of_files(&error))
+    }
+
+    /// What people call each node, and its folder.
+    fn folders(&self) -> Vec<(String, NodeFolder)> {
+        let nodes = self.nodes.iter();
+        let nodes = nodes.map(|(url, file)| (name_of(url), NodeFolder::of(file)));
+        match self.nodes.is_empty() {
+            true => vec![(ONLY_NODE.to_owned(), NodeFolder::of(&self.config))],
+            false => nodes.collect(),
+        }
+    }
+
+    /// Says before anything is done which configuration cannot be replaced, and who will not be able to read one any more.
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        for (name, folder) in self.folders() {
+            let replaceable = folder.check_replaceable();
+            replaceable.map_err(|error| {
+                refusal::of_files(&error)
+                    .hint(&format!("it is the configuration of {name}"))
+                    .hint("nothing was changed")
+            })?;
+            let open = folder.open_to_others();
+            if let Some(open) = open.map_err(|error| refusal::of_files(&error))? {
+                let (path, mode) = (folder.config().display(), open.mode & 0o770);
+                let (owner, group) = (open.owner, open.group);
+                note(&format!(
+                    "`{path}` of {name} has mode {:04o} and becomes {mode:04o} with the first step, for user {owner} and group {group} \
+                     alone; if the API server runs as another user, give the file a group of that user first",
+                    open.mode
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// All of it.
@@ -208,16 +257,15 @@ impl NodeFlags {
         let client = cluster.client().await?;
         let mut nodes = Vec::new();
         for (url, file) in &self.nodes {
-            let name = url.trim_start_matches("https://").trim_end_matches('/');
             nodes.push(Node {
-                name: name.into(),
+                name: name_of(url).into(),
                 folder: NodeFolder::of(file),
                 client: cluster.client_of(Some(url)).await?,
             });
         }
         if nodes.is_empty() {
             nodes.push(Node {
-                name: "the API server".into(),
+                name: ONLY_NODE.into(),
                 folder: NodeFolder::of(&self.config),
                 client: client.clone(),
             });

@@ -12,8 +12,8 @@ use kdc_envelope_k8s::rotation::{Action, Wish};
 use serde::Serialize;
 
 use super::flags::{ClusterFlags, NodeFlags};
-use super::refusal;
 use super::wished::{Request, Subset, Wanted, wished};
+use super::{lacking, refusal};
 use crate::failure::{Exit, Failure};
 use crate::output::{Format, Output, Tone};
 use crate::runtime;
@@ -88,6 +88,8 @@ struct Report {
     steps: Vec<StepReport>,
     /// Why it would not get to its end, or what would be put off.
     blockers: Vec<String>,
+    /// What configuration files lack of what rows may lie under; the first step puts it back.
+    lacking: Vec<String>,
     /// About how many rows would be looked at in each of the two passes.
     objects: Option<u64>,
     /// Resources whose rows would not be.
@@ -127,7 +129,7 @@ pub(super) fn run(arguments: &PlanCommand, out: &mut Output) -> Result<Exit, Fai
         Format::Json => out.json(&report)?,
         Format::Text => show(&report, out)?,
     }
-    Ok(if report.complete {
+    Ok(if report.complete && report.lacking.is_empty() {
         Exit::Ok
     } else {
         Exit::Negative
@@ -135,11 +137,15 @@ pub(super) fn run(arguments: &PlanCommand, out: &mut Output) -> Result<Exit, Fai
 }
 
 async fn report(request: &Request, common: &Common) -> Result<Report, Failure> {
+    common.nodes.check()?;
     let (plane, observation) = common.nodes.look(&common.cluster).await?;
     let wished = wished(request, &plane, &observation)?;
     let rehearsal = wished.rehearse(&observation)?;
     let count = counted(&plane, &rehearsal).await?;
-    Ok(Report::of(&wished.wish, &rehearsal, count))
+    Ok(Report {
+        lacking: lacking::lines(&plane, &observation),
+        ..Report::of(&wished.wish, &rehearsal, count)
+    })
 }
 
 /// How many rows the passes would look at; `None` if there is no pass.
@@ -173,6 +179,7 @@ impl Report {
             complete: rehearsal.is_complete,
             steps: steps.collect(),
             blockers: rehearsal.blockers.iter().map(ToString::to_string).collect(),
+            lacking: Vec::new(),
             objects,
             skipped: count.map(|count| count.skipped).unwrap_or_default(),
             reloads,
@@ -186,6 +193,10 @@ impl Report {
 fn show(report: &Report, out: &mut Output) -> Result<(), Failure> {
     if report.steps.is_empty() && report.complete {
         return out.line("nothing to do: everything is as wished");
+    }
+    for line in &report.lacking {
+        let line = out.paint(Tone::Bad, line);
+        out.line(line)?;
     }
     for (number, step) in report.steps.iter().enumerate() {
         let heading = out.paint(Tone::Strong, step.phase);

@@ -33,11 +33,15 @@ pub(super) fn of_files(error: &FilesError) -> Failure {
     let exit = match error {
         FilesError::Private(error) => exit_of_private_file(error),
         FilesError::Io { source, .. } => exit_of_io(source),
-        FilesError::Busy { .. } => Exit::Negative,
-        FilesError::Config { .. } | FilesError::Render(_) => Exit::Config,
-        FilesError::TooLarge { .. } | FilesError::History { .. } | FilesError::State { .. } => {
-            Exit::Data
+        FilesError::Busy { .. } | FilesError::Changed { .. } => Exit::Negative,
+        FilesError::Config { .. } | FilesError::Render(_) | FilesError::MountPoint { .. } => {
+            Exit::Config
         }
+        FilesError::TooLarge { .. }
+        | FilesError::History { .. }
+        | FilesError::State { .. }
+        | FilesError::Rows { .. } => Exit::Data,
+        FilesError::OpenFolder { .. } => Exit::Denied,
         _ => Exit::Io,
     };
     Failure::of(exit, error)
@@ -69,6 +73,9 @@ pub(super) fn of_observe(error: &ObserveError) -> Failure {
         ObserveError::Members(cause) => {
             let exit = of_cluster(cause).exit();
             Failure::of(exit, error)
+        }
+        ObserveError::SameServer { .. } => {
+            Failure::at(Exit::Usage, "--node", error).hint("nothing was changed")
         }
         _ => Failure::of(Exit::Unavailable, error),
     }

@@ -283,7 +283,17 @@ impl ResourceRows {
         if others > 0 {
             evidence.add_gap(Gap::new(GapKind::TooMany, others, place()));
         }
-        let stale = self.rows - self.current - others;
+        let damaged: Vec<_> = survey
+            .groups()
+            .iter()
+            .filter(|group| group.damaged)
+            .collect();
+        let unreadable: u64 = damaged.iter().map(|group| group.rows).sum();
+        if let Some(first) = damaged.iter().map(|group| &group.first_key).min() {
+            let first = String::from_utf8_lossy(first);
+            evidence.add_gap(Gap::new(GapKind::Unreadable, unreadable, first));
+        }
+        let stale = self.rows - self.current - others - unreadable;
         match expected.writer.kms_v2() {
             // Rows of the right plugin are neither new nor old while nobody knows which key is its newest.
             Some(kms) if expected.key_id_hash.is_none() => {

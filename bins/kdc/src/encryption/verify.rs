@@ -167,17 +167,18 @@ fn verdict(
         }
         Conclusion::Unknown([]) => out.paint(
             Tone::Warning,
-            "nothing is proven: there is no row of these resources",
+            &format!("{UNKNOWN}: there is no row of these resources"),
         ),
         Conclusion::Unknown(gaps) => {
             let gaps: Vec<_> = gaps.iter().map(ToString::to_string).collect();
-            let line = format!("nothing is proven: {}", gaps.join("; "));
-            out.paint(Tone::Warning, &line)
+            out.paint(Tone::Warning, &format!("{UNKNOWN}: {}", gaps.join("; ")))
         }
-        _ => out.paint(Tone::Warning, "nothing is proven"),
+        _ => out.paint(Tone::Warning, UNKNOWN),
     };
     out.line(line)
 }
+
+const UNKNOWN: &str = "it is not known whether every row is on the newest key";
 
 /// A line for each way in which rows of a resource were written.
 pub(super) fn show_rows(

@@ -6,7 +6,7 @@ use kdc_envelope::local::keyring_file::{self, KeyringFileError};
 use kdc_envelope::local::private_file::PrivateFileError;
 use kdc_envelope::local::{EditError, Keyring};
 
-use super::key_id;
+use super::{key_id, tell};
 use crate::clock;
 use crate::failure::{Exit, Failure, exit_of_io};
 use crate::output::{Output, Tone};
@@ -65,12 +65,16 @@ pub(super) fn init(arguments: &Init, out: &mut Output) -> Result<Exit, Failure> 
         _ => Failure::from(error),
     })?;
     let id = out.paint(Tone::Strong, &key_id(&keyring, 1));
-    out.line(format_args!(
-        "made {} with version 1, key id {id}",
-        path.display()
-    ))?;
-    out.line("keep a copy in a safe place: without it nothing that it encrypts can be read again")?;
-    Ok(Exit::Ok)
+    let file = path.display();
+    tell(
+        out,
+        format_args!("`{file}` was made"),
+        [
+            format!("made {file} with version 1, key id {id}"),
+            "keep a copy in a safe place: without it nothing that it encrypts can be read again"
+                .to_owned(),
+        ],
+    )
 }
 
 pub(super) fn add(arguments: &Add, out: &mut Output) -> Result<Exit, Failure> {
@@ -79,14 +83,17 @@ pub(super) fn add(arguments: &Add, out: &mut Output) -> Result<Exit, Failure> {
         Ok((number, key_id(keyring, number)))
     })?;
     let id = out.paint(Tone::Strong, &id);
-    out.line(format_args!(
-        "added version {number}, key id {id}: it reads, and does not write yet"
-    ))?;
-    out.line(format_args!(
-        "bring the file to every replica, then run `kdc keyring promote {} --version {number}`",
-        arguments.file.display()
-    ))?;
-    Ok(Exit::Ok)
+    let file = arguments.file.display();
+    tell(
+        out,
+        format_args!("version {number} was added to `{file}`"),
+        [
+            format!("added version {number}, key id {id}: it reads, and does not write yet"),
+            format!(
+                "bring the file to every replica, then run `kdc keyring promote {file} --version {number}`"
+            ),
+        ],
+    )
 }
 
 pub(super) fn promote(arguments: &Promote, out: &mut Output) -> Result<Exit, Failure> {
@@ -97,11 +104,19 @@ pub(super) fn promote(arguments: &Promote, out: &mut Output) -> Result<Exit, Fai
         Ok::<_, EditError>((before, number, key_id(keyring, number)))
     })?;
     let id = out.paint(Tone::Strong, &id);
-    out.line(format_args!("version {number} writes now, key id {id}"))?;
-    out.line(format_args!(
-        "version {before} still reads; API servers move over within a minute or so, and rows when they are next written"
-    ))?;
-    Ok(Exit::Ok)
+    tell(
+        out,
+        format_args!(
+            "version {number} was promoted in `{}`",
+            arguments.file.display()
+        ),
+        [
+            format!("version {number} writes now, key id {id}"),
+            format!(
+                "version {before} still reads; API servers move over within a minute or so, and rows when they are next written"
+            ),
+        ],
+    )
 }
 
 fn newest(keyring: &Keyring) -> u32 {

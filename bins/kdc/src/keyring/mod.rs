@@ -4,6 +4,7 @@ mod edit;
 mod list;
 mod retire;
 
+use std::fmt;
 use std::path::PathBuf;
 
 use clap::Subcommand;
@@ -65,6 +66,21 @@ fn verify(arguments: &Verify, out: &mut Output) -> Result<Exit, Failure> {
         "{good}: {file} has {living} living version(s), each wraps and unwraps; version {current} writes"
     ))?;
     Ok(Exit::Ok)
+}
+
+/// Tells what was done. Where that cannot be written, the error says so too: whoever only sees a failure tries again.
+fn tell<T: fmt::Display>(
+    out: &mut Output,
+    done: impl fmt::Display,
+    lines: impl IntoIterator<Item = T>,
+) -> Result<Exit, Failure> {
+    let mut lines = lines.into_iter();
+    let told = lines.try_for_each(|line| out.line(line));
+    match told.and_then(|()| out.flush()) {
+        Ok(()) => Ok(Exit::Ok),
+        Err(failure) if failure.line().is_none() => Err(failure),
+        Err(failure) => Err(failure.hint(&format!("but {done}: do not repeat it"))),
+    }
 }
 
 /// The key id of a version, for messages.

@@ -5,6 +5,7 @@
 //! Whatever the text claims has just been verified.
 
 mod epilogue;
+mod folder;
 mod plugin;
 #[cfg(feature = "testbed")]
 mod real;
@@ -12,14 +13,11 @@ mod samples;
 mod simulated;
 mod story;
 
-use std::fs::{self, DirBuilder};
-use std::os::unix::fs::DirBuilderExt as _;
-use std::path::{Path, PathBuf};
-
-use tempfile::TempDir;
+use std::path::PathBuf;
 
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
+use folder::Folder;
 use samples::Sample;
 
 const EXAMPLES: &str = "\
@@ -90,42 +88,4 @@ fn control_plane(
     plugin: &plugin::Plugin,
 ) -> Result<Box<dyn ControlPlane>, Failure> {
     Ok(Box::new(simulated::Simulation::start(plugin)?))
-}
-
-/// Where keyring, socket and rows are.
-#[derive(Debug)]
-enum Folder {
-    /// Goes with the program.
-    Temporary(TempDir),
-    /// Stays.
-    Kept(PathBuf),
-}
-
-impl Folder {
-    fn open(dir: Option<&Path>) -> Result<Self, Failure> {
-        let Some(dir) = dir else {
-            let folder = tempfile::Builder::new().prefix("kdc-quickstart-").tempdir();
-            return folder.map(Self::Temporary).map_err(|error| {
-                Failure::at(Exit::CannotCreate, "cannot make a temporary folder", &error)
-            });
-        };
-        let made = DirBuilder::new().mode(0o700).recursive(true).create(dir);
-        made.and_then(|()| fs::canonicalize(dir))
-            .map(Self::Kept)
-            .map_err(|error| {
-                let place = format!("--dir: cannot make `{}`", dir.display());
-                Failure::at(Exit::CannotCreate, place, &error)
-            })
-    }
-
-    fn path(&self) -> &Path {
-        match self {
-            Self::Temporary(folder) => folder.path(),
-            Self::Kept(path) => path,
-        }
-    }
-
-    const fn is_kept(&self) -> bool {
-        matches!(self, Self::Kept(_))
-    }
 }

@@ -9,11 +9,10 @@ use base64::alphabet;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use base64::engine::{DecodePaddingMode, general_purpose};
 use kdc_envelope::providers::{PlainFormat, RESERVED_PREFIX, StoredValue, classify};
+use kdc_envelope::snapshot::MAGIC;
 use kdc_envelope_k8s::object::{self, DecodeError};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-
-use crate::file_kind;
 
 /// Base64 as people paste it: with or without its padding.
 pub(super) const BASE64: GeneralPurpose = lenient(&alphabet::STANDARD);
@@ -58,8 +57,7 @@ pub(super) fn of_file(bytes: &[u8]) -> Option<Foreign> {
     }
     match classify(bytes) {
         StoredValue::Identity(PlainFormat::Json) => json(bytes),
-        StoredValue::Identity(PlainFormat::Other) => file_kind::of(bytes)
-            .and_then(|kind| Foreign::new(kind.what, kind.cure))
+        StoredValue::Identity(PlainFormat::Other) => file(bytes)
             .or_else(|| text(bytes))
             .or_else(|| ciphertext_inside(bytes))
             .or_else(|| {
@@ -148,6 +146,40 @@ fn of_api_server() -> Option<Foreign> {
     let what = "an object as the API server gives it, decrypted; that says nothing about etcd";
     Foreign::new(what, TAKE_JSON)
 }
+
+/// Whole files instead of a value.
+fn file(bytes: &[u8]) -> Option<Foreign> {
+    let starts = |at: usize, magic: &[u8]| {
+        let rest = bytes.get(at..);
+        rest.is_some_and(|rest| rest.starts_with(magic))
+    };
+    let (_, _, what, cure) = FILES.iter().find(|(at, magic, ..)| starts(*at, magic))?;
+    Foreign::new(*what, cure)
+}
+
+const UNPACK: &str = "unpack it first";
+
+/// Their magic numbers, with the places of these.
+const FILES: [(usize, &[u8], &str, &str); 8] = [
+    (
+        16,
+        &[0xed, 0xda, 0x0c, 0xed],
+        "a snapshot or data file of etcd",
+        "count its rows with `kdc backup scan`",
+    ),
+    (
+        0,
+        &MAGIC,
+        "a sealed snapshot",
+        "open it with `kdc backup open`",
+    ),
+    (0, &[0x1f, 0x8b], "packed with gzip", UNPACK),
+    (0, &[0x28, 0xb5, 0x2f, 0xfd], "packed with zstd", UNPACK),
+    (0, b"\xfd7zXZ", "packed with xz", UNPACK),
+    (0, b"BZh", "packed with bzip2", UNPACK),
+    (0, b"PK\x03\x04", "a zip archive", UNPACK),
+    (257, b"ustar", "a tar archive", UNPACK),
+];
 
 /// Forms that begin as text; of some the rest is binary.
 fn text(bytes: &[u8]) -> Option<Foreign> {
@@ -267,14 +299,14 @@ mod tests {
         }
     }
 
-    #[test]
-    fn every_form_in_which_a_value_comes_is_told() {
+    /// Each with words that are told.
+    fn forms() -> Vec<(Vec<u8>, &'static str)> {
         let with = |before: &[u8], after: &[u8]| [before, VALUE, after].concat();
         let hex = hex::encode(VALUE);
         let base64 = BASE64.encode(VALUE);
         let wrapped = format!("{}\n{}\n", &base64[..20], &base64[20..]);
         let dump = crate::hexdump::hexdump(VALUE).join("\n").into_bytes();
-        let forms: Vec<(Vec<u8>, &str)> = vec![
+        vec![
             (with(b"/registry/secrets/a/b\n", b"\n"), "--format etcdctl,"),
             (
                 b"/registry/secrets/a/b\nk8s\0obj\n".to_vec(),
@@ -327,8 +359,12 @@ mod tests {
             (with(b"{\"a\":\"", b"\"}"), "after 6 bytes"),
             (b"bare text".to_vec(), "neither an encrypted value"),
             (b" \n".to_vec(), "white space"),
-        ];
-        for (bytes, words) in forms {
+        ]
+    }
+
+    #[test]
+    fn every_form_in_which_a_value_comes_is_told() {
+        for (bytes, words) in forms() {
             let told = told(&bytes);
             assert!(told.contains(words), "{}: {told:?}", bytes.escape_ascii());
         }

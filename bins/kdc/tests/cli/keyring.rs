@@ -2,6 +2,13 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
+use std::fs::File;
+use std::process::Stdio;
+use std::thread;
+use std::time::Duration;
+
+use kdc_envelope::local::{Keyring, MAX_LIVING_VERSIONS, keyring_file};
+
 use crate::support::{Scene, forged, set_mode};
 
 fn key_ids(scene: &Scene) -> Vec<String> {
@@ -253,4 +260,107 @@ fn an_unreadable_path_is_named() {
     scene
         .kdc(&["keyring", "list", "keyring/inner"])
         .fails(74, "keyring/inner");
+}
+
+#[test]
+fn too_many_living_versions_take_no_other() {
+    let scene = Scene::new();
+    let mut keyring = Keyring::generate(1).unwrap();
+    for _ in 1..MAX_LIVING_VERSIONS {
+        keyring.add(2).unwrap();
+    }
+    keyring_file::create(&scene.path("keyring"), &keyring).unwrap();
+    let before = scene.read("keyring");
+    let refused = scene.kdc(&["keyring", "add", "keyring"]);
+    assert_eq!(refused.code, 1);
+    assert!(
+        refused.stderr.contains("64 living versions; retire"),
+        "{}",
+        refused.stderr
+    );
+    assert_eq!(scene.read("keyring"), before);
+    scene.kdc(&["keyring", "verify", "keyring"]).succeeds();
+}
+
+/// Who only sees a failure tries again, and would add a version each time.
+#[test]
+fn a_change_whose_report_cannot_be_written_says_that_it_was_made() {
+    let scene = Scene::new();
+    for (arguments, done) in [
+        (&["keyring", "init", "keyring"], "`keyring` was made"),
+        (
+            &["keyring", "add", "keyring"],
+            "version 2 was added to `keyring`",
+        ),
+        (
+            &["keyring", "promote", "keyring"],
+            "version 2 was promoted in `keyring`",
+        ),
+    ] {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let run = scene.command(arguments).stdout(full).output().unwrap();
+        let line = String::from_utf8(run.stderr).unwrap();
+        assert_eq!(run.status.code(), Some(74), "{line}");
+        assert!(line.contains("cannot write to standard output"), "{line}");
+        assert!(
+            line.contains(&format!("but {done}: do not repeat it")),
+            "{line}"
+        );
+    }
+    assert_eq!(states(&scene), ["readable", "current"]);
+}
+
+#[test]
+fn help_that_cannot_be_written_is_a_failure() {
+    let scene = Scene::new();
+    for arguments in [&["--help"][..], &["keyring", "--help"], &["--version"]] {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let run = scene.command(arguments).stdout(full).output().unwrap();
+        assert_eq!(run.status.code(), Some(74), "{arguments:?}");
+    }
+}
+
+#[test]
+fn the_name_of_a_file_commands_no_terminal() {
+    let scene = Scene::new();
+    let name = "key\u{1b}]0;title\u{7}\u{202e}ring";
+    for arguments in [
+        &["init"][..],
+        &["add"],
+        &["promote"],
+        &["list"],
+        &["verify"],
+    ] {
+        let arguments = [&["keyring"], arguments, &[name]].concat();
+        let text = scene.kdc(&arguments).succeeds().text();
+        assert!(!text.contains(['\u{1b}', '\u{7}', '\u{202e}']), "{text:?}");
+    }
+}
+
+/// While it waits for another editor, as it may for long, its memory is its own.
+#[test]
+fn its_keys_are_in_no_core_dump() {
+    let scene = Scene::with_keyring();
+    let held = File::open(scene.path("keyring")).unwrap();
+    held.lock().unwrap();
+    let mut command = scene.command(&["keyring", "add", "keyring"]);
+    let mut child = command.stdout(Stdio::null()).spawn().unwrap();
+    let limits = format!("/proc/{}/limits", child.id());
+    let core = || {
+        let limits = std::fs::read_to_string(&limits).unwrap();
+        let line = limits
+            .lines()
+            .find(|line| line.starts_with("Max core file size"));
+        let fields = line.unwrap().split_whitespace().skip(4).take(2);
+        fields.map(str::to_owned).collect::<Vec<_>>()
+    };
+    for _ in 0..1_000 {
+        if core() == ["0", "0"] {
+            break;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(core(), ["0", "0"]);
+    held.unlock().unwrap();
+    assert!(child.wait().unwrap().success());
 }

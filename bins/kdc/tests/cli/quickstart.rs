@@ -1,5 +1,14 @@
 //! `kdc quickstart`.
 
+use std::fs;
+use std::io::Write as _;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::support::Scene;
 
 #[test]
@@ -29,7 +38,7 @@ fn the_whole_path_works_and_leaves_nothing() {
         6,
         "{text}"
     );
-    assert_eq!(std::fs::read_dir(scene.path("")).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(scene.path("")).unwrap().count(), 0);
 }
 
 #[test]
@@ -97,4 +106,39 @@ fn a_real_api_server_tells_the_same_story() {
         6,
         "{text}"
     );
+}
+
+/// It holds a key, if only one for a demonstration.
+#[test]
+fn a_signal_leaves_no_temporary_folder() {
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
+        let scene = Scene::new();
+        let (_reader, stdout) = full();
+        let mut child = scene
+            .command(&["quickstart"])
+            .env("TMPDIR", scene.path(""))
+            .stdout(stdout)
+            .spawn()
+            .unwrap();
+        let has_folder = || fs::read_dir(scene.path("")).unwrap().next().is_some();
+        for _ in 0..1_000 {
+            if has_folder() {
+                break;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        assert!(has_folder());
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(code));
+        assert!(!has_folder());
+    }
+}
+
+/// A standard output that takes nothing, so that the program stays where it first says something. Full for as long as the other end, which comes first, is kept.
+fn full() -> (UnixStream, OwnedFd) {
+    let (reader, mut writer) = UnixStream::pair().unwrap();
+    writer.set_nonblocking(true).unwrap();
+    while writer.write(&[b'x'; 4_096]).is_ok() {}
+    writer.set_nonblocking(false).unwrap();
+    (reader, writer.into())
 }

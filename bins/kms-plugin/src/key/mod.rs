@@ -12,7 +12,7 @@ use kdc_envelope_kms::server::KeyEndpoint;
 use crate::failure::Failure;
 use crate::settings::{KeySettings, KeySource};
 use bao::BaoKey;
-use local::KeyFile;
+use local::{Audience, KeyFile};
 
 /// A key that was opened, not yet served.
 pub(crate) struct Key {
@@ -65,8 +65,11 @@ impl Key {
     pub(crate) fn into_parts(self, metrics: &Metrics) -> (KeyEndpoint, Keeping) {
         let keeping: Keeping = match self.keeper {
             Keeper::File(file) => {
-                let reloads = metrics.key(&self.endpoint.name).keyring_reloads();
-                Box::pin(file.follow(reloads))
+                let audience = Audience {
+                    reloads: metrics.key(&self.endpoint.name).keyring_reloads(),
+                    notice: self.endpoint.notice.clone(),
+                };
+                Box::pin(file.follow(audience))
             }
             Keeper::Bao(key) => Box::pin(key.keep()),
         };

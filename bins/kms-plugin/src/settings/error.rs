@@ -68,6 +68,12 @@ pub enum SettingsError {
         /// What is wrong with it.
         source: Box<Self>,
     },
+    /// The configuration file is a pipe, a device or a socket.
+    #[error("configuration file `{}` is not a regular file", .0.display())]
+    NotAFile(PathBuf),
+    /// The configuration file has more than 1 MiB.
+    #[error("configuration file `{}` has more than 1 MiB, which no settings have", .0.display())]
+    TooLarge(PathBuf),
     /// The configuration file cannot be read.
     #[error("cannot read configuration file `{}`", .path.display())]
     Read {

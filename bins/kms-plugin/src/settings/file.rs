@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
@@ -12,15 +14,15 @@ use super::SettingsError;
 use super::section::{Section as _, plain, through};
 use crate::cli::{Given, KeyGiven, NamedKey, log_level};
 
+/// Of a configuration file, in bytes; a hundred keys have some 50 KiB.
+const MAX_LEN: u64 = 1 << 20;
+
 /// Reads settings from a YAML file; an unknown name is an error.
 ///
 /// # Errors
-/// [`SettingsError::Read`], [`SettingsError::Parse`], [`SettingsError::TwoKeys`]
+/// [`SettingsError::Read`], [`SettingsError::NotAFile`], [`SettingsError::TooLarge`], [`SettingsError::Parse`], [`SettingsError::TwoKeys`]
 pub fn read(path: &Path) -> Result<Given, SettingsError> {
-    let text = std::fs::read_to_string(path).map_err(|source| SettingsError::Read {
-        path: path.to_owned(),
-        source,
-    })?;
+    let text = text(path)?;
     // Without snippets: somebody may have written a credential into the file.
     let options = serde_saphyr::options! {
         with_snippet: false,
@@ -46,6 +48,26 @@ pub fn read(path: &Path) -> Result<Given, SettingsError> {
         contradiction(format!("keys[{index}]."), &named.key)?;
     }
     Ok(given)
+}
+
+/// The content of a regular file of no more than [`MAX_LEN`]: a pipe would be waited for, and nothing else has an end for sure.
+fn text(path: &Path) -> Result<String, SettingsError> {
+    let failed = |source| SettingsError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let metadata = std::fs::metadata(path).map_err(failed)?;
+    if !metadata.is_file() && !metadata.is_dir() {
+        return Err(SettingsError::NotAFile(path.to_owned()));
+    }
+    let mut text = String::new();
+    let limit = MAX_LEN.saturating_add(1);
+    let file = File::open(path).map_err(failed)?;
+    file.take(limit).read_to_string(&mut text).map_err(failed)?;
+    match u64::try_from(text.len()) {
+        Ok(len) if len <= MAX_LEN => Ok(text),
+        _ => Err(SettingsError::TooLarge(path.to_owned())),
+    }
 }
 
 impl<'de> Deserialize<'de> for Given {

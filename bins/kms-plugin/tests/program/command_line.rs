@@ -1,6 +1,6 @@
 //! What the command line takes, what it refuses, and with which exit code.
 
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::os::unix::net::UnixListener;
 
@@ -297,4 +297,40 @@ fn version_and_subcommands_are_understood() {
         64,
         "settings go after it"
     );
+}
+
+/// A pipe would be waited for, and a file without end would fill the memory.
+#[test]
+fn a_configuration_that_is_no_file_of_a_sensible_size_is_refused_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (pipe, huge) = (folder.path().join("pipe"), folder.path().join("huge"));
+    let made = std::process::Command::new("mkfifo")
+        .arg(&pipe)
+        .status()
+        .unwrap();
+    assert!(made.success());
+    File::create(&huge).unwrap().set_len(2 << 30).unwrap();
+    for (path, words) in [
+        (pipe.as_path(), "is not a regular file"),
+        ("/dev/zero".as_ref(), "is not a regular file"),
+        (&huge, "has more than 1 MiB"),
+    ] {
+        let path = path.to_str().unwrap();
+        for arguments in [&["validate", "--config", path][..], &["--config", path]] {
+            let refused = output(arguments);
+            assert_eq!(refused.status.code(), Some(78), "{path}");
+            assert!(stderr(&refused).contains(words), "{}", stderr(&refused));
+        }
+    }
+}
+
+#[test]
+fn a_text_that_cannot_be_written_is_a_failure() {
+    for arguments in [&["--help"][..], &["--version"], &["completions", "bash"]] {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let run = program().args(arguments).stdout(full).output().unwrap();
+        assert_eq!(run.status.code(), Some(74), "{arguments:?}");
+        let line = stderr(&run);
+        assert!(line.contains("cannot write to standard output"), "{line}");
+    }
 }

@@ -133,6 +133,7 @@ fn no_file_is_without_a_test() {
         "monitoring/alerts.test.yaml",
         "monitoring/alerts.yaml",
         "monitoring/dashboard.json",
+        "native-sidecar-networkpolicy.yaml",
         "native-sidecar-openbao.yaml",
         "native-sidecar.yaml",
         "openbao/backup-policy.hcl",

@@ -8,6 +8,7 @@
 
 mod bao_settings;
 mod command_line;
+mod crowds;
 mod deploy;
 mod openbao;
 mod openshift;

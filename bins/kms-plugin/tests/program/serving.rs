@@ -4,6 +4,7 @@ use std::fs::{self, Permissions};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::Command;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use crate::support::{
     Place, decrypt, encrypt, eventually, get, http_address, output, status, stderr,
 };
 use kdc_envelope::local::{Keyring, keyring_file};
+use rustix::process::{Pid, Resource, Rlimit, Signal};
 
 const SEED: [u8; 32] = *b"a seed that no log line may hold";
 
@@ -54,7 +56,7 @@ async fn sigterm_ends_with_0_after_the_call_in_flight() {
         })
         .collect();
     tokio::time::sleep(Duration::from_millis(100)).await;
-    running.signal(rustix::process::Signal::TERM);
+    running.signal(Signal::TERM);
     assert_eq!(running.ended().await.code(), Some(0));
     for caller in callers {
         let refused = caller.await.unwrap();
@@ -148,13 +150,124 @@ async fn a_changed_keyring_is_taken_over_and_a_bad_one_is_not() {
     tokio::time::sleep(Duration::from_millis(2_100)).await;
     let complaints = place.log().matches("the key in use stays").count();
     assert_eq!(complaints, 4, "once per change:\n{}", place.log());
+    let usable = |value| format!("kdc_kms_keyring_usable{{key=\"kube-dc-kms-plugin\"}} {value}\n");
+    assert!(get(&http, "/metrics").contains(&usable(0)));
+    let ready = get(&http, "/readyz");
+    assert!(ready.starts_with("HTTP/1.1 200"), "{ready}");
+    assert!(
+        ready.contains("\r\n\r\nok\nwarning: key kube-dc-kms-plugin: key file `"),
+        "{ready}"
+    );
 
     fs::set_permissions(&place.keyring, Permissions::from_mode(0o600)).unwrap();
     reloads(&http, "refused", 5).await;
     fs::write(&place.keyring, good).unwrap();
     reloads(&http, "ok", 3).await;
     assert_eq!(status(&mut client).await.unwrap().key_id, second);
+    assert!(get(&http, "/metrics").contains(&usable(1)));
+    assert!(get(&http, "/readyz").ends_with("\r\n\r\nok\n"));
     assert!(running.stop().await.success());
+}
+
+/// A lack of file descriptors passes, and the file does not change for it.
+#[tokio::test]
+async fn a_change_that_could_not_be_read_is_taken_over_as_soon_as_it_can_be() {
+    let place = Place::new();
+    let running = place.start(place.command()).await;
+    let mut client = place.client().await;
+    let first = status(&mut client).await.unwrap().key_id;
+    let pid = Pid::from_raw(i32::try_from(running.id()).unwrap());
+    let limit = |current| Rlimit {
+        current: Some(current),
+        maximum: rustix::process::getrlimit(Resource::Nofile).maximum,
+    };
+    let before = rustix::process::prlimit(pid, Resource::Nofile, limit(3)).unwrap();
+    keyring_file::edit(&place.keyring, |keyring| keyring.add(2)).unwrap();
+    keyring_file::edit(&place.keyring, |keyring| keyring.promote(2)).unwrap();
+    eventually("it is told", async || {
+        place.log().contains("Too many open files")
+    })
+    .await;
+    assert_eq!(status(&mut client).await.unwrap().key_id, first);
+    rustix::process::prlimit(pid, Resource::Nofile, before).unwrap();
+    eventually("the promoted version wraps", async || {
+        status(&mut client).await.unwrap().key_id != first
+    })
+    .await;
+    let complaints = place.log().matches("the key in use stays").count();
+    assert!(complaints <= 2, "once per change:\n{}", place.log());
+    assert!(running.stop().await.success());
+}
+
+#[tokio::test]
+async fn a_copy_from_before_a_version_was_added_is_not_taken() {
+    let place = Place::new();
+    let mut command = place.command();
+    command.args(["--http-address", "127.0.0.1:0"]);
+    let running = place.start(command).await;
+    let http = http_address(&place.log());
+    let old = fs::read(&place.keyring).unwrap();
+    keyring_file::edit(&place.keyring, |keyring| keyring.add(2)).unwrap();
+    reloads(&http, "ok", 1).await;
+    let copy = place.path("copy");
+    fs::write(&copy, old).unwrap();
+    fs::set_permissions(&copy, Permissions::from_mode(0o600)).unwrap();
+    fs::rename(&copy, &place.keyring).unwrap();
+    reloads(&http, "refused", 1).await;
+    let log = place.log();
+    assert!(log.contains("version 2 is missing"), "{log}");
+    assert!(running.stop().await.success());
+}
+
+#[tokio::test]
+async fn signals_that_ask_for_nothing_change_nothing() {
+    let place = Place::new();
+    let running = place.start(place.command()).await;
+    let mut client = place.client().await;
+    for (signal, name) in [
+        (Signal::HUP, "SIGHUP"),
+        (Signal::USR1, "SIGUSR1"),
+        (Signal::USR2, "SIGUSR2"),
+        (Signal::ALARM, "SIGALRM"),
+        (Signal::IO, "SIGIO"),
+    ] {
+        running.signal(signal);
+        eventually(name, async || {
+            place.log().contains(&format!("signal=\"{name}\""))
+        })
+        .await;
+        assert!(status(&mut client).await.is_ok(), "{name}");
+    }
+    running.signal(Signal::QUIT);
+    let mut running = running;
+    assert_eq!(running.ended().await.code(), Some(0), "in good order");
+    assert!(!place.socket.exists());
+}
+
+#[tokio::test]
+async fn its_keys_are_in_no_core_dump() {
+    let place = Place::new();
+    let line = format!(
+        "ulimit -c unlimited; cd {}; exec {} --socket {} --keyring {}",
+        place.folder.path().display(),
+        env!("CARGO_BIN_EXE_kms-plugin"),
+        place.socket.display(),
+        place.keyring.display(),
+    );
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &line]);
+    let mut running = place.start(shell).await;
+    let limits = fs::read_to_string(format!("/proc/{}/limits", running.id())).unwrap();
+    let core = limits
+        .lines()
+        .find(|line| line.starts_with("Max core file size"));
+    let core: Vec<&str> = core.unwrap().split_whitespace().collect();
+    assert_eq!(core[4..6], ["0", "0"]);
+    running.signal(Signal::ABORT);
+    let status = running.ended().await;
+    assert_eq!(status.signal(), Some(6));
+    assert!(!status.core_dumped());
+    assert!(!place.path("core").exists());
 }
 
 #[tokio::test]

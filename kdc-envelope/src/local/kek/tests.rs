@@ -90,3 +90,23 @@ fn only_a_successor_of_the_same_keyring_takes_its_place() {
     assert_eq!(kek.replace(forged), Err(ReplaceError::ChangedVersion(2)));
     assert_eq!(kek.status().unwrap().version, 2);
 }
+
+#[test]
+fn a_keyring_without_a_version_of_the_present_one_does_not_take_its_place() {
+    let mut keyring = Keyring::generate(1).unwrap();
+    let before = keyring.to_text();
+    keyring.add(2).unwrap();
+    keyring.add(3).unwrap();
+    let copy = |keyring: &Keyring| Keyring::parse(&keyring.to_text()).unwrap();
+    let kek = LocalKek::new(copy(&keyring)).unwrap();
+    let replace = |text: &str| kek.replace(Keyring::parse(text).unwrap());
+    assert_eq!(replace(&before), Err(ReplaceError::Lost(2)));
+    keyring.retire(2, 4).unwrap();
+    assert_eq!(
+        kek.replace(copy(&keyring)),
+        Ok(()),
+        "a retired one is not lost"
+    );
+    // A retired one leaves a line for ever.
+    assert_eq!(replace(&before), Err(ReplaceError::Lost(2)));
+}

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use kdc_envelope_k8s::Layout;
 use kdc_envelope_k8s::control_plane::Observation;
 use kdc_envelope_k8s::rewrite::{Resolution, SkipReason};
-use kdc_envelope_k8s::rotation::{ApiServer, Observed, Wish, plan};
+use kdc_envelope_k8s::rotation::{ApiServer, Observed, Phase, Wish, plan};
 use serde::Serialize;
 
 use crate::clock;
@@ -20,6 +20,8 @@ pub(super) struct Report {
     pub(super) servers: Vec<ServerReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) rows: Option<Vec<ResourceRows>>,
+    /// What configuration files lack of what rows may lie under.
+    pub(super) lacking: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) rows_from: Option<Origin>,
     /// The last change that was asked for.
@@ -68,12 +70,18 @@ pub(super) struct KeyIdReport {
 pub(super) struct ChangeReport {
     pub(super) change: &'static str,
     pub(super) asked: String,
+    /// When it came to its end. What is due since then, such as rows under an earlier key id, needs no abort.
+    pub(super) done: Option<String>,
     pub(super) phase: String,
     pub(super) blockers: Vec<String>,
 }
 
 impl Report {
-    pub(super) fn new(observation: &Observation, wish: Option<&Wish>) -> Self {
+    pub(super) fn new(
+        observation: &Observation,
+        wish: Option<&Wish>,
+        lacking: Vec<String>,
+    ) -> Self {
         let layouts = observation.layouts();
         let rules = layouts
             .first()
@@ -101,6 +109,7 @@ impl Report {
                 })
                 .collect(),
             rows: None,
+            lacking,
             rows_from: None,
             change: wish.map(|wish| ChangeReport::new(wish, observation)),
         }
@@ -221,8 +230,20 @@ impl ChangeReport {
         Self {
             change: wish.change.as_str(),
             asked: clock::rfc3339(wish.asked).unwrap_or_else(|| "an unknown time".to_owned()),
+            done: wish.done.and_then(clock::rfc3339),
             phase,
             blockers,
+        }
+    }
+
+    /// What was asked for and when, and when it was done; what comes after it is how things are now.
+    pub(super) fn heading(&self) -> String {
+        let (change, asked) = (self.change, &self.asked);
+        match &self.done {
+            Some(done) if self.phase != Phase::Done.as_str() => {
+                format!("{change}, asked for at {asked} and finished at {done}; due since then")
+            }
+            _ => format!("{change}, asked for at {asked}"),
         }
     }
 }

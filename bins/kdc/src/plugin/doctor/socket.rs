@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use kdc_envelope_kms::client::{KmsClient, StatusAnswer};
-use kdc_envelope_kms::server::{SocketAddress, SocketOptions, check_place};
+use kdc_envelope_kms::server::{BindError, SocketAddress, SocketOptions, check_place};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
@@ -18,18 +18,26 @@ const OUTSIDE: [Check; 2] = [Check::SOCKET, Check::PLUGIN];
 
 pub(super) async fn check(options: &SocketOptions, findings: &mut Findings<'_>) {
     let address = &options.address;
-    if let Err(error) = check_place(address) {
-        let cure = "let the user of kms-plugin enter the folder, or choose another one";
-        findings.add(Finding::of_error(
-            Check::SOCKET_FOLDER,
-            address,
-            &error,
-            cure,
-        ));
-        findings.skip(&OUTSIDE, address, "`socket-folder` failed");
-        return;
+    match check_place(options) {
+        Ok(()) => findings.add(folder(address)),
+        // Whoever runs this need not be the user of kms-plugin, whose folder it may be.
+        Err(error @ BindError::ForeignFolder { .. }) => {
+            let cure = "if kms-plugin runs as another user, give the folder to that one or to root";
+            let detail = chain(&error);
+            findings.add(Finding::warn(Check::SOCKET_FOLDER, address, detail, cure));
+        }
+        Err(error) => {
+            let cure = "let the user of kms-plugin enter the folder, or choose another one";
+            findings.add(Finding::of_error(
+                Check::SOCKET_FOLDER,
+                address,
+                &error,
+                cure,
+            ));
+            findings.skip(&OUTSIDE, address, "`socket-folder` failed");
+            return;
+        }
     }
-    findings.add(folder(address));
     if listener(options, findings).await {
         findings.add(plugin(address).await);
     } else {

@@ -211,3 +211,21 @@ fn the_sidecar_logs_in_as_the_role_is_bound() {
     );
     assert_eq!(path, file);
 }
+
+/// The address of a pod is reached from everywhere, unless somebody says otherwise.
+#[test]
+fn the_policy_leaves_the_port_of_probes_to_prometheus_and_that_of_kube_apiserver_to_all() {
+    let policy = pod("native-sidecar-networkpolicy.yaml");
+    assert_eq!(policy["kind"], "NetworkPolicy");
+    let selector = &policy["spec"]["podSelector"]["matchLabels"];
+    let [all, prometheus] = [0, 1].map(|at| &policy["spec"]["ingress"][at]);
+    assert!(all["from"].is_null());
+    assert!(prometheus["from"][0]["namespaceSelector"]["matchLabels"].is_object());
+    for name in ["native-sidecar.yaml", SIDECAR] {
+        let pod = pod(name);
+        assert_eq!(&pod["metadata"]["labels"], selector, "{name}");
+        let port = &container(&pod, "initContainers", "kms-plugin")["ports"][0]["containerPort"];
+        assert_eq!(&prometheus["ports"][0]["port"], port, "{name}");
+        assert_ne!(&all["ports"][0]["port"], port, "{name}");
+    }
+}

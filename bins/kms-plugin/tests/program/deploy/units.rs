@@ -8,7 +8,7 @@ use clap::CommandFactory as _;
 use kms_plugin::cli::Cli;
 use tempfile::TempDir;
 
-use super::{BAO_SAMPLE, LOCAL_SAMPLE, files, only_key, settings, text};
+use super::{BAO_SAMPLE, LOCAL_SAMPLE, deploy, files, names_in, only_key, settings, text};
 use crate::support::stderr;
 
 const UNIT: &str = "kms-plugin.service";
@@ -44,6 +44,21 @@ fn the_unit_runs_lines_that_parse() {
             );
         }
     }
+}
+
+/// What systemd gives otherwise is 1,024.
+#[test]
+fn every_unit_may_open_enough_files() {
+    let names = names_in(&deploy(""));
+    let units = names.iter().filter(|name| name.ends_with(".service"));
+    let mut count = 0;
+    for unit in units {
+        let limit = values(&text(unit), "LimitNOFILE").pop();
+        let limit: u64 = limit.unwrap_or_else(|| panic!("{unit}")).parse().unwrap();
+        assert!(limit >= 4_096, "{unit}");
+        count += 1;
+    }
+    assert_eq!(count, 3);
 }
 
 #[test]
