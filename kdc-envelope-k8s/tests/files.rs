@@ -12,7 +12,9 @@ use kdc_envelope::providers::KeyName;
 use kdc_envelope_k8s::encryption_config::{Chain, LocalKey, LocalProvider, Transformer};
 use kdc_envelope_k8s::files::{FilesError, NodeFolder, Passes, StateFolder};
 use kdc_envelope_k8s::rotation::wish::Change;
-use kdc_envelope_k8s::rotation::{Binding, ConfigHash, Pass, Timestamp, Wish};
+use kdc_envelope_k8s::rotation::{
+    Binding, ConfigHash, Pass, RowWriters, Timestamp, Wish, history::KeyHistory,
+};
 use kdc_envelope_k8s::{GroupResource, Layout};
 
 const NOW: Timestamp = Timestamp::from_secs(1_000_000);
@@ -33,6 +35,12 @@ fn layout(keys: &[&LocalKey]) -> Layout {
     [(GroupResource::from_text("secrets"), chain)]
         .into_iter()
         .collect()
+}
+
+/// Over what is there.
+fn write(node: &NodeFolder, layout: &Layout) {
+    let over = node.read().unwrap().hash;
+    node.write(layout, over).unwrap();
 }
 
 fn mode(path: &Path) -> u32 {
@@ -57,19 +65,28 @@ fn what_is_written_is_private_and_what_was_there_is_kept() {
     let folder = tempfile::tempdir().unwrap();
     let node = NodeFolder::of(folder.path().join("config"));
     let (a, b) = (key("a", 1), key("b", 2));
-    node.write(&layout(&[&a])).unwrap();
+    write(&node, &layout(&[&a]));
     assert_eq!(mode(node.config()), 0o600);
-    assert!(node.earlier().unwrap().is_empty());
     let first = node.read().unwrap();
-    node.write(&layout(&[&b, &a])).unwrap();
+    write(&node, &layout(&[&b, &a]));
     assert_eq!(*node.read().unwrap().layout, layout(&[&b, &a]));
-    let earlier = node.earlier().unwrap();
-    assert_eq!(earlier.len(), 1);
-    assert_eq!(earlier.first().unwrap().0, first.hash);
+    // What is there now is among them, so that it is still known when somebody takes the file away.
+    let hashes = |node: &NodeFolder| -> Vec<ConfigHash> {
+        let earlier = node.earlier().unwrap();
+        earlier.into_iter().map(|(hash, _)| hash).collect()
+    };
+    let second = node.read().unwrap();
+    assert_eq!(hashes(&node), [first.hash, second.hash]);
+    // What somebody else wrote meanwhile is left alone.
+    let changed = node.write(&layout(&[&a]), first.hash).unwrap_err();
+    assert!(matches!(changed, FilesError::Changed { .. }), "{changed}");
+    let gone = node.write(&layout(&[&a]), ConfigHash::NO_FILE).unwrap_err();
+    assert!(matches!(gone, FilesError::Changed { .. }), "{gone}");
+    assert_eq!(node.read().unwrap().hash, second.hash);
     // The same again is no new version, and neither is one that is known already.
-    node.write(&layout(&[&b, &a])).unwrap();
-    node.write(&layout(&[&a])).unwrap();
-    node.write(&layout(&[&b, &a])).unwrap();
+    write(&node, &layout(&[&b, &a]));
+    write(&node, &layout(&[&a]));
+    write(&node, &layout(&[&b, &a]));
     assert_eq!(node.earlier().unwrap().len(), 2);
     let bak = folder.path().join("encryption-provider-bak");
     assert_eq!(mode(&bak), 0o700);
@@ -85,7 +102,7 @@ fn a_foreign_file_keeps_its_group_and_loses_the_rights_of_others() {
     let text = layout(&[&key("a", 1)]).render().unwrap();
     fs::write(node.config(), text.as_bytes()).unwrap();
     fs::set_permissions(node.config(), fs::Permissions::from_mode(0o644)).unwrap();
-    node.write(&layout(&[&key("b", 2), &key("a", 1)])).unwrap();
+    write(&node, &layout(&[&key("b", 2), &key("a", 1)]));
     assert_eq!(mode(node.config()), 0o640);
 }
 
@@ -144,7 +161,7 @@ fn the_state_is_held_by_one_and_comes_back() {
         GroupResource::from_text("secrets"),
         Transformer::Local(key("a", 1)),
     )]);
-    let wish = Wish::new(Change::Enable, &writers, &[&Layout::default()], NOW);
+    let wish = Wish::new(Change::Enable, &writers, &[&Layout::default()], None, NOW);
     state.save_wish(&wish).unwrap();
     let pass = Pass {
         binding: Binding {
@@ -176,4 +193,108 @@ fn the_state_is_held_by_one_and_comes_back() {
     fs::write(path.join("wish.json"), "{}").unwrap();
     let error = state.wish().unwrap_err();
     assert!(matches!(error, FilesError::State { .. }), "{error}");
+}
+
+#[test]
+fn a_configuration_that_is_a_mount_is_found_before_anything_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = NodeFolder::of(folder.path().join("config"));
+    node.check_replaceable().unwrap();
+    write(&node, &layout(&[&key("a", 1)]));
+    node.check_replaceable().unwrap();
+    // The one mount that every Linux has.
+    let error = NodeFolder::of("/proc").check_replaceable().unwrap_err();
+    assert!(matches!(error, FilesError::MountPoint { .. }), "{error}");
+    assert!(error.to_string().contains("mount its folder instead"));
+}
+
+#[test]
+fn a_configuration_that_loses_readers_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = NodeFolder::of(folder.path().join("config"));
+    assert_eq!(node.open_to_others().unwrap(), None);
+    write(&node, &layout(&[&key("a", 1)]));
+    assert_eq!(node.open_to_others().unwrap(), None);
+    fs::set_permissions(node.config(), fs::Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(node.open_to_others().unwrap().unwrap().mode, 0o644);
+}
+
+#[test]
+fn the_lock_of_the_state_follows_no_link_and_cuts_nothing_off() {
+    let folder = tempfile::tempdir().unwrap();
+    let precious = folder.path().join("precious");
+    fs::write(&precious, "precious").unwrap();
+    let state = folder.path().join("state");
+    fs::create_dir(&state).unwrap();
+    fs::set_permissions(&state, fs::Permissions::from_mode(0o700)).unwrap();
+    std::os::unix::fs::symlink(&precious, state.join("lock")).unwrap();
+    let error = StateFolder::hold(&state).unwrap_err();
+    assert!(matches!(error, FilesError::Io { .. }), "{error}");
+    assert_eq!(fs::read(&precious).unwrap(), b"precious");
+    fs::remove_file(state.join("lock")).unwrap();
+    fs::write(state.join("lock"), "a note").unwrap();
+    drop(StateFolder::hold(&state).unwrap());
+    assert_eq!(fs::read(state.join("lock")).unwrap(), b"a note");
+}
+
+#[test]
+fn a_state_that_others_may_write_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    fs::create_dir(&state).unwrap();
+    for mode in [0o777, 0o775, 0o1777] {
+        fs::set_permissions(&state, fs::Permissions::from_mode(mode)).unwrap();
+        let error = StateFolder::hold(&state).unwrap_err();
+        assert!(matches!(error, FilesError::OpenFolder { .. }), "{error}");
+        assert_eq!(fs::read_dir(&state).unwrap().count(), 0, "{mode:o}");
+    }
+    fs::set_permissions(&state, fs::Permissions::from_mode(0o755)).unwrap();
+    drop(StateFolder::hold(&state).unwrap());
+}
+
+#[test]
+fn a_configuration_is_held_whatever_the_state_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    fs::write(path("config"), "").unwrap();
+    std::os::unix::fs::symlink(path("config"), path("link")).unwrap();
+    let mut first = StateFolder::hold(path("first")).unwrap();
+    first.hold_node(&NodeFolder::of(path("config"))).unwrap();
+    // Several API servers may share one file.
+    first.hold_node(&NodeFolder::of(path("link"))).unwrap();
+    // Nothing can be written where no folder is.
+    first.hold_node(&NodeFolder::of(path("no/config"))).unwrap();
+    let mut second = StateFolder::hold(path("second")).unwrap();
+    for name in ["config", "link"] {
+        let busy = second.hold_node(&NodeFolder::of(path(name))).unwrap_err();
+        assert!(matches!(busy, FilesError::Busy { .. }), "{busy}");
+    }
+    second.hold_node(&NodeFolder::of(path("other"))).unwrap();
+    drop(first);
+    second.hold_node(&NodeFolder::of(path("config"))).unwrap();
+}
+
+#[test]
+fn what_rows_lie_under_is_kept_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = StateFolder::hold(folder.path().join("state")).unwrap();
+    let mut keyring = state.keyring().unwrap();
+    assert_eq!(state.row_writers(&keyring).unwrap(), None);
+    let written = Transformer::Local(key("a", 1));
+    keyring.keep(&written, true, NOW);
+    let row_writers = RowWriters {
+        revision: 4,
+        writers: BTreeMap::from([(
+            GroupResource::from_text("secrets"),
+            vec![written, Transformer::Identity],
+        )]),
+    };
+    state.save_row_writers(&row_writers).unwrap();
+    assert_eq!(state.row_writers(&keyring).unwrap(), Some(row_writers));
+    let path = state.path().join("row-writers.json");
+    assert_eq!(mode(&path), 0o600);
+    assert!(!fs::read_to_string(&path).unwrap().contains("AQEB"));
+    // With another keyring beside it nobody knows what it means.
+    let error = state.row_writers(&KeyHistory::default()).unwrap_err();
+    assert!(matches!(error, FilesError::Rows { .. }), "{error}");
 }

@@ -47,6 +47,7 @@ fn a_server_that_shows_its_configuration_is_believed() {
     let metrics = parse(&newest());
     assert_eq!(metrics.config, Some(ConfigHash::new([1; 32])));
     assert_eq!(metrics.started, Some(at(1_700_000_100)));
+    assert_eq!(metrics.started_exactly.as_deref(), Some("1700000100.41"));
     let loaded = metrics.loaded(&file(1_800_000_000), 36, at(0)).unwrap();
     assert_eq!(
         (loaded.hash, loaded.since),

@@ -113,9 +113,15 @@ impl Cluster {
             Action::Keep { transformer, used } => {
                 self.history.keep(&transformer, used, NOW);
             }
-            Action::Record(revision) => self.history.record(revision, NOW).unwrap(),
+            Action::Record {
+                revision,
+                row_writers,
+            } => {
+                self.observed.row_writers = Some(row_writers);
+                self.history.record(revision, NOW).unwrap();
+            }
             Action::KeepOnNode { server, key } => self.server(&server).history.push(key),
-            Action::Write { server, layout } => {
+            Action::Write { server, layout, .. } => {
                 layout.render().unwrap();
                 let server = self.server(&server);
                 server.file = Ok(file(&layout, NOW));

@@ -13,7 +13,8 @@ use kdc_envelope_k8s::rotation::wish::{
     Change, WishError, Writer, next_key_number, written_locally,
 };
 use kdc_envelope_k8s::rotation::{
-    ApiServer, Blocker, ConfigHash, LoadedConfig, NodeFile, Observed, Phase, Timestamp, Wish,
+    ApiServer, Blocker, ConfigHash, LoadedConfig, NodeFile, Observed, Phase, Revision, Timestamp,
+    Wish,
 };
 use kdc_envelope_k8s::{GroupResource, Layout};
 
@@ -65,7 +66,7 @@ fn a_wish_comes_back_from_its_text_and_holds_no_key() {
         (name("secrets"), key("key2")),
         (name("pods"), Transformer::Identity),
     ]);
-    let wish = Wish::new(Change::Rotate, &writers, &[&files], NOW);
+    let wish = Wish::new(Change::Rotate, &writers, &[&files], None, NOW);
     let text = serde_json::to_string(&wish).unwrap();
     assert_eq!(serde_json::from_str::<Wish>(&text).unwrap(), wish);
     assert!(!text.contains("BwcH"), "{text}");
@@ -80,7 +81,7 @@ fn a_wish_comes_back_from_its_text_and_holds_no_key() {
 fn a_wish_finds_its_writers_by_name() {
     let files = layout(&[("secrets", &[key("key1")])]);
     let writers = BTreeMap::from([(name("secrets"), key("key2"))]);
-    let wish = Wish::new(Change::Rotate, &writers, &[&files], NOW);
+    let wish = Wish::new(Change::Rotate, &writers, &[&files], None, NOW);
     let (old, new) = (key("key1"), key("key2"));
     let desired = wish.desired(&[&old, &new]).unwrap();
     assert_eq!(desired.writers, writers);
@@ -93,12 +94,30 @@ fn a_wish_finds_its_writers_by_name() {
 fn an_abort_asks_for_what_was_before_and_is_undone_by_another() {
     let files = layout(&[("secrets", &[key("key1")])]);
     let writers = BTreeMap::from([(name("secrets"), key("key2"))]);
-    let wish = Wish::new(Change::Rotate, &writers, &[&files], NOW);
+    let wish = Wish::new(Change::Rotate, &writers, &[&files], None, NOW);
     let abort = wish.aborted(NOW);
     assert_eq!(abort.change, Change::Abort);
     assert_eq!(abort.writers, wish.before);
     assert!(abort.desired(&[&key("key1")]).unwrap().interrupt);
     assert_eq!(abort.aborted(NOW).writers, wish.writers);
+}
+
+#[test]
+fn an_abort_goes_back_to_the_newest_writer_although_a_file_has_lost_it() {
+    let writers = BTreeMap::from([(name("secrets"), key("key2"))]);
+    let revision = Revision {
+        number: 3,
+        writers: BTreeMap::from([(name("*.*"), key("key1"))]),
+    };
+    let before = |files: &Layout| {
+        let files = [files];
+        let wish = Wish::new(Change::Enable, &writers, &files, Some(&revision), NOW);
+        wish.before.get(&name("secrets")).unwrap().clone()
+    };
+    assert_eq!(before(&Layout::default()), Writer::of(&key("key1")));
+    // Somebody else may have put another one first.
+    let both = layout(&[("secrets", &[key("key0"), key("key1")])]);
+    assert_eq!(before(&both), Writer::of(&key("key0")));
 }
 
 #[test]
@@ -135,7 +154,7 @@ fn a_rehearsal_goes_through_all_phases_and_changes_nothing() {
     let files = layout(&[("secrets", &[Transformer::Identity])]);
     let world = observed(&files, 3);
     let writers = BTreeMap::from([(name("secrets"), key("key1"))]);
-    let wish = Wish::new(Change::Enable, &writers, &[&files], NOW);
+    let wish = Wish::new(Change::Enable, &writers, &[&files], None, NOW);
     let new = key("key1");
     let rehearsal = rehearse(&world, &wish.desired(&[&new]).unwrap(), NOW);
     assert!(rehearsal.is_complete, "{:?}", rehearsal.blockers);
@@ -176,7 +195,7 @@ fn a_rehearsal_says_where_it_would_stop() {
     let mut world = observed(&files, 2);
     world.servers.last_mut().unwrap().loaded = Err("it does not answer".into());
     let writers = BTreeMap::from([(name("secrets"), key("key1"))]);
-    let wish = Wish::new(Change::Enable, &writers, &[&files], NOW);
+    let wish = Wish::new(Change::Enable, &writers, &[&files], None, NOW);
     let new = key("key1");
     let rehearsal = rehearse(&world, &wish.desired(&[&new]).unwrap(), NOW);
     assert!(!rehearsal.is_complete);

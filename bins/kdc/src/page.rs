@@ -1,7 +1,7 @@
 //! Reports as one page for the browser. It loads nothing and runs nothing, so that it can be mailed and kept.
 
 use std::fs::Permissions;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
@@ -55,13 +55,19 @@ pub(crate) fn check_free(path: &Path) -> Result<(), Failure> {
     if path.symlink_metadata().is_err() {
         return Ok(());
     }
-    let line = format!("--html: `{}` exists; it is not replaced", path.display());
-    Err(Failure::new(Exit::CannotCreate, line).hint("name another file, or remove it first"))
+    Err(left_alone(path))
 }
 
-/// Whole or not at all, and never over another file.
+fn left_alone(path: &Path) -> Failure {
+    let line = format!(
+        "--html: `{}` exists already and is left alone; remove it first, or name another file",
+        path.display()
+    );
+    Failure::new(Exit::CannotCreate, line)
+}
+
+/// A new file, whole or not at all. What is there already is left alone.
 pub(crate) fn write(path: &Path, page: &str) -> Result<(), Failure> {
-    check_free(path)?;
     let folder = match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),
@@ -77,6 +83,9 @@ pub(crate) fn write(path: &Path, page: &str) -> Result<(), Failure> {
     match written {
         Ok(_) => Ok(()),
         Err(error) => {
+            if error.kind() == io::ErrorKind::AlreadyExists {
+                return Err(left_alone(path));
+            }
             let exit = match exit_of_io(&error) {
                 Exit::NoInput => Exit::CannotCreate,
                 other => other,

@@ -5,7 +5,7 @@ use crate::encryption_config::GroupResource;
 use crate::files::{FilesError, Passes};
 use crate::rewrite::{RewriteError, RewriteReport, rewrite};
 use crate::rotation::history::RecordError;
-use crate::rotation::{Action, Binding, Pass};
+use crate::rotation::{Action, Binding, Pass, RowWriters};
 
 /// It was not done. What was done before stays done.
 #[derive(Debug, thiserror::Error)]
@@ -40,12 +40,21 @@ impl ControlPlane {
                 }
             }
             Action::KeepOnNode { server, key } => self.node(server)?.folder.keep(key, now)?,
-            Action::Record(revision) => {
+            Action::Record {
+                revision,
+                row_writers,
+            } => {
+                // Once the revision is there, nothing but this says what rows were under before it.
+                self.state.save_row_writers(row_writers)?;
                 let mut keyring = self.state.keyring()?;
                 keyring.record(revision.clone(), now)?;
                 self.state.save_keyring(&keyring)?;
             }
-            Action::Write { server, layout } => self.node(server)?.folder.write(layout)?,
+            Action::Write {
+                server,
+                layout,
+                over,
+            } => self.node(server)?.folder.write(layout, *over)?,
             Action::Rewrite { resources, binding } => {
                 let report = self.pass(resources, witness).await?;
                 let pass = passed(resources, binding, &report, report.refused());
@@ -56,33 +65,32 @@ impl ControlPlane {
                 // What had to be written again was not on the newest key after the first pass.
                 let stale = report.refused() + report.rewritten();
                 let pass = passed(resources, binding, &report, stale);
+                let is_proof = pass.evidence().is_proof();
                 self.tell_of_pass(|passes| passes.verified = Some(pass))?;
+                let keyring = self.state.keyring()?.keyring();
+                let newest = keyring.revision.as_ref();
+                let proven = newest.filter(|revision| revision.number == binding.revision);
+                if let (true, Some(revision)) = (is_proof, proven) {
+                    // A later pass may fail and take the place of this one. What it proved stays proven.
+                    let row_writers = RowWriters::proven(revision, resources);
+                    self.state.save_row_writers(&row_writers)?;
+                }
             }
         }
         Ok(())
     }
 
     /// One pass over all that is served. A resource whose definition was deleted has no objects left, but may still stand in
-    /// the configuration.
+    /// the configuration: the report names it.
     async fn pass(
         &self,
         resources: &[GroupResource],
         witness: &impl Witness,
     ) -> Result<RewriteReport, RewriteError> {
         let progress = |progress: &_| witness.rewriting(progress);
-        let mut served = resources.to_vec();
-        loop {
-            match rewrite(&self.client, &served, &self.rewrite, &progress).await {
-                Err(RewriteError::NoSuchResource { resource }) if served.contains(&resource) => {
-                    served.retain(|name| *name != resource);
-                }
-                Err(error) => return Err(error),
-                Ok(report) => {
-                    witness.passed(&report);
-                    return Ok(report);
-                }
-            }
-        }
+        let report = rewrite(&self.client, resources, &self.rewrite, &progress).await?;
+        witness.passed(&report);
+        Ok(report)
     }
 
     fn tell_of_pass(&self, tell: impl FnOnce(&mut Passes)) -> Result<(), FilesError> {

@@ -7,7 +7,7 @@ use kdc_envelope::ErrorChain;
 use tokio::task::JoinSet;
 
 use super::{ControlPlane, Node};
-use crate::cluster::{self, ClusterError, Member, ServerState};
+use crate::cluster::{self, ClusterError, Member, ServerName, ServerState};
 use crate::encryption_config::{Layout, LocalKey, Transformer};
 use crate::files::FilesError;
 use crate::rotation::history::KeyHistory;
@@ -50,6 +50,16 @@ pub enum ObserveError {
     /// The state, or the history of a node.
     #[error(transparent)]
     Files(#[from] FilesError),
+    /// Two of the given addresses lead to one process, so another API server may stand behind none of them.
+    #[error(
+        "{first} and {second} are one process: they show the same id and the same start; give the address of each API server itself, not of a proxy or load balancer"
+    )]
+    SameServer {
+        /// What people call it.
+        first: Box<str>,
+        /// What they call it, too.
+        second: Box<str>,
+    },
     /// The API servers do not say who they are.
     #[error("cannot tell which API servers there are")]
     Members(#[source] ClusterError),
@@ -97,6 +107,7 @@ impl ControlPlane {
     async fn observe_once(&self) -> Result<Observation, ObserveError> {
         let keyring = self.state.keyring()?;
         let passes = self.state.passes()?;
+        let row_writers = self.state.row_writers(&keyring)?;
         let states = self.ask_all().await;
         let now = (self.clock)();
         let mut servers = Vec::new();
@@ -111,6 +122,7 @@ impl ControlPlane {
                 server: state,
             });
         }
+        check_distinct(&nodes)?;
         let strangers = self.strangers(&nodes).await?;
         let first = servers.first().cloned();
         servers.extend(strangers.iter().filter_map(|member| {
@@ -121,6 +133,7 @@ impl ControlPlane {
             servers,
             earlier,
             keyring: keyring.keyring(),
+            row_writers,
             rewritten: passes.rewritten,
             verified: passes.verified,
             retained: Vec::new(),
@@ -147,6 +160,7 @@ impl ControlPlane {
         }
         let unknown = || {
             Err(ClusterError::Unreachable {
+                server: ServerName::default(),
                 message: "it was not asked to the end".into(),
             })
         };
@@ -188,6 +202,29 @@ impl ControlPlane {
         }
         outcome
     }
+}
+
+/// Each node must be a process of its own. Those on hosts of one name share their id, but not the time of their start.
+fn check_distinct(nodes: &[NodeView]) -> Result<(), ObserveError> {
+    let mut known: Vec<((&str, &str), &NodeView)> = Vec::new();
+    for node in nodes {
+        let process = node.server.as_ref().ok().and_then(|state| {
+            let metrics = &state.metrics;
+            Some((
+                metrics.server_id_hash.as_deref()?,
+                metrics.started_exactly.as_deref()?,
+            ))
+        });
+        let Some(process) = process else { continue };
+        if let Some((_, first)) = known.iter().find(|(other, _)| *other == process) {
+            return Err(ObserveError::SameServer {
+                first: first.name.clone(),
+                second: node.name.clone(),
+            });
+        }
+        known.push((process, node));
+    }
+    Ok(())
 }
 
 fn api_server(

@@ -7,6 +7,7 @@ use kdc_envelope::local::private_file::PrivateFileError;
 
 use crate::encryption_config::{ConfigError, RenderError};
 use crate::rotation::history::HistoryError;
+use crate::rotation::wish::WishError;
 
 /// A file of a node or of the state could not be read or written. Names the file, never its content.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +57,42 @@ pub enum FilesError {
         path: PathBuf,
         /// What is wrong.
         source: serde_json::Error,
+    },
+    /// What was noted of the rows names what the keyring does not have.
+    #[error("`{}` does not fit the keyring beside it; put both back from one backup", path.display())]
+    Rows {
+        /// Which file.
+        path: PathBuf,
+        /// What is missing.
+        source: WishError,
+    },
+    /// A file is mounted there by itself, so its name cannot lead to another one.
+    #[error(
+        "`{}` is a mount of its own, so no other file can take its place; mount its folder instead, here and into the API server",
+        path.display()
+    )]
+    MountPoint {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// Somebody else wrote the configuration at the same time.
+    #[error("`{}` was changed by somebody else meanwhile, so it is left alone", path.display())]
+    Changed {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// Others could put a state of their own there.
+    #[error(
+        "the folder `{}` belongs to user {owner} and has mode {mode:04o}; it must belong to the user who runs this, or to root, and others must not write to it",
+        path.display()
+    )]
+    OpenFolder {
+        /// Which folder.
+        path: PathBuf,
+        /// Its owner's user id.
+        owner: u32,
+        /// Its permission bits.
+        mode: u32,
     },
     /// Another tool is at work.
     #[error("`{}` is held by another run; wait for it, or end it", path.display())]

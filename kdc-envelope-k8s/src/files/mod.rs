@@ -8,5 +8,5 @@ mod node;
 mod state;
 
 pub use error::FilesError;
-pub use node::NodeFolder;
+pub use node::{NodeFolder, OpenToOthers};
 pub use state::{Passes, StateFolder};

@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use kdc_envelope::local::private_file::{self, PrivateFileError};
+use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
@@ -26,6 +28,18 @@ const MAX_LEN: u64 = 1 << 20;
 
 /// The bytes of a file, and when they were written.
 type Written = (Zeroizing<Vec<u8>>, Timestamp);
+
+/// A configuration that not only its owner and group may read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OpenToOthers {
+    /// User id.
+    pub owner: u32,
+    /// Group id.
+    pub group: u32,
+    /// Permission bits.
+    pub mode: u32,
+}
 
 /// The folder of a node's EncryptionConfiguration.
 ///
@@ -106,19 +120,80 @@ impl NodeFolder {
         Ok(())
     }
 
-    /// Puts a file that means `layout` in place of the configuration. The earlier one is kept beside it.
+    /// Puts a file that means `layout` in place of the one with the hash `over`, as [`Self::read`] has it. Copies of both are
+    /// kept beside it, so that what a process goes on using is known even after the file is gone.
     ///
     /// # Errors
-    /// [`FilesError`]; the configuration is then as it was.
-    pub fn write(&self, layout: &Layout) -> Result<(), FilesError> {
+    /// [`FilesError`]; the configuration is then as it was. [`FilesError::Changed`] if it is not the one of `over` any more.
+    pub fn write(&self, layout: &Layout, over: ConfigHash) -> Result<(), FilesError> {
         let text = layout.render()?;
-        if let Some((bytes, _)) = self.config_bytes()? {
-            if *bytes == *text.as_bytes() {
-                return Ok(());
-            }
-            self.set_aside(&bytes)?;
+        let seen = self.config_bytes()?.map(|(bytes, _)| bytes);
+        let is_same = seen
+            .as_ref()
+            .is_some_and(|bytes| ***bytes == *text.as_bytes());
+        if is_same {
+            return Ok(());
+        }
+        if seen
+            .as_ref()
+            .map_or(ConfigHash::NO_FILE, |bytes| hash(bytes))
+            != over
+        {
+            return Err(FilesError::Changed {
+                path: self.config.clone(),
+            });
+        }
+        for version in seen.iter().map(|bytes| &***bytes).chain([text.as_bytes()]) {
+            self.keep_version(version)?;
         }
         Ok(private_file::replace(&self.config, text.as_bytes())?)
+    }
+
+    /// Says why the configuration cannot be replaced by another file, if it cannot, so that no change is begun.
+    ///
+    /// # Errors
+    /// [`FilesError::MountPoint`], [`FilesError::Io`].
+    pub fn check_replaceable(&self) -> Result<(), FilesError> {
+        let path = match fs::canonicalize(&self.config) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            found => found.map_err(FilesError::io("open", &self.config))?,
+        };
+        let stat = rustix::fs::statx(CWD, &path, AtFlags::empty(), StatxFlags::BASIC_STATS);
+        let stat = stat.map_err(|error| FilesError::io("open", &path)(error.into()))?;
+        match stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
+            true => Err(FilesError::MountPoint { path }),
+            false => Ok(()),
+        }
+    }
+
+    /// The configuration's owner, group and mode, if others than these may read it: they lose that with the next write.
+    ///
+    /// # Errors
+    /// [`FilesError::Io`]; no file is no error.
+    pub fn open_to_others(&self) -> Result<Option<OpenToOthers>, FilesError> {
+        let metadata = match fs::metadata(&self.config) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            found => found.map_err(FilesError::io("open", &self.config))?,
+        };
+        let mode = metadata.mode() & 0o777;
+        let open = OpenToOthers {
+            owner: metadata.uid(),
+            group: metadata.gid(),
+            mode,
+        };
+        Ok((mode & 0o007 != 0).then_some(open))
+    }
+
+    /// The file that is locked while the configuration may be changed. Its name has that of the configuration, since several
+    /// may lie in one folder.
+    pub(super) fn lock(&self) -> PathBuf {
+        // Behind a symbolic link the file itself is replaced, so two links to it mean one lock.
+        let config = fs::canonicalize(&self.config).unwrap_or_else(|_| self.config.clone());
+        let mut name = std::ffi::OsString::from(".");
+        name.push(config.file_name().unwrap_or_default());
+        name.push(".lock");
+        let folder = config.parent().filter(|path| !path.as_os_str().is_empty());
+        folder.unwrap_or_else(|| Path::new(".")).join(name)
     }
 
     /// The earlier versions that can be understood.
@@ -180,8 +255,8 @@ impl NodeFolder {
         Ok(paths)
     }
 
-    /// Keeps a version that is about to be replaced.
-    fn set_aside(&self, bytes: &[u8]) -> Result<(), FilesError> {
+    /// Keeps a copy of a version, with the most recent ones.
+    fn keep_version(&self, bytes: &[u8]) -> Result<(), FilesError> {
         let folder = self.folder.join(EARLIER);
         create_private_folder(&folder)?;
         let files = self.earlier_files()?;

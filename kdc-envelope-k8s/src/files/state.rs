@@ -1,22 +1,27 @@
 //! What is kept for the cluster as a whole: every key, the wish, and the last complete passes over the rows.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use kdc_envelope::local::private_file::{self, PrivateFileError};
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, Mode, OFlags};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::FilesError;
-use super::node::{create_private_folder, read_history, write_history};
+use super::node::{NodeFolder, create_private_folder, read_history, write_history};
+use crate::encryption_config::{GroupResource, Transformer};
 use crate::rotation::history::KeyHistory;
-use crate::rotation::{Pass, Wish};
+use crate::rotation::wish::Writer;
+use crate::rotation::{Pass, RowWriters, Wish};
 
 const KEYRING: &str = "keyring";
 const WISH: &str = "wish.json";
 const PASSES: &str = "passes.json";
+const ROWS: &str = "row-writers.json";
 const LOCK: &str = "lock";
 
 /// A folder of its own for the state. Of its files only the keyring holds keys.
@@ -24,7 +29,7 @@ const LOCK: &str = "lock";
 pub struct StateFolder {
     path: PathBuf,
     /// Held while the state may be changed.
-    lock: Option<File>,
+    locks: Vec<File>,
 }
 
 /// The last complete passes over the rows.
@@ -40,30 +45,71 @@ pub struct Passes {
     pub verified: Option<Pass>,
 }
 
+/// [`RowWriters`] by name, so that the file holds no key.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct NotedRows {
+    revision: u64,
+    writers: BTreeMap<GroupResource, Vec<Writer>>,
+}
+
 impl StateFolder {
     /// To read only. The folder need not exist.
     #[must_use]
     pub fn look(path: impl Into<PathBuf>) -> Self {
         let path = path.into();
-        Self { path, lock: None }
+        Self {
+            path,
+            locks: Vec::new(),
+        }
     }
 
     /// To change it, alone. Makes the folder if needed.
     ///
     /// # Errors
-    /// [`FilesError::Busy`] if somebody else does; [`FilesError::Io`].
+    /// [`FilesError::Busy`] if somebody else does; [`FilesError::OpenFolder`]; [`FilesError::Io`].
     pub fn hold(path: impl Into<PathBuf>) -> Result<Self, FilesError> {
         let path = path.into();
         create_private_folder(&path)?;
-        let file = path.join(LOCK);
-        let lock = File::create(&file).map_err(FilesError::io("create", &file))?;
-        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self {
-                path,
-                lock: Some(lock),
+        check_folder(&path)?;
+        let mut state = Self {
+            locks: Vec::new(),
+            path,
+        };
+        state.lock(&state.path.join(LOCK))?;
+        Ok(state)
+    }
+
+    /// Holds the configuration of `node` too, against a run with another state. One that several nodes share is held once.
+    ///
+    /// # Errors
+    /// [`FilesError::Busy`] if somebody else does; [`FilesError::Io`]. A folder that is missing is no error: nothing can be
+    /// written there.
+    pub fn hold_node(&mut self, node: &NodeFolder) -> Result<(), FilesError> {
+        let missing = |error: &FilesError| matches!(error, FilesError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound);
+        match self.lock(&node.lock()) {
+            Err(error) if missing(&error) => Ok(()),
+            locked => locked,
+        }
+    }
+
+    fn lock(&mut self, path: &Path) -> Result<(), FilesError> {
+        let file = open_lock(path)?;
+        let id = |file: &File| file.metadata().map(|found| (found.dev(), found.ino()));
+        let opened = id(&file).map_err(FilesError::io("open", path))?;
+        let is_held = |held: &File| id(held).is_ok_and(|held| held == opened);
+        if self.locks.iter().any(is_held) {
+            return Ok(());
+        }
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {
+                self.locks.push(file);
+                Ok(())
+            }
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(FilesError::Busy {
+                path: path.to_owned(),
             }),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(FilesError::Busy { path: file }),
-            Err(error) => Err(FilesError::io("lock", &file)(error.into())),
+            Err(error) => Err(FilesError::io("lock", path)(error.into())),
         }
     }
 
@@ -122,10 +168,57 @@ impl StateFolder {
         self.write(PASSES, passes)
     }
 
+    /// What was noted of the rows with the newest revision; `None` if nothing was. Names are those of `keyring`.
+    ///
+    /// # Errors
+    /// [`FilesError`].
+    pub fn row_writers(&self, keyring: &KeyHistory) -> Result<Option<RowWriters>, FilesError> {
+        let Some(noted) = self.read::<NotedRows>(ROWS)? else {
+            return Ok(None);
+        };
+        let known: Vec<&Transformer> = keyring
+            .entries()
+            .iter()
+            .map(|entry| &entry.transformer)
+            .collect();
+        let resolved = |(resource, names): (GroupResource, Vec<Writer>)| {
+            let writers = names.iter().map(|name| name.resolve(&known));
+            Ok((resource, writers.collect::<Result<_, _>>()?))
+        };
+        let writers = noted
+            .writers
+            .into_iter()
+            .map(resolved)
+            .collect::<Result<_, _>>();
+        let writers = writers.map_err(|source| FilesError::Rows {
+            path: self.path.join(ROWS),
+            source,
+        })?;
+        Ok(Some(RowWriters {
+            revision: noted.revision,
+            writers,
+        }))
+    }
+
+    /// Replaces it.
+    ///
+    /// # Errors
+    /// [`FilesError`]; it is then as it was.
+    pub fn save_row_writers(&self, row_writers: &RowWriters) -> Result<(), FilesError> {
+        let named = |(resource, writers): (&GroupResource, &Vec<Transformer>)| {
+            (resource.clone(), writers.iter().map(Writer::of).collect())
+        };
+        let noted = NotedRows {
+            revision: row_writers.revision,
+            writers: row_writers.writers.iter().map(named).collect(),
+        };
+        self.write(ROWS, &noted)
+    }
+
     fn check_held(&self) -> Result<(), FilesError> {
-        match &self.lock {
-            Some(_) => Ok(()),
-            None => Err(FilesError::NotHeld {
+        match self.locks.is_empty() {
+            false => Ok(()),
+            true => Err(FilesError::NotHeld {
                 path: self.path.clone(),
             }),
         }
@@ -157,4 +250,35 @@ impl StateFolder {
         })?;
         Ok(private_file::replace(&path, &text)?)
     }
+}
+
+/// Neither through a link nor into a device, and nothing is cut off.
+fn open_lock(path: &Path) -> Result<File, FilesError> {
+    let flags =
+        OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR);
+    let file: File = opened
+        .map_err(|error| FilesError::io("create", path)(error.into()))?
+        .into();
+    let metadata = file.metadata().map_err(FilesError::io("open", path))?;
+    if !metadata.is_file() {
+        let path = path.to_owned();
+        return Err(PrivateFileError::NotAFile { path }.into());
+    }
+    Ok(file)
+}
+
+/// Whoever may write to the folder decides what the state is.
+fn check_folder(path: &Path) -> Result<(), FilesError> {
+    let metadata = std::fs::metadata(path).map_err(FilesError::io("open", path))?;
+    let (owner, mode) = (metadata.uid(), metadata.mode() & 0o7777);
+    let is_own = owner == 0 || owner == rustix::process::geteuid().as_raw();
+    if is_own && mode & 0o022 == 0 {
+        return Ok(());
+    }
+    Err(FilesError::OpenFolder {
+        path: path.to_owned(),
+        owner,
+        mode,
+    })
 }

@@ -3,7 +3,7 @@
 use core::fmt;
 use std::sync::Arc;
 
-use super::{Binding, Blocker, Revision};
+use super::{Binding, Blocker, ConfigHash, Revision, RowWriters};
 use crate::encryption_config::{GroupResource, Layout, LocalKey, Transformer};
 
 /// What to do now.
@@ -78,14 +78,21 @@ pub enum Action {
         /// Which key.
         key: LocalKey,
     },
-    /// Write a new revision into the keyring, and mark its writers as used.
-    Record(Revision),
+    /// Note under what rows may lie, then write a new revision into the keyring, and mark its writers as used.
+    Record {
+        /// Who writes from now on.
+        revision: Revision,
+        /// Under what rows may lie from now on.
+        row_writers: RowWriters,
+    },
     /// Replace the configuration file of a node.
     Write {
         /// Name of the API server.
         server: Box<str>,
         /// What the file shall mean.
         layout: Arc<Layout>,
+        /// Of the file that was seen in its place. Another one is left alone.
+        over: ConfigHash,
     },
     /// Rewrite every row of these resources, and report a [`Pass`](super::Pass).
     Rewrite {
@@ -109,7 +116,7 @@ impl fmt::Display for Action {
         match self {
             Self::Keep { transformer, .. } => write!(f, "keep {transformer} in the keyring"),
             Self::KeepOnNode { server, key } => write!(f, "keep {key} in the history of {server}"),
-            Self::Record(revision) => write!(f, "record revision {}", revision.number),
+            Self::Record { revision, .. } => write!(f, "record revision {}", revision.number),
             Self::Write { server, .. } => write!(f, "write the configuration of {server}"),
             Self::Rewrite { resources, .. } => {
                 write!(f, "rewrite every row of {}", list(resources))

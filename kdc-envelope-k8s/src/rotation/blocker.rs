@@ -106,6 +106,22 @@ pub enum Blocker {
         /// Its number.
         running: u64,
     },
+    /// Rows need something that the file of a server does not read: it was removed, or an earlier version was put in its
+    /// place. Does not stop anything; the plan puts it back.
+    #[error(
+        "the configuration file of {server} {} {transformer}, under which rows of {resources} may lie",
+        if *.is_missing { "is missing, and with it" } else { "lacks" }
+    )]
+    Lacks {
+        /// The API server.
+        server: Box<str>,
+        /// Whether there is no file at all.
+        is_missing: bool,
+        /// What it does not read.
+        transformer: Transformer,
+        /// Names and wildcards, separated by commas.
+        resources: Box<str>,
+    },
     /// A backup keeps this in the configuration. Does not stop anything.
     #[error("{transformer} stays, because the backup {backup} needs it")]
     Retained {
@@ -129,6 +145,7 @@ impl Blocker {
                 | Self::KeyIdsDiffer { .. }
                 | Self::KeyIdNew { .. }
                 | Self::Queued { .. }
+                | Self::Lacks { .. }
                 | Self::Retained { .. }
         )
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::observed::looked_up;
 use crate::encryption_config::{GroupResource, Transformer};
 
 /// The wanted state.
@@ -33,12 +34,7 @@ pub enum Others {
 impl Desired {
     /// The wanted writer of `resource`, as kube-apiserver looks names up; `None` if the current one stays.
     pub(super) fn writer(&self, resource: &GroupResource) -> Option<Transformer> {
-        let names = [
-            resource.clone(),
-            resource.any_in_group(),
-            GroupResource::any(),
-        ];
-        let named = names.iter().find_map(|name| self.writers.get(name));
+        let named = looked_up(&self.writers, resource);
         named.cloned().or(match self.others {
             Others::Keep => None,
             Others::Plain => Some(Transformer::Identity),

@@ -33,6 +33,8 @@ pub struct ServerMetrics {
     pub reload_failed: Option<Timestamp>,
     /// The start of the process.
     pub started: Option<Timestamp>,
+    /// The same as it is shown, to a hundredth of a second, so that hardly two processes have one.
+    pub started_exactly: Option<Box<str>>,
     /// What each KMS v2 provider told last as its key id.
     pub key_ids: BTreeMap<Box<str>, ToldKeyId>,
     /// The hash of the server's own id, if a metric that carries it is shown. The id is the name of its Lease.
@@ -97,7 +99,10 @@ impl ServerMetrics {
             (RELOADED, Some("failure")) => {
                 self.reload_failed = self.reload_failed.max(Some(sample.time()?));
             }
-            (STARTED, _) => self.started = Some(sample.time()?),
+            (STARTED, _) => {
+                self.started = Some(sample.time()?);
+                self.started_exactly = Some(sample.value.to_string().into());
+            }
             (KEY_ID, _) => self.take_key_id(sample)?,
             _ => {}
         }

@@ -14,6 +14,9 @@
 //! 5. verified, likewise;
 //! 6. pruned: what no row and no retained backup needs leaves the files, but for the most recent keys.
 //!
+//! Whatever the files say, each of them reads what rows may be under by the keyring: one that was removed, or that is an
+//! earlier version again, gets that back before anything else, and keeps its writer while it does.
+//!
 //! A server that cannot be asked stops everything after step 1. What a server may load in a moment counts as much as what
 //! it has loaded. There must be one caller at a time, and nobody else who writes the files.
 
@@ -21,10 +24,12 @@ mod action;
 mod blocker;
 mod desired;
 pub mod history;
+mod lost;
 pub mod metrics;
 mod observed;
 mod planner;
 pub mod rehearsal;
+mod row_writers;
 mod survey;
 mod target;
 pub mod wish;
@@ -34,9 +39,10 @@ use core::time::Duration;
 pub use action::{Action, Phase, Plan};
 pub use blocker::Blocker;
 pub use desired::{Desired, Others};
+pub use lost::lacking;
 pub use observed::{
     ApiServer, Binding, ConfigHash, Kept, Keyring, KmsKeyId, LoadedConfig, NodeFile, Observed,
-    Pass, Retained, Revision, Timestamp,
+    Pass, Retained, Revision, RowWriters, Timestamp,
 };
 pub use planner::plan;
 pub use survey::SETTLE;

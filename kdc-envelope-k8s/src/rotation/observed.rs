@@ -5,6 +5,7 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use kdc_envelope::evidence::Evidence;
 use serde::{Deserialize, Serialize};
 
 use crate::encryption_config::{GroupResource, Layout, LocalKey, Transformer};
@@ -78,6 +79,8 @@ pub struct Observed {
     pub earlier: Vec<(ConfigHash, Arc<Layout>)>,
     /// The keyring of the cluster.
     pub keyring: Keyring,
+    /// What was noted of the rows with the newest revision; `None` if nothing was, as by earlier releases.
+    pub row_writers: Option<RowWriters>,
     /// The last complete pass that rewrote rows.
     pub rewritten: Option<Pass>,
     /// The last complete pass that found nothing to rewrite, or that looked at the rows in etcd.
@@ -165,6 +168,56 @@ pub struct Revision {
     pub writers: BTreeMap<GroupResource, Transformer>,
 }
 
+impl Revision {
+    /// Who writes `resource`, as kube-apiserver looks names up.
+    #[must_use]
+    pub fn writer(&self, resource: &GroupResource) -> Option<&Transformer> {
+        looked_up(&self.writers, resource)
+    }
+}
+
+/// What `map` has of `name`, or of the narrowest wildcard that stands for it.
+pub(super) fn looked_up<'m, T>(
+    map: &'m BTreeMap<GroupResource, T>,
+    name: &GroupResource,
+) -> Option<&'m T> {
+    let mut names = name_and_wildcards(name).into_iter();
+    names.find_map(|name| map.get(&name))
+}
+
+/// `name`, and the wildcards that stand for it, in the order in which kube-apiserver looks them up.
+pub(super) fn name_and_wildcards(name: &GroupResource) -> [GroupResource; 3] {
+    [name.clone(), name.any_in_group(), GroupResource::any()]
+}
+
+/// Under what the rows of each resource may lie while a revision is the newest one: its own writers, and those before it of
+/// which no pass has shown that nothing is left.
+///
+/// It is noted before the revision itself, so that it holds at every moment, whatever becomes of the files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "callers hand it back")]
+pub struct RowWriters {
+    /// The number of the revision.
+    pub revision: u64,
+    /// By resource or wildcard.
+    pub writers: BTreeMap<GroupResource, Vec<Transformer>>,
+}
+
+impl RowWriters {
+    /// After a pass over `resources` that proves `revision`: under nothing but its writers.
+    #[must_use]
+    pub fn proven(revision: &Revision, resources: &[GroupResource]) -> Self {
+        let written = |name: &GroupResource| {
+            let writer = revision.writer(name)?.clone();
+            Some((name.clone(), vec![writer]))
+        };
+        Self {
+            revision: revision.number,
+            writers: resources.iter().filter_map(written).collect(),
+        }
+    }
+}
+
 /// Under which writers a pass over the rows was made. It says nothing about any others.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -187,6 +240,22 @@ pub struct Pass {
     pub resources: Vec<GroupResource>,
     /// Rows that could not be rewritten or read.
     pub refused: u64,
+}
+
+impl Pass {
+    /// What it shows of the statement that every row is under the writers of its revision, a member for each resource.
+    #[must_use]
+    pub fn evidence(&self) -> Evidence {
+        let mut evidence = Evidence::new();
+        evidence.agrees(u64::try_from(self.resources.len()).unwrap_or(u64::MAX));
+        evidence.contradicts(self.refused);
+        evidence
+    }
+
+    /// Whether it proves that for the revision `number`.
+    pub(super) fn proves(&self, number: u64) -> bool {
+        self.binding.revision == number && self.evidence().is_proof()
+    }
 }
 
 /// A retained backup.

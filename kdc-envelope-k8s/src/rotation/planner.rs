@@ -3,10 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::survey::Survey;
+use super::lost::lacking_from;
+use super::row_writers::{Ledger, distinct};
+use super::survey::{Survey, View};
 use super::target::{self, Rule};
 use super::{
-    Action, Binding, Blocker, Desired, HOLD, Observed, Pass, Phase, Plan, Revision, Timestamp,
+    Action, Binding, Blocker, Desired, HOLD, Observed, Pass, Phase, Plan, Revision, RowWriters,
+    Timestamp,
 };
 use crate::encryption_config::{Chain, GroupResource, Layout, LocalKey, Transformer};
 
@@ -17,12 +20,13 @@ pub fn plan(observed: &Observed, desired: &Desired, now: Timestamp) -> Plan {
         Ok(survey) => survey,
         Err(blockers) => return blocked(Phase::Keeping, blockers),
     };
-    let is_finished = is_finished(observed);
-    let (rules, is_queued) = target::rules(&survey, observed, desired, is_finished);
+    let ledger = Ledger::of(observed);
+    let (rules, is_queued) = target::rules(&survey, &ledger, desired);
     let planner = Planner {
         observed,
         desired,
         survey,
+        ledger,
         rules,
         now,
     };
@@ -34,18 +38,11 @@ pub fn plan(observed: &Observed, desired: &Desired, now: Timestamp) -> Plan {
     plan
 }
 
-/// Whether all rows are known to be as the newest revision has it.
-fn is_finished(observed: &Observed) -> bool {
-    let (Some(revision), Some(pass)) = (&observed.keyring.revision, &observed.verified) else {
-        return observed.keyring.revision.is_none();
-    };
-    pass.binding.revision == revision.number && pass.refused == 0
-}
-
 struct Planner<'p> {
     observed: &'p Observed,
     desired: &'p Desired,
     survey: Survey<'p>,
+    ledger: Ledger<'p>,
     rules: Vec<Rule>,
     now: Timestamp,
 }
@@ -76,6 +73,9 @@ impl Planner<'_> {
         if !keep.is_empty() {
             return due(Phase::Keeping, keep);
         }
+        if let Some(revision) = self.newest_revision_that_was_broken() {
+            return due(Phase::Keeping, vec![self.record(revision)]);
+        }
         let is_verified = self.is_recorded() && self.covers(self.observed.verified.as_ref());
         let (phase, target) = target::target(&self.rules, self.observed, self.desired, is_verified);
         let unaskable = self.unaskable();
@@ -85,6 +85,9 @@ impl Planner<'_> {
         let history = self.keep_on_nodes();
         if !history.is_empty() {
             return due(Phase::Keeping, history);
+        }
+        if let Some(plan) = self.restore() {
+            return plan;
         }
         let writes = self.writes(&target);
         if writes.is_empty() {
@@ -154,7 +157,26 @@ impl Planner<'_> {
         for rule in &self.rules {
             add(&rule.wanted, false);
         }
+        missing.extend(self.put_first_by_others());
         missing
+    }
+
+    /// What was never put first as far as the keyring knows, and writes nevertheless by some file.
+    fn put_first_by_others(&self) -> Vec<Action> {
+        let mut used: Vec<Transformer> = Vec::new();
+        for rule in &self.rules {
+            let servers = self.survey.servers.iter();
+            used.extend(servers.flat_map(|view| view.writers(&rule.name)));
+        }
+        let unused = distinct(used)
+            .into_iter()
+            .filter(|writer| self.ledger.is_unused(writer));
+        unused
+            .map(|transformer| Action::Keep {
+                transformer,
+                used: true,
+            })
+            .collect()
     }
 
     /// What the nodes' histories lack of the same.
@@ -164,9 +186,10 @@ impl Planner<'_> {
             .files
             .iter()
             .flat_map(|file| file.transformers());
-        let wanted = self.rules.iter().map(|rule| &rule.wanted);
+        let rules = self.rules.iter();
+        let others = rules.flat_map(|rule| core::iter::once(&rule.wanted).chain(&rule.row_writers));
         let mut keys: Vec<&LocalKey> = Vec::new();
-        for key in in_files.chain(wanted).filter_map(Transformer::local) {
+        for key in in_files.chain(others).filter_map(Transformer::local) {
             if !keys.contains(&key) {
                 keys.push(key);
             }
@@ -184,11 +207,7 @@ impl Planner<'_> {
     }
 
     fn unaskable(&self) -> Vec<Blocker> {
-        let uncertain = self
-            .survey
-            .servers
-            .iter()
-            .filter_map(super::survey::View::uncertain);
+        let uncertain = self.survey.servers.iter().filter_map(View::uncertain);
         uncertain
             .filter(|blocker| matches!(blocker, Blocker::Unaskable { .. }))
             .collect()
@@ -199,17 +218,19 @@ impl Planner<'_> {
             .survey
             .servers
             .iter()
-            .filter(|view| view.file.layout != *target);
+            .filter(|view| view.is_missing || view.file.layout != *target);
         stale
             .map(|view| Action::Write {
                 server: view.server.name.clone(),
                 layout: Arc::clone(target),
+                over: view.file.hash,
             })
             .collect()
     }
 
     fn change_files(&self, phase: Phase, target: &Layout, writes: Vec<Action>) -> Plan {
-        let mut blockers = self.not_readable(target);
+        let mut blockers = self.unknown();
+        blockers.extend(self.not_readable(target));
         if phase == Phase::Pruning {
             blockers.extend(self.not_writing());
         }
@@ -217,12 +238,54 @@ impl Planner<'_> {
             blockers.extend(target.render().err().map(Blocker::Unwritable));
         }
         if !blockers.is_empty() {
+            blockers.dedup();
             return blocked(phase, blockers);
         }
         if phase == Phase::Promoting && !self.is_recorded() {
-            return due(phase, vec![self.record()]);
+            return due(phase, vec![self.record(self.next_revision())]);
         }
         due(phase, writes)
+    }
+
+    /// Servers that use what nobody knows. They may lose something by a new file that they have now.
+    fn unknown(&self) -> Vec<Blocker> {
+        let unknown = self.survey.servers.iter().filter(|view| view.is_unknown());
+        unknown.filter_map(View::uncertain).collect()
+    }
+
+    /// Files that lack what rows may lie under get it back before anything else. No file loses anything or gets another
+    /// writer by it, so nothing need be proven first.
+    fn restore(&self) -> Option<Plan> {
+        let mut lacking = Vec::new();
+        let mut writes = Vec::new();
+        for view in &self.survey.servers {
+            let lost = lacking_from(view, &self.rules);
+            if lost.is_empty() {
+                continue;
+            }
+            lacking.extend(lost);
+            let layout = target::restored(&self.rules, view, self.observed, &self.ledger);
+            if let Err(error) = layout.render() {
+                return Some(blocked(Phase::Readable, vec![Blocker::Unwritable(error)]));
+            }
+            writes.push(Action::Write {
+                server: view.server.name.clone(),
+                layout,
+                over: view.file.hash,
+            });
+        }
+        if lacking.is_empty() {
+            return None;
+        }
+        // Without a revision nobody knows what else such a server may have written with.
+        let unknown = match self.ledger.newest() {
+            Some(_) => Vec::new(),
+            None => self.unknown(),
+        };
+        Some(match unknown.is_empty() {
+            true => with(due(Phase::Readable, writes), lacking),
+            false => blocked(Phase::Readable, unknown),
+        })
     }
 
     /// A writer comes first only when every server can read it, whatever it is about to load.
@@ -277,7 +340,7 @@ impl Planner<'_> {
             .survey
             .servers
             .iter()
-            .filter_map(super::survey::View::unproven)
+            .filter_map(View::unproven)
             .collect();
         if !blockers.is_empty() {
             let phase = if is_verified {
@@ -288,7 +351,7 @@ impl Planner<'_> {
             return blocked(phase, blockers);
         }
         if !self.is_recorded() {
-            return due(Phase::Promoting, vec![self.record()]);
+            return due(Phase::Promoting, vec![self.record(self.next_revision())]);
         }
         let kms = match self.key_ids() {
             Ok(kms) => kms,
@@ -329,16 +392,64 @@ impl Planner<'_> {
             })
     }
 
-    fn record(&self) -> Action {
-        let newest = self.observed.keyring.revision.as_ref();
+    /// The one of the wanted writers.
+    fn next_revision(&self) -> Revision {
+        let newest = self.ledger.newest();
         let writers = self
             .rules
             .iter()
             .map(|rule| (rule.name.clone(), rule.wanted.clone()));
-        Action::Record(Revision {
+        Revision {
             number: newest.map_or(0, |revision| revision.number) + 1,
             writers: writers.collect(),
+        }
+    }
+
+    /// The newest revision with another number, if somebody else let a server write with something that no row should have:
+    /// the passes that were made before prove nothing any more.
+    fn newest_revision_that_was_broken(&self) -> Option<Revision> {
+        let newest = self.ledger.newest()?;
+        let is_foreign = |rule: &Rule| {
+            let mut writers = self
+                .survey
+                .servers
+                .iter()
+                .flat_map(|view| view.writers(&rule.name));
+            self.ledger.knows(&rule.name)
+                && writers
+                    .any(|writer| !rule.row_writers.iter().any(|known| known.is_same(&writer)))
+        };
+        self.rules.iter().any(is_foreign).then(|| Revision {
+            number: newest.number + 1,
+            writers: newest.writers.clone(),
         })
+    }
+
+    /// With what rows may lie under from then on.
+    fn record(&self, revision: Revision) -> Action {
+        let mut writers = self.ledger.others();
+        for rule in &self.rules {
+            let servers = self.survey.servers.iter();
+            let current = servers.flat_map(|view| view.writers(&rule.name));
+            let chains = self.survey.chains(&rule.name);
+            let is_known = self.ledger.knows(&rule.name);
+            let in_files = chains
+                .iter()
+                .flat_map(Chain::iter)
+                .filter(|transformer| !is_known && !self.ledger.is_unused(transformer));
+            let next = revision.writers.get(&rule.name);
+            let all = next.into_iter().chain(&rule.row_writers).chain(in_files);
+            let all = distinct(all.cloned().chain(current));
+            writers.insert(rule.name.clone(), all);
+        }
+        let number = revision.number;
+        Action::Record {
+            revision,
+            row_writers: RowWriters {
+                revision: number,
+                writers,
+            },
+        }
     }
 
     /// Whether `pass` went over everything, under the newest revision and the current key ids.
@@ -346,8 +457,7 @@ impl Planner<'_> {
         let (Some(pass), Some(revision)) = (pass, &self.observed.keyring.revision) else {
             return false;
         };
-        pass.binding.revision == revision.number
-            && pass.refused == 0
+        pass.proves(revision.number)
             && self
                 .rules
                 .iter()

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{
     Action, Blocker, ConfigHash, Desired, Kept, LoadedConfig, NodeFile, Observed, Pass, Phase,
-    Timestamp, plan,
+    RowWriters, Timestamp, lacking, plan,
 };
 use crate::encryption_config::{Difference, Layout, Transformer, differences};
 
@@ -20,6 +20,8 @@ const MAX_STEPS: usize = 64;
 pub struct Rehearsal {
     /// The steps in their order.
     pub steps: Vec<Step>,
+    /// What the files lack before the first step: [`lacking`](super::lacking).
+    pub lacking: Vec<Blocker>,
     /// Why it would not get to its end, or what would be put off.
     pub blockers: Vec<Blocker>,
     /// Whether it would get to its end.
@@ -61,7 +63,7 @@ impl Rehearsal {
 #[must_use]
 pub fn rehearse(observed: &Observed, desired: &Desired, now: Timestamp) -> Rehearsal {
     let mut world = observed.clone();
-    let mut now = now;
+    let (started, mut now) = (now, now);
     let mut steps = Vec::new();
     let mut has_waited = false;
     while steps.len() < MAX_STEPS {
@@ -70,6 +72,7 @@ pub fn rehearse(observed: &Observed, desired: &Desired, now: Timestamp) -> Rehea
         if is_complete || (plan.actions.is_empty() && has_waited) {
             return Rehearsal {
                 steps,
+                lacking: lacking(observed, started),
                 blockers: plan.blockers,
                 is_complete,
             };
@@ -90,6 +93,7 @@ pub fn rehearse(observed: &Observed, desired: &Desired, now: Timestamp) -> Rehea
     }
     Rehearsal {
         steps,
+        lacking: lacking(observed, started),
         blockers: Vec::new(),
         is_complete: false,
     }
@@ -107,16 +111,25 @@ fn layout(world: &Observed) -> Arc<Layout> {
 
 fn pretend(world: &mut Observed, action: &Action, now: Timestamp) {
     match action {
-        Action::Keep { transformer, used } => world.keyring.kept.push(Kept {
-            transformer: transformer.clone(),
-            used: *used,
-        }),
+        Action::Keep { transformer, used } => {
+            let mut kept = world.keyring.kept.iter_mut();
+            match kept.find(|kept| kept.transformer.is_same(transformer)) {
+                Some(kept) => kept.used |= *used,
+                None => world.keyring.kept.push(Kept {
+                    transformer: transformer.clone(),
+                    used: *used,
+                }),
+            }
+        }
         Action::KeepOnNode { server, key } => {
             for node in world.servers.iter_mut().filter(|node| node.name == *server) {
                 node.history.push(key.clone());
             }
         }
-        Action::Record(revision) => {
+        Action::Record {
+            revision,
+            row_writers,
+        } => {
             let is_writer = |transformer: &Transformer| {
                 let mut writers = revision.writers.values();
                 writers.any(|writer| writer.is_same(transformer))
@@ -125,8 +138,9 @@ fn pretend(world: &mut Observed, action: &Action, now: Timestamp) {
                 kept.used |= is_writer(&kept.transformer);
             }
             world.keyring.revision = Some(revision.clone());
+            world.row_writers = Some(row_writers.clone());
         }
-        Action::Write { server, layout } => {
+        Action::Write { server, layout, .. } => {
             let hash = pretended_hash(now);
             for node in world.servers.iter_mut().filter(|node| node.name == *server) {
                 node.file = Ok(NodeFile {
@@ -148,6 +162,9 @@ fn pretend(world: &mut Observed, action: &Action, now: Timestamp) {
             });
         }
         Action::Verify { resources, binding } => {
+            if let Some(revision) = &world.keyring.revision {
+                world.row_writers = Some(RowWriters::proven(revision, resources));
+            }
             world.verified = Some(Pass {
                 binding: binding.clone(),
                 resources: resources.clone(),

@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::collections::HashMap;
 
 use super::{ApiServer, Blocker, ConfigHash, NodeFile, Observed, Timestamp};
-use crate::encryption_config::{Chain, GroupResource, Layout};
+use crate::encryption_config::{Chain, GroupResource, Layout, Transformer};
 
 /// How long a server may need from reading a file to using it: the poll of one minute, and the wait for the health of new
 /// KMS plugins (`pkg/server/options/encryptionconfig/controller` upstream). After that, nothing but its file is on the way.
@@ -21,6 +21,10 @@ pub(super) struct Survey<'o> {
 pub(super) struct View<'o> {
     pub(super) server: &'o ApiServer,
     pub(super) file: &'o NodeFile,
+    /// What its file means. If that was removed from under the process, what the process goes on using.
+    pub(super) layout: &'o Layout,
+    /// Whether the file was removed from under the process.
+    pub(super) is_missing: bool,
     pub(super) loaded: Loaded<'o>,
     /// When nothing but its file and what it uses can come into use; `None` if that is so now.
     pub(super) unsettled_until: Option<Timestamp>,
@@ -70,13 +74,11 @@ impl<'o> Survey<'o> {
             return Err(blockers);
         }
         let views = observed.servers.iter().zip(&files);
-        let servers = views
+        let servers: Vec<_> = views
             .map(|(server, file)| view(server, file, &layouts, now))
             .collect();
-        Ok(Self {
-            servers,
-            files: different(&files),
-        })
+        let files = different(&servers);
+        Ok(Self { servers, files })
     }
 
     /// The chains of `resource` in the different files.
@@ -93,14 +95,15 @@ fn plain() -> &'static Layout {
     &PLAIN
 }
 
-fn different<'o>(files: &[&'o NodeFile]) -> Vec<&'o Layout> {
+fn different<'o>(views: &[View<'o>]) -> Vec<&'o Layout> {
     let mut hashes: Vec<ConfigHash> = Vec::new();
     let mut layouts: Vec<&Layout> = Vec::new();
-    for file in files {
-        if !hashes.contains(&file.hash) {
-            hashes.push(file.hash);
-            if !layouts.contains(&&*file.layout) {
-                layouts.push(&file.layout);
+    for view in views {
+        // All missing files have one hash, and may still stand for different ones.
+        if view.is_missing || !hashes.contains(&view.file.hash) {
+            hashes.push(view.file.hash);
+            if !layouts.contains(&view.layout) {
+                layouts.push(view.layout);
             }
         }
     }
@@ -125,9 +128,18 @@ fn view<'o>(
         loaded.hash == file.hash && loaded.since.is_some_and(|since| since > file.written)
     });
     let until = file.written.after(SETTLE);
+    // A process whose file is gone goes on as it is; one that was started without the flag says that it has none.
+    let is_missing =
+        file.hash == ConfigHash::NO_FILE && matches!(loaded, Loaded::Other(_) | Loaded::Unknown);
+    let layout = match loaded {
+        Loaded::Other(layout) if is_missing => layout,
+        _ => &file.layout,
+    };
     View {
         server,
         file,
+        layout,
+        is_missing,
         loaded,
         unsettled_until: (!is_loaded_since && until > now).then_some(until),
     }
@@ -159,9 +171,24 @@ impl View<'_> {
         }
     }
 
+    /// The writers of `resource` that are known of its file and of what it uses.
+    pub(super) fn writers(&self, resource: &GroupResource) -> [Transformer; 2] {
+        self.possible(resource).map(|chain| chain.writer().clone())
+    }
+
+    /// Whether it uses something else than its file, and it is known what.
+    pub(super) const fn is_using_known(&self) -> bool {
+        matches!(self.loaded, Loaded::Other(_))
+    }
+
+    /// Whether nobody knows what it uses.
+    pub(super) const fn is_unknown(&self) -> bool {
+        matches!(self.loaded, Loaded::Unknown)
+    }
+
     /// All chains of `resource` that it may use, now and in a moment.
     pub(super) fn possible(&self, resource: &GroupResource) -> [Chain; 2] {
-        let file = self.file.layout.chain_of(resource);
+        let file = self.layout.chain_of(resource);
         let loaded = match self.loaded {
             Loaded::File(layout) | Loaded::Other(layout) => layout.chain_of(resource),
             Loaded::Unknown | Loaded::Unaskable(_) => file.clone(),

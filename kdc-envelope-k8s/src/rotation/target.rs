@@ -1,13 +1,14 @@
 //! The next configuration for all nodes.
 //!
-//! It is computed from the union of what stands in the files, so that a step which reached some nodes only, and then
-//! crashed, has the same target as before it began.
+//! It is computed from the union of what stands in the files and of what rows may lie under by the state, so that a step which
+//! reached some nodes only, and then crashed, has the same target as before it began, and a file that lost a key gets it back.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::survey::Survey;
-use super::{Desired, Observed, Phase, Revision};
+use super::row_writers::Ledger;
+use super::survey::{Survey, View};
+use super::{ConfigHash, Desired, Observed, Phase};
 use crate::encryption_config::{Chain, GroupResource, Layout, Transformer};
 
 /// One name or wildcard of a file or of what is wanted.
@@ -17,7 +18,9 @@ pub(super) struct Rule {
     pub(super) current: Transformer,
     /// Who shall write, once the running change is done.
     pub(super) wanted: Transformer,
-    /// Everything that stands in some file, with the longest list's order.
+    /// Under what its rows may lie by the state, whatever the files say.
+    pub(super) row_writers: Vec<Transformer>,
+    /// Everything that stands in some file, with the longest list's order, then what only rows may lie under.
     union: Vec<Transformer>,
     /// Whether all files have the wanted writer somewhere, or first.
     pub(super) is_readable: bool,
@@ -27,19 +30,20 @@ pub(super) struct Rule {
 /// The rules, and whether what is desired is put off until a running change is finished.
 pub(super) fn rules(
     survey: &Survey<'_>,
-    observed: &Observed,
+    ledger: &Ledger<'_>,
     desired: &Desired,
-    is_finished: bool,
 ) -> (Vec<Rule>, bool) {
     let named = survey
         .files
         .iter()
         .flat_map(|file| file.rules().map(|(name, _)| name));
-    let names: BTreeSet<_> = named.chain(desired.writers.keys()).cloned().collect();
-    let revision = observed.keyring.revision.as_ref();
+    let mut names: BTreeSet<_> = named.chain(desired.writers.keys()).cloned().collect();
+    names.extend(ledger.lost_names(survey));
+    let revision = ledger.newest();
+    let is_finished = revision.is_none() || ledger.is_proven();
     let mut rules: Vec<_> = names
         .into_iter()
-        .map(|name| rule(name, survey, revision, desired))
+        .map(|name| rule(name, survey, ledger, desired))
         .collect();
     let differs = |rule: &Rule| {
         let running = revision.and_then(|revision| revision.writers.get(&rule.name));
@@ -56,22 +60,20 @@ pub(super) fn rules(
     (rules, is_queued)
 }
 
-fn rule(
-    name: GroupResource,
-    survey: &Survey<'_>,
-    revision: Option<&Revision>,
-    desired: &Desired,
-) -> Rule {
+fn rule(name: GroupResource, survey: &Survey<'_>, ledger: &Ledger<'_>, desired: &Desired) -> Rule {
     let chains = survey.chains(&name);
+    let row_writers = ledger.row_writers(&name, survey);
     let longest = chains.iter().rev().max_by_key(|chain| chain.count());
     let ordered = longest
         .into_iter()
         .chain(&chains)
         .flat_map(Chain::iter)
+        .chain(&row_writers)
         .cloned();
     let union = Chain::from_all(ordered).unwrap_or_else(Chain::plain);
     let wanted = desired.writer(&name);
-    let recorded = revision.and_then(|revision| revision.writers.get(&name));
+    let newest = ledger.newest();
+    let recorded = newest.and_then(|revision| revision.writers.get(&name));
     let writes = |writer: &&Transformer| chains.iter().any(|chain| chain.writer().is_same(writer));
     // Files of a step that some nodes have and some have not: the step was towards the newest revision.
     let current = recorded
@@ -82,6 +84,7 @@ fn rule(
         name,
         wanted: current.clone(),
         current,
+        row_writers,
         union: union.iter().cloned().collect(),
         is_readable: false,
         is_first: false,
@@ -97,6 +100,23 @@ impl Rule {
         self.is_readable = chains.iter().all(|chain| chain.reads(&wanted));
         self.is_first = chains.iter().all(|chain| chain.writer().is_same(&wanted));
         self.wanted = wanted;
+    }
+
+    /// What `view`'s file lacks of what rows may lie under.
+    pub(super) fn lost_from(&self, view: &View<'_>) -> impl Iterator<Item = &Transformer> {
+        let chain = view.file.layout.chain_of(&self.name);
+        let mut needed = self.row_writers.iter();
+        core::iter::from_fn(move || needed.find(|writer| !chain.reads(writer)))
+    }
+
+    /// The chain of `view`'s file with all that it lacks. Its writer stays, so nobody need read anything new first.
+    fn restored(&self, view: &View<'_>, observed: &Observed, ledger: &Ledger<'_>) -> Chain {
+        let own = view.layout.chain_of(&self.name);
+        let is_removed = view.file.hash == ConfigHash::NO_FILE && !view.is_using_known();
+        // Without a file, what the process last wrote with is more likely than nothing, and keeps rows from being plain.
+        let recorded = ledger.writer(&self.name).filter(|_| is_removed);
+        let first = recorded.unwrap_or_else(|| own.writer()).clone();
+        Chain::new(first, own.iter().cloned().chain(self.readers(observed)))
     }
 
     /// Everything that some file reads and that may be needed, but for the one that is put first.
@@ -155,6 +175,19 @@ impl Rule {
         let rest: Vec<_> = self.readers(observed).filter(stays).collect();
         Chain::new(self.wanted.clone(), rest)
     }
+}
+
+/// What the file of `view` shall mean when it gets back what it lacks.
+pub(super) fn restored(
+    rules: &[Rule],
+    view: &View<'_>,
+    observed: &Observed,
+    ledger: &Ledger<'_>,
+) -> Arc<Layout> {
+    let chains = rules
+        .iter()
+        .map(|rule| (rule.name.clone(), rule.restored(view, observed, ledger)));
+    Arc::new(chains.collect())
 }
 
 /// The step that is due, and what every file shall mean after it.

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Desired, Others, Timestamp};
-use crate::encryption_config::{GroupResource, Layout, LocalProvider, Transformer};
+use super::{Desired, Others, Revision, Timestamp};
+use crate::encryption_config::{Chain, GroupResource, Layout, LocalProvider, Transformer};
 
 /// A change that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,6 +105,14 @@ pub enum WishError {
     /// Nothing is under way.
     #[error("no change is under way")]
     NothingUnderWay,
+    /// The last change has come to its end.
+    #[error(
+        "the last change ({change}) is finished, so there is nothing to turn around; what `status` shows as due since then, `resume` does"
+    )]
+    Finished {
+        /// What it was.
+        change: &'static str,
+    },
 }
 
 impl Writer {
@@ -124,7 +132,7 @@ impl Writer {
     }
 
     /// The one of `known` that has this name.
-    fn resolve(&self, known: &[&Transformer]) -> Result<Transformer, WishError> {
+    pub(crate) fn resolve(&self, known: &[&Transformer]) -> Result<Transformer, WishError> {
         if *self == Self::Identity {
             return Ok(Transformer::Identity);
         }
@@ -148,20 +156,26 @@ impl core::fmt::Display for Writer {
 }
 
 impl Wish {
-    /// A wish for `writers` in a cluster whose files mean `files` now.
+    /// A wish for `writers` in a cluster whose files mean `files` now. What a file has lost of the writers of the newest
+    /// `revision` is what the wish is turned around to.
     #[must_use]
     pub fn new(
         change: Change,
         writers: &BTreeMap<GroupResource, Transformer>,
         files: &[&Layout],
+        revision: Option<&Revision>,
         now: Timestamp,
     ) -> Self {
         let named =
             |(name, writer): (&GroupResource, &Transformer)| (name.clone(), Writer::of(writer));
         let before = |name: &GroupResource| {
-            let chain = files.first().map(|file| file.chain_of(name));
-            let writer = chain.map_or(Writer::Identity, |chain| Writer::of(chain.writer()));
-            (name.clone(), writer)
+            let chain = files
+                .first()
+                .map_or_else(Chain::plain, |file| file.chain_of(name));
+            let recorded = revision.and_then(|revision| revision.writer(name));
+            let lost = recorded.filter(|recorded| !chain.reads(recorded));
+            let writer = lost.unwrap_or_else(|| chain.writer());
+            (name.clone(), Writer::of(writer))
         };
         Self {
             change,

@@ -3,7 +3,7 @@
 use kdc_envelope_k8s::rotation::{Action, Plan};
 
 use crate::scenarios::Scenario;
-use crate::state::{Engine, KMS, NONE, Names, PassState, State, bit};
+use crate::state::{Engine, Foreign, KMS, NO_FILE, NONE, Names, PassState, State, bit};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Event {
@@ -40,6 +40,8 @@ pub(crate) enum Event {
     Hold,
     /// Somebody makes a backup and keeps it.
     BackUp,
+    /// Somebody else puts an earlier version of a file in its place, or takes the file away.
+    GoBack(usize, u8),
 }
 
 /// The events that are possible in `state`.
@@ -64,7 +66,7 @@ pub(crate) fn possible(state: &State, scenario: &Scenario) -> Vec<Event> {
         kek_events(state, &mut events);
     }
     for index in 0..state.server_count() {
-        server_events(state, index, &mut events);
+        server_events(state, index, scenario, &mut events);
     }
     events
 }
@@ -87,18 +89,26 @@ fn kek_events(state: &State, events: &mut Vec<Event>) {
     }
 }
 
-fn server_events(state: &State, index: usize, events: &mut Vec<Event>) {
+fn server_events(state: &State, index: usize, scenario: &Scenario, events: &mut Vec<Event>) {
     let server = state.servers[index].unwrap();
     if server.to_write != NONE {
         events.push(Event::WriteFile(index));
     }
     if server.pending != NONE {
         events.push(Event::Use(index));
-    } else if server.file != server.loaded {
+    } else if server.file != server.loaded && server.file != NO_FILE {
         events.push(Event::Read(index));
     }
-    if server.file != server.loaded || server.pending != NONE {
+    // Without the file that it is told of, it does not even start.
+    if (server.file != server.loaded || server.pending != NONE) && server.file != NO_FILE {
         events.push(Event::Restart(index));
+    }
+    if state.meddling > 0 {
+        let mut earlier = vec![NO_FILE, scenario.start_file(), server.previous];
+        earlier.sort_unstable();
+        earlier.dedup();
+        earlier.retain(|file| *file != server.file && *file != NONE);
+        events.extend(earlier.into_iter().map(|file| Event::GoBack(index, file)));
     }
     if server.is_up && state.outages > 0 {
         events.push(Event::Lose(index));
@@ -125,7 +135,7 @@ pub(crate) fn apply(state: &State, event: Event, names: &Names) -> State {
     let mut next = *state;
     match event {
         Event::Plan => {}
-        Event::WriteFile(index) => write_file(&mut next, index),
+        Event::WriteFile(index) => write_file(&mut next, index, names),
         Event::Visit(index, row) => visit(&mut next, index, row, names),
         Event::Crash => {
             stop_pass(&mut next);
@@ -138,12 +148,18 @@ pub(crate) fn apply(state: &State, event: Event, names: &Names) -> State {
             next.verified = None;
         }
         Event::Wish => next.wish += 1,
-        Event::Read(index) => next.server(index).pending = state.servers[index].unwrap().file,
+        Event::Read(index) => {
+            let server = next.server(index);
+            server.pending = server.file;
+            server.foreign_pending = server.foreign_file;
+        }
         Event::Use(index) => use_pending(&mut next, index),
         Event::Restart(index) => {
             let server = next.server(index);
             server.loaded = server.file;
+            server.foreign_loaded = server.foreign_file;
             server.pending = NONE;
+            server.foreign_pending = Foreign::default();
             server.is_settled = true;
         }
         Event::Lose(index) => {
@@ -167,6 +183,7 @@ pub(crate) fn apply(state: &State, event: Event, names: &Names) -> State {
             server.kek = server.kek_seen;
         }
         Event::Hold => next.is_kek_held = true,
+        Event::GoBack(index, file) => go_back(&mut next, index, file),
         Event::BackUp => {
             next.may_back_up = false;
             for row in state.rows() {
@@ -177,17 +194,50 @@ pub(crate) fn apply(state: &State, event: Event, names: &Names) -> State {
     next.sorted()
 }
 
-fn write_file(state: &mut State, index: usize) {
+pub(crate) fn write_file(state: &mut State, index: usize, names: &Names) {
+    let may_go_back = state.meddling > 0;
+    let writers = state.writers;
     let server = state.server(index);
-    server.file = server.to_write;
+    let (before, after) = (server.file, server.to_write);
+    let keeps_writer = (0..2_u8).any(|rule| {
+        let writer = names.writer(after, rule);
+        writer == names.writer(before, rule) && writer != writers[usize::from(rule)]
+    });
+    server.foreign_file = Foreign {
+        content: false,
+        writer: server.foreign_file.writer && keeps_writer,
+    };
+    server.previous = if may_go_back { before } else { NONE };
+    server.file = after;
     server.to_write = NONE;
     server.is_settled = false;
+}
+
+/// The tool writes only over what it has seen, so it stops there.
+fn go_back(state: &mut State, index: usize, file: u8) {
+    state.meddling -= 1;
+    if state.meddling == 0 {
+        for server in state.servers.iter_mut().flatten() {
+            server.previous = NONE;
+        }
+    }
+    let server = state.server(index);
+    server.file = file;
+    server.to_write = NONE;
+    // A file that is gone has no time at which it was written.
+    server.is_settled = file == NO_FILE;
+    server.foreign_file = Foreign {
+        content: true,
+        writer: true,
+    };
 }
 
 fn use_pending(state: &mut State, index: usize) {
     let server = state.server(index);
     server.loaded = server.pending;
+    server.foreign_loaded = server.foreign_pending;
     server.pending = NONE;
+    server.foreign_pending = Foreign::default();
     server.is_settled |= server.loaded == server.file;
 }
 
@@ -196,22 +246,37 @@ fn store(state: &mut State, index: usize, row: usize, names: &Names) {
     let server = state.servers[index].unwrap();
     let row = state.row(row);
     row.writer = names.writer(server.loaded, row.rule);
+    row.is_foreign = server.foreign_loaded.writer;
     row.kek = if row.writer == KMS { server.kek } else { 0 };
 }
 
 fn visit(state: &mut State, index: usize, row: usize, names: &Names) {
     let before = state.rows[row].unwrap();
-    store(state, index, row, names);
+    let loaded = state.servers[index].unwrap().loaded;
+    let is_read = names.reads(loaded, before.rule, before.writer);
+    if is_read {
+        store(state, index, row, names);
+    }
     let after = *state.row(row);
     state.row(row).is_touched = true;
     let mut engine = state.engine.unwrap();
-    engine.has_changed |= before != after;
+    engine.has_changed |= (before.writer, before.kek) != (after.writer, after.kek);
+    engine.has_refused |= !is_read;
     state.engine = Some(engine);
     if state.rows().all(|row| row.is_touched) {
-        if engine.is_verify && !engine.has_changed {
-            state.verified = Some(engine.pass);
-        } else {
-            state.rewritten = Some(engine.pass);
+        let is_clean = engine.is_verify && !engine.has_changed;
+        match (engine.has_refused, is_clean) {
+            (true, _) if engine.is_verify => state.verified = None,
+            (true, _) => state.rewritten = None,
+            (false, true) => {
+                state.verified = Some(engine.pass);
+                state.row_revision = engine.pass.revision;
+                state.row_writers = state.writers.map(|writer| match writer {
+                    NONE => 0,
+                    writer => bit(writer),
+                });
+            }
+            (false, false) => state.rewritten = Some(engine.pass),
         }
         stop_pass(state);
     }
@@ -239,17 +304,24 @@ pub(crate) fn begin(state: &State, plan: &Plan, names: &Names) -> State {
             let key = kdc_envelope_k8s::encryption_config::Transformer::Local(key.clone());
             next.server(index).history |= bit(names.transformer(&key));
         }
-        Some(Action::Record(revision)) => {
+        Some(Action::Record {
+            revision,
+            row_writers,
+        }) => {
+            next.row_revision = row_writers.revision.try_into().unwrap();
             next.revision = revision.number.try_into().unwrap();
             for (index, rule) in names.rules.iter().enumerate() {
                 let writer = revision.writers.get(rule);
                 next.writers[index] = writer.map_or(NONE, |writer| names.transformer(writer));
                 next.used |= writer.map_or(0, |writer| bit(names.transformer(writer)));
+                let noted = row_writers.writers.get(rule).into_iter().flatten();
+                let noted = noted.map(|writer| bit(names.transformer(writer)));
+                next.row_writers[index] = noted.fold(0, |bits, writer| bits | writer);
             }
         }
         Some(Action::Write { .. }) => {
             for action in &plan.actions {
-                if let Action::Write { server, layout } = action {
+                if let Action::Write { server, layout, .. } = action {
                     next.server(server.parse().unwrap()).to_write = names.number(layout);
                 }
             }
@@ -273,5 +345,6 @@ fn engine(binding: &kdc_envelope_k8s::rotation::Binding, is_verify: bool) -> Eng
         },
         is_verify,
         has_changed: false,
+        has_refused: false,
     }
 }

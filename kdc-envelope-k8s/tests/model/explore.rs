@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use kdc_envelope_k8s::rotation::{Desired, Observed, Plan, Timestamp};
+use kdc_envelope_k8s::rotation::{Action, Desired, Observed, Plan, Timestamp};
 
 use crate::events::{Event, apply, begin, possible};
 use crate::fair::ends;
@@ -24,6 +24,9 @@ pub(crate) enum Outcome {
         trace: Vec<String>,
     },
 }
+
+/// More than any way through a scenario needs.
+const MAX_REVISIONS: u64 = 30;
 
 /// What to look at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,6 +90,10 @@ impl Search<'_> {
     fn plan(&self, state: &State) -> Result<State, String> {
         let observed = observe(state, self.scenario);
         let plan = (self.planner)(&observed, &self.scenario.desired(state), NOW);
+        let has_no_end = |action: &Action| matches!(action, Action::Record { revision, .. } if revision.number > MAX_REVISIONS);
+        if plan.actions.iter().any(has_no_end) {
+            return Err(format!("5: more than {MAX_REVISIONS} revisions"));
+        }
         match is_truly_done(state, &plan, self.scenario) {
             Some(promise) => Err(promise),
             None => Ok(begin(state, &plan, &self.scenario.names)),

@@ -4,11 +4,12 @@ use std::collections::HashSet;
 
 use kdc_envelope_k8s::rotation::Phase;
 
-use crate::events::{Event, apply, begin};
+use crate::events::{Event, apply, begin, write_file};
 use crate::explore::Planner;
+use crate::invariants::is_truly_done;
 use crate::observe::{NOW, observe};
 use crate::scenarios::Scenario;
-use crate::state::{NONE, State};
+use crate::state::{Foreign, NO_FILE, NONE, State};
 
 /// More rounds than any change takes.
 const MAX_ROUNDS: usize = 60;
@@ -30,6 +31,9 @@ pub(crate) fn ends(
         way.push(current);
         let calm = calm(&current, scenario);
         let plan = planner(&observe(&calm, scenario), &scenario.desired(&calm), NOW);
+        if let Some(promise) = is_truly_done(&calm, &plan, scenario) {
+            return Err(promise);
+        }
         if plan.phase == Phase::Done {
             known.extend(way);
             return Ok(());
@@ -50,14 +54,28 @@ pub(crate) fn ends(
 /// Everyone answers, the tool has done what it was about to do, everything is loaded and time has gone by.
 fn calm(state: &State, scenario: &Scenario) -> State {
     let mut calm = *state;
+    calm.meddling = 0;
+    for index in 0..calm.server_count() {
+        if calm.server(index).to_write != NONE {
+            write_file(&mut calm, index, &scenario.names);
+        }
+    }
     for server in calm.servers.iter_mut().flatten() {
         server.is_up = true;
-        if server.to_write != NONE {
-            server.file = server.to_write;
-            server.to_write = NONE;
+        // What is read already is used before a file that is gone is noticed.
+        if server.file != NO_FILE {
+            server.loaded = server.file;
+        } else if server.pending != NONE {
+            server.loaded = server.pending;
         }
-        server.loaded = server.file;
         server.pending = NONE;
+        for foreign in [
+            &mut server.foreign_file,
+            &mut server.foreign_pending,
+            &mut server.foreign_loaded,
+        ] {
+            *foreign = Foreign::default();
+        }
         server.is_settled = true;
         server.kek_seen = state.kek;
         server.kek = state.kek;

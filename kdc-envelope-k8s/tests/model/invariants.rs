@@ -3,7 +3,7 @@
 use kdc_envelope_k8s::rotation::{Phase, Plan};
 
 use crate::scenarios::Scenario;
-use crate::state::{IDENTITY, KMS, NONE, State, bit};
+use crate::state::{IDENTITY, KMS, NONE, Server, State, bit};
 
 /// The first promise that is broken.
 pub(crate) fn broken(state: &State, scenario: &Scenario) -> Option<String> {
@@ -12,10 +12,11 @@ pub(crate) fn broken(state: &State, scenario: &Scenario) -> Option<String> {
         .or_else(|| unreadable_writer(state, scenario))
 }
 
-/// 1. Every running server reads every row.
+/// 1. Every running server reads every row, unless somebody else chose its file, or who wrote the row.
 fn unreadable_row(state: &State, scenario: &Scenario) -> Option<String> {
-    for row in state.rows() {
-        for server in state.servers() {
+    for row in state.rows().filter(|row| !row.is_foreign) {
+        let servers = state.servers();
+        for server in servers.filter(|server| !server.foreign_loaded.content) {
             if !scenario.names.reads(server.loaded, row.rule, row.writer) {
                 return Some(format!("1: {server:?} cannot read {row:?}"));
             }
@@ -24,11 +25,12 @@ fn unreadable_row(state: &State, scenario: &Scenario) -> Option<String> {
     None
 }
 
-/// 2. No file lacks a key that a row or a backup needs; keyring and histories have every key that is in use.
+/// 2. No file that the tool wrote lacks a key that a row or a backup needs; keyring and histories have every key that is in use.
 fn lost_key(state: &State, scenario: &Scenario) -> Option<String> {
     let names = &scenario.names;
-    for server in state.servers() {
-        for row in state.rows() {
+    let servers = state.servers();
+    for server in servers.filter(|server| !server.foreign_file.content) {
+        for row in state.rows().filter(|row| !row.is_foreign) {
             if !names.reads(server.file, row.rule, row.writer) {
                 return Some(format!(
                     "2: the file of {server:?} lacks the key of {row:?}"
@@ -64,10 +66,13 @@ fn lost_key(state: &State, scenario: &Scenario) -> Option<String> {
 /// 3. No server writes what another one cannot read.
 fn unreadable_writer(state: &State, scenario: &Scenario) -> Option<String> {
     let names = &scenario.names;
-    for writing in state.servers() {
+    let servers = state.servers();
+    for writing in servers.filter(|writing| !writing.foreign_loaded.writer) {
         for rule in 0..2 {
             let writer = names.writer(writing.loaded, rule);
-            let reads = |reading: &&crate::state::Server| names.reads(reading.loaded, rule, writer);
+            let reads = |reading: &&Server| {
+                reading.foreign_loaded.content || names.reads(reading.loaded, rule, writer)
+            };
             if let Some(reading) = state.servers().find(|reading| !reads(reading)) {
                 return Some(format!(
                     "3: {reading:?} cannot read what {writing:?} writes"

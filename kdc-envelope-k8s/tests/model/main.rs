@@ -72,4 +72,7 @@ scenarios!(
     disable,
     resources,
     backup,
+    gone_back,
+    gone_back_on_one,
+    gone_back_to_nothing,
 );

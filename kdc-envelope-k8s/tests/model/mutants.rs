@@ -3,7 +3,7 @@
 
 use kdc_envelope_k8s::encryption_config::{Chain, Transformer};
 use kdc_envelope_k8s::rotation::{
-    Action, Binding, Desired, Kept, LoadedConfig, Observed, Pass, Phase, Plan, Timestamp,
+    Action, Binding, Blocker, Desired, Kept, LoadedConfig, Observed, Pass, Phase, Plan, Timestamp,
 };
 use kdc_envelope_k8s::{Layout, plan};
 
@@ -123,33 +123,85 @@ fn verified_without_looking() {
             observed.verified = Some(pass);
         }
     };
-    is_caught(&scenarios::rotate(), see, does_all, "12");
+    is_caught(&scenarios::rotate(), see, does_all, "125");
+}
+
+fn passes_are_of_the_newest_revision(observed: &mut Observed) {
+    let Some(revision) = &observed.keyring.revision else {
+        return;
+    };
+    for pass in [&mut observed.rewritten, &mut observed.verified]
+        .into_iter()
+        .flatten()
+    {
+        pass.binding.revision = revision.number;
+    }
 }
 
 #[test]
 fn verified_under_an_older_revision() {
-    let see: See = |observed, _| {
-        let Some(revision) = &observed.keyring.revision else {
-            return;
-        };
-        for pass in [&mut observed.rewritten, &mut observed.verified]
-            .into_iter()
-            .flatten()
-        {
-            pass.binding.revision = revision.number;
-        }
-    };
-    is_caught(&scenarios::abort(), see, does_all, "126");
+    let see: See = |observed, _| passes_are_of_the_newest_revision(observed);
+    is_caught(&scenarios::abort(), see, does_all, "1256");
 }
 
 #[test]
-fn a_writer_that_comes_back_needs_no_new_revision() {
-    let see: See = |observed, desired| {
-        if let Some(revision) = &mut observed.keyring.revision {
-            revision.writers.extend(desired.writers.clone());
+fn verified_before_a_file_went_back() {
+    let see: See = |observed, _| passes_are_of_the_newest_revision(observed);
+    is_caught(&scenarios::gone_back(), see, does_all, "1256");
+}
+
+/// The newest writer and what was noted of the rows are forgotten: who wrote is taken from the first file.
+#[test]
+fn the_files_alone_say_what_rows_need() {
+    let see: See = |observed, _| {
+        let files = observed
+            .servers
+            .iter()
+            .filter_map(|server| server.file.as_ref().ok());
+        let layouts: Vec<_> = files.map(|file| file.layout.clone()).collect();
+        if let (Some(revision), Some(first)) = (&mut observed.keyring.revision, layouts.first()) {
+            for (name, writer) in &mut revision.writers {
+                if !layouts
+                    .iter()
+                    .any(|layout| layout.chain_of(name).reads(writer))
+                {
+                    *writer = first.chain_of(name).writer().clone();
+                }
+            }
+        }
+        observed.row_writers = None;
+    };
+    is_caught(&scenarios::gone_back(), see, does_all, "12");
+}
+
+#[test]
+fn only_the_new_writer_is_noted_of_the_rows() {
+    let act: Act = |plan, _, desired| {
+        for action in &mut plan.actions {
+            if let Action::Record { row_writers, .. } = action {
+                for (name, writers) in &mut row_writers.writers {
+                    writers.retain(|writer| desired.writers.get(name) == Some(writer));
+                }
+            }
         }
     };
-    is_caught(&scenarios::abort(), see, does_all, "126");
+    is_caught(&scenarios::gone_back(), sees_all, act, "125");
+}
+
+#[test]
+fn what_an_earlier_file_has_is_dropped_when_it_is_restored() {
+    let act: Act = |plan, observed, _| {
+        let is_restoring = plan
+            .blockers
+            .iter()
+            .any(|blocker| matches!(blocker, Blocker::Lacks { .. }));
+        let revision = observed.keyring.revision.clone();
+        if let (true, Some(revision)) = (is_restoring, revision) {
+            let writer = revision.writers.values().next().unwrap();
+            rewrite_layouts(plan, |_| Chain::new(writer.clone(), []));
+        }
+    };
+    is_caught(&scenarios::gone_back_on_one(), sees_all, act, "1235");
 }
 
 #[test]
@@ -217,7 +269,7 @@ fn an_abort_drops_a_promoted_key() {
             .iter_mut()
             .for_each(|kept| kept.used = false)
     };
-    is_caught(&scenarios::abort(), see, does_all, "12");
+    is_caught(&scenarios::abort(), see, does_all, "125");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use kdc_envelope_k8s::encryption_config::Transformer;
 use kdc_envelope_k8s::rotation::{
     ApiServer, Binding, ConfigHash, Kept, Keyring, KmsKeyId, LoadedConfig, NodeFile, Observed,
-    Pass, Retained, Revision, Timestamp,
+    Pass, Retained, Revision, RowWriters, Timestamp,
 };
 
 use crate::scenarios::Scenario;
@@ -26,14 +26,29 @@ pub(crate) fn observe(state: &State, scenario: &Scenario) -> Observed {
             .map(|(number, layout)| (hash(number), layout))
             .collect(),
         keyring: keyring(state, names),
+        row_writers: (state.row_revision != NONE).then(|| row_writers(state, names)),
         rewritten: state.rewritten.map(|pass| report(pass, scenario)),
         verified: state.verified.map(|pass| report(pass, scenario)),
         retained: retained(state, names),
     }
 }
 
+/// Of [`NO_FILE`](crate::state::NO_FILE) it is the one that stands for that.
 fn hash(layout: u8) -> ConfigHash {
     ConfigHash::new([layout; 32])
+}
+
+fn row_writers(state: &State, names: &Names) -> RowWriters {
+    let noted = names.rules.iter().zip(state.row_writers);
+    let writers = |(rule, bits): (&kdc_envelope_k8s::GroupResource, u8)| {
+        let all = (IDENTITY..=KMS).filter(|number| bits & bit(*number) != 0);
+        let all = all.map(|number| names.transformers[usize::from(number)].clone());
+        (rule.clone(), all.collect())
+    };
+    RowWriters {
+        revision: state.row_revision.into(),
+        writers: noted.filter(|(_, bits)| *bits != 0).map(writers).collect(),
+    }
 }
 
 fn api_server(index: usize, server: &Server, state: &State, names: &Names) -> ApiServer {

@@ -9,7 +9,7 @@ use kdc_envelope_k8s::rotation::{Desired, Others};
 
 use crate::bound;
 use crate::state::{
-    A, B, C, IDENTITY, KMS, MAX_ROWS, MAX_SERVERS, NONE, Names, Row, Server, State, T,
+    A, B, C, Foreign, IDENTITY, KMS, MAX_ROWS, MAX_SERVERS, NONE, Names, Row, Server, State, T,
 };
 
 /// What is wanted, until the next wish comes.
@@ -29,6 +29,8 @@ pub(crate) struct Scenario {
     pub chains: [Vec<T>; 2],
     pub wishes: Vec<Wish>,
     pub outages: u8,
+    /// How often somebody else puts an earlier file back, or takes one away.
+    pub meddling: u8,
     pub has_backup: bool,
     pub has_kek_versions: bool,
     pub names: Names,
@@ -43,6 +45,7 @@ fn scenario(name: &'static str, chains: [&[T]; 2], wishes: &[Wish]) -> Scenario 
         chains: chains.map(<[T]>::to_vec),
         wishes: wishes.to_vec(),
         outages: 1,
+        meddling: 0,
         has_backup: false,
         has_kek_versions: false,
         names: Names::new(),
@@ -141,6 +144,42 @@ pub(crate) fn backup() -> Scenario {
     backup
 }
 
+/// While a key is rotated, the only file goes back to an earlier version, or away.
+pub(crate) fn gone_back() -> Scenario {
+    let wishes = [secrets(B), at_once(C)];
+    let mut gone_back = scenario("a file goes back, or away", [&[A, IDENTITY], &[]], &wishes);
+    gone_back.servers = 1;
+    gone_back.outages = 0;
+    gone_back.meddling = 1;
+    gone_back
+}
+
+/// The same to one of several servers.
+pub(crate) fn gone_back_on_one() -> Scenario {
+    let mut gone_back = scenario(
+        "one file of several goes back, or away",
+        [&[A, IDENTITY], &[]],
+        &[secrets(KMS)],
+    );
+    gone_back.outages = 0;
+    gone_back.meddling = 1;
+    gone_back
+}
+
+/// Nothing was encrypted before, so an earlier file may be none at all.
+pub(crate) fn gone_back_to_nothing() -> Scenario {
+    let wishes = [secrets(KMS), at_once(IDENTITY)];
+    let mut gone_back = scenario(
+        "the file of an enabled server goes away",
+        [&[], &[]],
+        &wishes,
+    );
+    gone_back.servers = 1;
+    gone_back.outages = 0;
+    gone_back.meddling = 1;
+    gone_back
+}
+
 impl Scenario {
     /// At the default bounds, or at the one that the environment gives.
     pub(crate) fn widened(self) -> Vec<Self> {
@@ -160,8 +199,8 @@ impl Scenario {
             let rows = bound("KDC_MODEL_ROWS", 2);
             return vec![with(self, servers, rows)];
         }
-        let small = with(self, 2, 2);
-        vec![small]
+        let servers = self.servers;
+        vec![with(self, servers, 2)]
     }
 
     pub(crate) fn start(&self) -> State {
@@ -175,12 +214,17 @@ impl Scenario {
             kek_seen: 0,
             kek: 0,
             to_write: NONE,
+            previous: NONE,
+            foreign_file: Foreign::default(),
+            foreign_pending: Foreign::default(),
+            foreign_loaded: Foreign::default(),
         };
         let row = |rule: &u8| Row {
             rule: *rule,
             writer: self.names.writer(self.start_file, *rule),
             kek: 0,
             is_touched: false,
+            is_foreign: false,
         };
         let mut state = State {
             servers: [None; MAX_SERVERS],
@@ -189,11 +233,14 @@ impl Scenario {
             used: 0,
             revision: 0,
             writers: [NONE; 2],
+            row_writers: [0; 2],
+            row_revision: NONE,
             rewritten: None,
             verified: None,
             engine: None,
             wish: 0,
             outages: self.outages,
+            meddling: self.meddling,
             backup: [0; 2],
             may_back_up: self.has_backup,
             kek: 0,
@@ -220,6 +267,11 @@ impl Scenario {
             keep_identity: false,
             interrupt: wish.interrupt,
         }
+    }
+
+    /// What stands in every file at the beginning.
+    pub(crate) const fn start_file(&self) -> u8 {
+        self.start_file
     }
 
     /// Whether the planner wrote such a file, and did not find it there.

@@ -24,6 +24,8 @@ pub(crate) const KMS: T = 4;
 pub(crate) const MAX_SERVERS: usize = 3;
 pub(crate) const MAX_ROWS: usize = 3;
 pub(crate) const NONE: u8 = u8::MAX;
+/// The layout of an API server without a configuration; also that of a file that is gone.
+pub(crate) const NO_FILE: u8 = 0;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Server {
@@ -44,6 +46,21 @@ pub(crate) struct Server {
     pub kek: u8,
     /// What the tool is about to write into its file; or `NONE`.
     pub to_write: u8,
+    /// What stood in its file before the tool wrote it last, while somebody may put that back; or `NONE`.
+    pub previous: u8,
+    /// What somebody else put there, of its file, of what it has read, and of what it uses.
+    pub foreign_file: Foreign,
+    pub foreign_pending: Foreign,
+    pub foreign_loaded: Foreign,
+}
+
+/// What a file has from somebody else, for which no promise of the tool stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub(crate) struct Foreign {
+    /// All of it.
+    pub content: bool,
+    /// Who writes, which the tool leaves as it is until everybody reads the next writer.
+    pub writer: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -54,6 +71,8 @@ pub(crate) struct Row {
     pub kek: u8,
     /// Whether the running pass has been at it.
     pub is_touched: bool,
+    /// Whether it was stored by a server that somebody else told with what.
+    pub is_foreign: bool,
 }
 
 /// Under which revision and KEK version a pass runs or ran.
@@ -68,6 +87,7 @@ pub(crate) struct Engine {
     pub pass: PassState,
     pub is_verify: bool,
     pub has_changed: bool,
+    pub has_refused: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -80,6 +100,9 @@ pub(crate) struct State {
     pub revision: u8,
     /// Writers of the revision by rule; or `NONE`.
     pub writers: [u8; 2],
+    /// What was noted of the rows by rule, as bits, and with which revision.
+    pub row_writers: [u8; 2],
+    pub row_revision: u8,
     pub rewritten: Option<PassState>,
     pub verified: Option<PassState>,
     pub engine: Option<Engine>,
@@ -87,6 +110,8 @@ pub(crate) struct State {
     pub wish: u8,
     /// How many outages may still come.
     pub outages: u8,
+    /// How often somebody else may still put an earlier file back, or take one away.
+    pub meddling: u8,
     /// What a backup holds, by rule, as bits; and whether one may still be made.
     pub backup: [u8; 2],
     pub may_back_up: bool,
@@ -163,7 +188,7 @@ impl Names {
             rules: ["secrets", "configmaps"].map(GroupResource::from_text),
             layouts: RefCell::default(),
         };
-        // The plain one is number 0.
+        // The first one is `NO_FILE`.
         names.number(&Arc::new(Layout::default()));
         names
     }

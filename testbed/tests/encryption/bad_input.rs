@@ -39,6 +39,22 @@ async fn mistakes_are_named_and_change_nothing() {
         "away",
         &kubeconfig.replace(&cluster.members[0].url, "https://127.0.0.1:1"),
     );
+    let url = &cluster.members[0].url;
+    let http = url.replace("https", "http");
+    let no_scheme = write("no-scheme", &kubeconfig.replace(url, "127.0.0.1:1"));
+    let plain_http = write(
+        "plain-http",
+        &kubeconfig.replace(url, &http["http://".len()..]),
+    );
+    // Without an authority in the file, those of the machine count.
+    let named = kubeconfig.replace(
+        "\"certificate-authority\":",
+        "\"not-certificate-authority\":",
+    );
+    assert_ne!(named, kubeconfig);
+    let other_authority = write("other-authority", &named);
+    let by_proxy = format!("{url}\",\"proxy-url\":\"http://u:hunter2@127.0.0.1:1");
+    let by_proxy = write("by-proxy", &kubeconfig.replace(url, &by_proxy));
     let client = cluster.client();
     client
         .ensure_service_account("default", "nobody")
@@ -50,6 +66,7 @@ async fn mistakes_are_named_and_change_nothing() {
         .unwrap();
     let nobody = write("nobody", &kubeconfig.replace(token, &nobody));
     let nowhere = format!("{}=/nowhere/at/all/config", cluster.members[0].url);
+    let twice = format!("{}={away}", cluster.members[0].url);
     let endpoint = cluster.etcd.endpoint();
     let state = cluster.state();
 
@@ -98,7 +115,30 @@ async fn mistakes_are_named_and_change_nothing() {
         (
             only(&cluster, &["rewrite", "secrets", "--kubeconfig", &away]),
             69,
-            &["no answer"],
+            &[
+                "no answer of the API server https://127.0.0.1:1:",
+                "is kube-apiserver running there",
+            ],
+        ),
+        (
+            only(&cluster, &["status", "--kubeconfig", &no_scheme]),
+            69,
+            &["no answer of the API server http://127.0.0.1:1: connection refused"],
+        ),
+        (
+            only(&cluster, &["status", "--kubeconfig", &plain_http]),
+            69,
+            &[&http, "HTTP request to an HTTPS server", "write https://"],
+        ),
+        (
+            only(&cluster, &["status", "--kubeconfig", &other_authority]),
+            69,
+            &[&cluster.members[0].url, "certificate-authority-data"],
+        ),
+        (
+            only(&cluster, &["status", "--kubeconfig", &by_proxy]),
+            69,
+            &["through the proxy http://127.0.0.1:1)", "proxy-url"],
         ),
         (
             with(&["enable", "--provider", "des", "--yes"], &[]),
@@ -162,6 +202,16 @@ async fn mistakes_are_named_and_change_nothing() {
         ),
         (with(&enable, &["--node", "http://x=y"]), 64, &["--node"]),
         (
+            with(&enable, &["--node", &twice]),
+            64,
+            &["--node", "are one process", "nothing was changed"],
+        ),
+        (
+            with(&["status"], &["--html", &away]),
+            73,
+            &["--html", "exists already"],
+        ),
+        (
             with(
                 &[
                     "verify",
@@ -201,6 +251,7 @@ async fn mistakes_are_named_and_change_nothing() {
         let line = stderr.trim_end().lines().last().unwrap_or_default();
         assert_eq!(output.status.code(), Some(code), "{command:?}: {stderr}");
         assert!(line.starts_with("kdc: error: "), "{command:?}: {stderr}");
+        assert!(!stderr.contains("hunter2"), "{stderr}");
         for word in words {
             assert!(line.contains(word), "{command:?}: {line}");
         }

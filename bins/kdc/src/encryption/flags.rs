@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use kdc_envelope_k8s::cluster::{Kubeconfig, connect, greet};
+use kdc_envelope_k8s::cluster::{ClusterError, Kubeconfig, KubeconfigSource, connect, greet};
 use kdc_envelope_k8s::control_plane::{ControlPlane, Node, Observation};
 use kdc_envelope_k8s::files::{NodeFolder, StateFolder};
 use kdc_envelope_k8s::rewrite::RewriteOptions;
@@ -15,16 +15,25 @@ use kube::Client;
 use super::refusal;
 use crate::clock;
 use crate::failure::{Exit, Failure};
+use crate::output::note;
 
 /// Where `kubeadm` puts the credentials of an administrator.
 const ADMIN: &str = "/etc/kubernetes/admin.conf";
+/// Names kubeconfigs, separated by colons.
+const KUBECONFIG: &str = "KUBECONFIG";
+/// Is set in a Pod.
+const IN_CLUSTER: &str = "KUBERNETES_SERVICE_HOST";
+
+/// What people call the only node.
+const ONLY_NODE: &str = "the API server";
 
 /// How to reach the cluster.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Cluster")]
 pub(super) struct ClusterFlags {
-    /// Kubeconfig file [default: ~/.kube/config, or /etc/kubernetes/admin.conf]
-    #[arg(long, value_name = "FILE", env = "KUBECONFIG", hide_env_values = true)]
+    /// Kubeconfig file [default: the files that KUBECONFIG names, ~/.kube/config, /etc/kubernetes/admin.conf, or the service
+    /// account of the Pod]
+    #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
     /// Context in it, if not the current one.
     #[arg(long, value_name = "NAME")]
@@ -68,6 +77,12 @@ pub(super) struct RewriteFlags {
     page_size: NonZeroU32,
 }
 
+/// What people call the node at `url`.
+fn name_of(url: &str) -> String {
+    let name = url.trim_start_matches("https://").trim_end_matches('/');
+    name.to_owned()
+}
+
 fn parse_node(text: &str) -> Result<(String, PathBuf), String> {
     match text.split_once('=') {
         Some((url, file)) if url.starts_with("https://") && !file.is_empty() => {
@@ -79,16 +94,41 @@ fn parse_node(text: &str) -> Result<(String, PathBuf), String> {
 
 impl ClusterFlags {
     fn kubeconfig(&self) -> Kubeconfig {
-        let admin = Path::new(ADMIN);
-        let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(".kube/config"));
-        let has_home = home.is_some_and(|path| path.exists());
-        let path = match &self.kubeconfig {
-            // As kubectl does, an empty variable counts for nothing.
-            Some(path) if !path.as_os_str().is_empty() => Some(path.clone()),
-            _ => (!has_home && admin.exists()).then(|| admin.to_owned()),
-        };
-        let context = self.context.clone();
-        Kubeconfig { path, context }
+        Kubeconfig {
+            source: self.source(),
+            context: self.context.clone().filter(|name| !name.is_empty()),
+        }
+    }
+
+    /// As kubectl looks for it, and where kubeadm puts one.
+    fn source(&self) -> KubeconfigSource {
+        if let Some(path) = &self.kubeconfig {
+            return KubeconfigSource::File(path.clone());
+        }
+        let named = named_by_environment();
+        if !named.is_empty() {
+            return KubeconfigSource::Files(named);
+        }
+        let home = std::env::var_os("HOME").unwrap_or_default();
+        let of_user = Path::new(&home).join(".kube/config");
+        let admin = PathBuf::from(ADMIN);
+        let is_pod = std::env::var_os(IN_CLUSTER).is_some();
+        if of_user.exists() {
+            KubeconfigSource::File(of_user)
+        } else if is_pod && !admin.exists() {
+            KubeconfigSource::InCluster
+        } else {
+            KubeconfigSource::Files(vec![of_user, admin])
+        }
+    }
+
+    /// Where the kubeconfig was named, for messages.
+    fn place(&self) -> &'static str {
+        match &self.kubeconfig {
+            Some(_) => "--kubeconfig",
+            None if !named_by_environment().is_empty() => KUBECONFIG,
+            None => "no --kubeconfig is given",
+        }
     }
 
     /// A client for the cluster, which answers.
@@ -102,8 +142,21 @@ impl ClusterFlags {
     /// A client for one API server, or for the one that the kubeconfig names.
     async fn client_of(&self, server: Option<&str>) -> Result<Client, Failure> {
         let client = connect(&self.kubeconfig(), server).await;
-        client.map_err(|error| refusal::of_cluster(&error))
+        client.map_err(|error| match &error {
+            ClusterError::Kubeconfig(_) => {
+                let exit = refusal::of_cluster(&error).exit();
+                Failure::at(exit, self.place(), &error)
+            }
+            _ => refusal::of_cluster(&error),
+        })
     }
+}
+
+/// The files that KUBECONFIG names; empty names count for nothing.
+fn named_by_environment() -> Vec<PathBuf> {
+    let paths = std::env::var_os(KUBECONFIG).unwrap_or_default();
+    let paths = std::env::split_paths(&paths);
+    paths.filter(|path| !path.as_os_str().is_empty()).collect()
 }
 
 impl NodeFlags {
@@ -133,6 +186,7 @@ impl NodeFlags {
         cluster: &ClusterFlags,
         rewrite: RewriteOptions,
     ) -> Result<(ControlPlane, Observation), Failure> {
+        self.check()?;
         self.observe(cluster, self.hold()?, rewrite).await
     }
 
@@ -148,11 +202,49 @@ impl NodeFlags {
         Ok((plane, observation))
     }
 
-    /// The state, to change.
+    /// The state and the configurations, to change.
     fn hold(&self) -> Result<StateFolder, Failure> {
-        let path = self.state_path();
-        StateFolder::hold(path)
-            .map_err(|error| refusal::of_files(&error).hint("--state names another folder"))
+        let hold = || {
+            let mut state = StateFolder::hold(self.state_path())?;
+            for (_, folder) in self.folders() {
+                state.hold_node(&folder)?;
+            }
+            Ok(state)
+        };
+        hold().map_err(|error| refusal::of_files(&error))
+    }
+
+    /// What people call each node, and its folder.
+    fn folders(&self) -> Vec<(String, NodeFolder)> {
+        let nodes = self.nodes.iter();
+        let nodes = nodes.map(|(url, file)| (name_of(url), NodeFolder::of(file)));
+        match self.nodes.is_empty() {
+            true => vec![(ONLY_NODE.to_owned(), NodeFolder::of(&self.config))],
+            false => nodes.collect(),
+        }
+    }
+
+    /// Says before anything is done which configuration cannot be replaced, and who will not be able to read one any more.
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        for (name, folder) in self.folders() {
+            let replaceable = folder.check_replaceable();
+            replaceable.map_err(|error| {
+                refusal::of_files(&error)
+                    .hint(&format!("it is the configuration of {name}"))
+                    .hint("nothing was changed")
+            })?;
+            let open = folder.open_to_others();
+            if let Some(open) = open.map_err(|error| refusal::of_files(&error))? {
+                let (path, mode) = (folder.config().display(), open.mode & 0o770);
+                let (owner, group) = (open.owner, open.group);
+                note(&format!(
+                    "`{path}` of {name} has mode {:04o} and becomes {mode:04o} with the first step, for user {owner} and group {group} \
+                     alone; if the API server runs as another user, give the file a group of that user first",
+                    open.mode
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// All of it.
@@ -165,16 +257,15 @@ impl NodeFlags {
         let client = cluster.client().await?;
         let mut nodes = Vec::new();
         for (url, file) in &self.nodes {
-            let name = url.trim_start_matches("https://").trim_end_matches('/');
             nodes.push(Node {
-                name: name.into(),
+                name: name_of(url).into(),
                 folder: NodeFolder::of(file),
                 client: cluster.client_of(Some(url)).await?,
             });
         }
         if nodes.is_empty() {
             nodes.push(Node {
-                name: "the API server".into(),
+                name: ONLY_NODE.into(),
                 folder: NodeFolder::of(&self.config),
                 client: client.clone(),
             });

@@ -7,6 +7,7 @@
 //! | `wished` | what is asked for, as a wish |
 //! | `drive` | carrying a wish out, with progress |
 //! | `plan` | what a change would do |
+//! | `lacking` | what configuration files lack of what rows need |
 //! | `status` | what is loaded where, and what rows there are |
 //! | `rewrite` | a pass over the rows of any cluster |
 //! | `verify`, `rows`, `prefix` | whether every row is on the newest key |
@@ -15,6 +16,7 @@
 mod change;
 mod drive;
 mod flags;
+mod lacking;
 mod pass_bar;
 mod plan;
 mod prefix;

@@ -7,11 +7,13 @@ use std::path::PathBuf;
 
 use super::flags::{ClusterFlags, NodeFlags};
 use super::rows::{self, RowFlags};
-use super::{refusal, verify};
+use super::{lacking, refusal, verify};
 use crate::failure::{Exit, Failure};
 use crate::output::{Format, Output, Tone, note};
 use crate::runtime;
 use clap::Args;
+use kdc_envelope_k8s::control_plane::{ControlPlane, Observation};
+use kdc_envelope_k8s::rewrite::resolve;
 use report::{Report, ServerReport};
 
 const EXAMPLES: &str = "\
@@ -23,7 +25,8 @@ Examples:
 
 /// Show who writes each resource, what each API server has loaded, and what is under way.
 ///
-/// With --etcd-endpoints also what the rows were written with. Changes nothing.
+/// With --etcd-endpoints also what the rows were written with. Changes nothing. The exit code is 1 if a configuration file
+/// lacks a key under which rows may lie, because it was removed or an earlier version was put in its place.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Status {
@@ -47,7 +50,9 @@ pub(super) fn run(arguments: &Status, out: &mut Output) -> Result<Exit, Failure>
         let (plane, observation) = arguments.nodes.look(&arguments.cluster).await?;
         let wish = plane.state.wish();
         let wish = wish.map_err(|error| refusal::of_files(&error))?;
-        let report = Report::new(&observation, wish.as_ref());
+        let lacking = lacking::lines(&plane, &observation);
+        let mut report = Report::new(&observation, wish.as_ref(), lacking);
+        tell_of_served(&mut report, &plane, &observation).await;
         let told = match arguments.rows.etcd.is_given() {
             true => Some(rows::ask(&plane, &observation).await?),
             false => None,
@@ -67,7 +72,26 @@ pub(super) fn run(arguments: &Status, out: &mut Output) -> Result<Exit, Failure>
         Format::Json => out.json(&report)?,
         Format::Text => show(&report, out)?,
     }
-    Ok(Exit::Ok)
+    Ok(match report.lacking.is_empty() {
+        true => Exit::Ok,
+        false => Exit::Negative,
+    })
+}
+
+/// Looks up whether something is served under every name of the configuration. Not to know it is no reason to show nothing.
+async fn tell_of_served(report: &mut Report, plane: &ControlPlane, observation: &Observation) {
+    let layouts = observation.layouts();
+    let rules = layouts
+        .first()
+        .into_iter()
+        .flat_map(|layout| layout.rules());
+    let names: Vec<_> = rules.map(|(name, _)| name.clone()).collect();
+    match resolve(&plane.client, &names).await {
+        Ok(found) => report.skip(&found),
+        Err(error) => note(&format!(
+            "whether every resource of the configuration is served is not known: {error}"
+        )),
+    }
 }
 
 fn show(report: &Report, out: &mut Output) -> Result<(), Failure> {
@@ -98,6 +122,13 @@ fn show(report: &Report, out: &mut Output) -> Result<(), Failure> {
         };
         out.table(&table, |row| is_plain(row).then_some(Tone::Warning))?;
     }
+    for resource in &report.resources {
+        if let Some(reason) = resource.skipped {
+            let line = format!("{}: {reason}; is it spelt right?", resource.resource);
+            let line = out.paint(Tone::Warning, &line);
+            out.line(line)?;
+        }
+    }
     out.line("")?;
     let headings = ["API SERVER", "VERSION", "LOADED", "SINCE", "KMS KEY IDS"];
     let mut table = vec![headings.map(str::to_owned).to_vec()];
@@ -106,23 +137,17 @@ fn show(report: &Report, out: &mut Output) -> Result<(), Failure> {
         let server = report.servers.get(row)?;
         (!server.is_well()).then_some(Tone::Bad)
     })?;
-    if let (Some(rows), Some(origin)) = (&report.rows, &report.rows_from) {
-        out.line("")?;
-        verify::show_rows(rows, origin, out)?;
-        for gap in &origin.unknown {
-            let gap = out.paint(Tone::Warning, gap);
-            out.line(format_args!("  {gap}"))?;
-        }
-    }
+    show_rows(report, out)?;
     out.line("")?;
+    for line in &report.lacking {
+        let line = out.paint(Tone::Bad, line);
+        out.line(format_args!("{line}; {}", lacking::CURE))?;
+    }
     match &report.change {
         None => out.line("no change was asked for here"),
         Some(change) => {
             let phase = out.paint(Tone::Strong, &change.phase);
-            out.line(format_args!(
-                "{}, asked for at {}: {phase}",
-                change.change, change.asked
-            ))?;
+            out.line(format_args!("{}: {phase}", change.heading()))?;
             for blocker in &change.blockers {
                 let blocker = out.paint(Tone::Warning, blocker);
                 out.line(format_args!("  {blocker}"))?;
@@ -130,4 +155,18 @@ fn show(report: &Report, out: &mut Output) -> Result<(), Failure> {
             Ok(())
         }
     }
+}
+
+/// What etcd holds, if it was asked, and what is not known of it.
+fn show_rows(report: &Report, out: &mut Output) -> Result<(), Failure> {
+    let (Some(rows), Some(origin)) = (&report.rows, &report.rows_from) else {
+        return Ok(());
+    };
+    out.line("")?;
+    verify::show_rows(rows, origin, out)?;
+    for gap in &origin.unknown {
+        let gap = out.paint(Tone::Warning, gap);
+        out.line(format_args!("  {gap}"))?;
+    }
+    Ok(())
 }

@@ -9,12 +9,14 @@ use kdc_envelope::kmsv2::ProviderName;
 use kdc_envelope::providers::KeyName;
 use kdc_envelope_k8s::GroupResource;
 use kdc_envelope_k8s::control_plane::{ControlPlane, Observation};
-use kdc_envelope_k8s::encryption_config::{KmsProvider, LocalKey, LocalProvider, Transformer};
+use kdc_envelope_k8s::encryption_config::{
+    EndpointFault, KmsProvider, LocalKey, LocalProvider, Transformer,
+};
 use kdc_envelope_k8s::rotation::Wish;
 use kdc_envelope_k8s::rotation::rehearsal::{Rehearsal, rehearse};
 use kdc_envelope_k8s::rotation::wish::{self, Change, WishError};
 
-use super::refusal;
+use super::{lacking, refusal};
 use crate::failure::{Exit, Failure};
 use crate::output::note;
 
@@ -99,13 +101,11 @@ pub(super) fn wished(
         Wished { wish, new }
     };
     match (request, under_way) {
-        (Request::Abort, None) => Err(refusal::of_wish(&WishError::NothingUnderWay)),
+        (Request::Abort, None) => Err(nothing_to_abort(last.as_ref())),
         (Request::Abort, Some(wish)) => Ok(old(&wish.aborted(observation.now))),
         (Request::Resume, _) => {
-            let last = last
-                .as_ref()
-                .ok_or_else(|| refusal::of_wish(&WishError::NothingUnderWay));
-            last.map(old)
+            let last = last.as_ref().map(old).or_else(|| as_recorded(observation));
+            last.ok_or_else(|| refusal::of_wish(&WishError::NothingUnderWay))
         }
         (_, Some(wish)) => {
             if is_for(request, wish) {
@@ -118,8 +118,31 @@ pub(super) fn wished(
             let change = wish.change.as_str();
             Err(refusal::of_wish(&WishError::UnderWay { change }))
         }
-        (_, None) => begin(request, observation),
+        (_, None) => {
+            lacking::check(plane, observation)?;
+            begin(request, observation)
+        }
     }
+}
+
+/// Why there is nothing to turn around.
+fn nothing_to_abort(last: Option<&Wish>) -> Failure {
+    refusal::of_wish(&match last {
+        Some(wish) => WishError::Finished {
+            change: wish.change.as_str(),
+        },
+        None => WishError::NothingUnderWay,
+    })
+}
+
+/// The change that the newest revision was made for, if the state has lost the wish itself.
+fn as_recorded(observation: &Observation) -> Option<Wished> {
+    let revision = observation.observed.keyring.revision.as_ref()?;
+    let files = observation.layouts();
+    let (writers, now) = (&revision.writers, observation.now);
+    let wish = Wish::new(Change::Enable, writers, &files, Some(revision), now);
+    let new = Vec::new();
+    Some(Wished { wish, new })
 }
 
 /// Whether `wish` came of such a request.
@@ -188,7 +211,8 @@ fn begin(request: &Request, observation: &Observation) -> Result<Wished, Failure
         let line = "the configuration names no such resource, so there is nothing to change";
         return Err(Failure::new(Exit::Negative, line));
     }
-    let wish = Wish::new(change, &writers, &layouts, observation.now);
+    let revision = observation.observed.keyring.revision.as_ref();
+    let wish = Wish::new(change, &writers, &layouts, revision, observation.now);
     Ok(Wished { wish, new })
 }
 
@@ -248,11 +272,14 @@ fn kms(wanted: &Wanted) -> Result<Option<KmsProvider>, Failure> {
     };
     let name = ProviderName::new(name.as_str());
     let name = name.map_err(|error| Failure::at(Exit::Usage, "--kms-name", &error))?;
-    Ok(Some(KmsProvider::v2(
-        &name,
-        endpoint.as_str(),
-        wanted.kms_timeout,
-    )))
+    let provider = KmsProvider::v2(&name, endpoint.as_str(), wanted.kms_timeout);
+    match provider.socket() {
+        Err(fault @ (EndpointFault::Host { .. } | EndpointFault::NoSlash { .. })) => {
+            Err(Failure::at(Exit::Usage, "--kms-endpoint", &fault))
+        }
+        // What is no URL of a socket at all is refused with the file that would hold it.
+        _ => Ok(Some(provider)),
+    }
 }
 
 fn new_key(provider: LocalProvider, number: u64) -> Result<LocalKey, Failure> {

@@ -21,11 +21,13 @@ pub(super) fn render(report: &Report) -> String {
     line(format!(
         "<p class=\"faint\">Taken {taken} by kdc encryption status</p>"
     ));
+    for lacking in &report.lacking {
+        line(format!("<p class=\"bad\">{}</p>", escape(lacking)));
+    }
     if let Some(change) = &report.change {
-        let asked = escape(&change.asked);
         line(format!(
-            "<h2>Last change</h2>\n<p>{}, asked for at {asked}: <b>{}</b></p>",
-            change.change,
+            "<h2>Last change</h2>\n<p>{}: <b>{}</b></p>",
+            escape(&change.heading()),
             escape(&change.phase)
         ));
         for blocker in &change.blockers {
@@ -179,6 +181,7 @@ mod tests {
                 }],
             }],
             rows: Some(vec![rows]),
+            lacking: vec![text()],
             rows_from: Some(Origin {
                 etcd: text(),
                 etcd_prefix: text(),
@@ -187,13 +190,14 @@ mod tests {
             change: Some(ChangeReport {
                 change: "rotate",
                 asked: text(),
+                done: None,
                 phase: text(),
                 blockers: vec![text()],
             }),
         };
         let page = render(&report);
         assert!(!page.contains("<script") && !page.contains('\u{1b}'));
-        assert!(page.matches("&lt;script&gt;").count() >= 14);
+        assert!(page.matches("&lt;script&gt;").count() >= 18);
         assert!(page.contains("1 of 3") && page.contains("width=\"213\""));
     }
 }

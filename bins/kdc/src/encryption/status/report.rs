@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use kdc_envelope_k8s::Layout;
 use kdc_envelope_k8s::control_plane::Observation;
-use kdc_envelope_k8s::rotation::{ApiServer, Observed, Wish, plan};
+use kdc_envelope_k8s::rewrite::{Resolution, SkipReason};
+use kdc_envelope_k8s::rotation::{ApiServer, Observed, Phase, Wish, plan};
 use serde::Serialize;
 
 use crate::clock;
@@ -19,6 +20,8 @@ pub(super) struct Report {
     pub(super) servers: Vec<ServerReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) rows: Option<Vec<ResourceRows>>,
+    /// What configuration files lack of what rows may lie under.
+    pub(super) lacking: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) rows_from: Option<Origin>,
     /// The last change that was asked for.
@@ -30,6 +33,9 @@ pub(super) struct Report {
 #[serde(rename_all = "camelCase")]
 pub(super) struct ResourceReport {
     pub(super) resource: String,
+    /// Why no row of it is passed over, if that is so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) skipped: Option<SkipReason>,
     pub(super) writer: String,
     pub(super) readers: Vec<String>,
 }
@@ -64,12 +70,18 @@ pub(super) struct KeyIdReport {
 pub(super) struct ChangeReport {
     pub(super) change: &'static str,
     pub(super) asked: String,
+    /// When it came to its end. What is due since then, such as rows under an earlier key id, needs no abort.
+    pub(super) done: Option<String>,
     pub(super) phase: String,
     pub(super) blockers: Vec<String>,
 }
 
 impl Report {
-    pub(super) fn new(observation: &Observation, wish: Option<&Wish>) -> Self {
+    pub(super) fn new(
+        observation: &Observation,
+        wish: Option<&Wish>,
+        lacking: Vec<String>,
+    ) -> Self {
         let layouts = observation.layouts();
         let rules = layouts
             .first()
@@ -77,6 +89,7 @@ impl Report {
             .flat_map(|layout| Layout::rules(layout));
         let resources = rules.map(|(name, chain)| ResourceReport {
             resource: name.to_string(),
+            skipped: None,
             writer: chain.writer().to_string(),
             readers: chain.iter().skip(1).map(ToString::to_string).collect(),
         });
@@ -96,8 +109,22 @@ impl Report {
                 })
                 .collect(),
             rows: None,
+            lacking,
             rows_from: None,
             change: wish.map(|wish| ChangeReport::new(wish, observation)),
+        }
+    }
+}
+
+impl Report {
+    /// Tells of resources that the API server does not serve.
+    pub(super) fn skip(&mut self, found: &Resolution) {
+        for skipped in found.not_served() {
+            let name = skipped.resource.to_string();
+            let mut resources = self.resources.iter_mut();
+            if let Some(resource) = resources.find(|resource| resource.resource == name) {
+                resource.skipped = Some(skipped.reason);
+            }
         }
     }
 }
@@ -203,8 +230,20 @@ impl ChangeReport {
         Self {
             change: wish.change.as_str(),
             asked: clock::rfc3339(wish.asked).unwrap_or_else(|| "an unknown time".to_owned()),
+            done: wish.done.and_then(clock::rfc3339),
             phase,
             blockers,
+        }
+    }
+
+    /// What was asked for and when, and when it was done; what comes after it is how things are now.
+    pub(super) fn heading(&self) -> String {
+        let (change, asked) = (self.change, &self.asked);
+        match &self.done {
+            Some(done) if self.phase != Phase::Done.as_str() => {
+                format!("{change}, asked for at {asked} and finished at {done}; due since then")
+            }
+            _ => format!("{change}, asked for at {asked}"),
         }
     }
 }
