@@ -52,21 +52,18 @@ pub(crate) fn escape(text: &str) -> String {
 
 /// Refuses to replace what is there: an earlier report may be all that tells of that day.
 pub(crate) fn check_free(path: &Path) -> Result<(), Failure> {
-    if path.symlink_metadata().is_err() {
-        return Ok(());
+    match path.symlink_metadata() {
+        Ok(_) => Err(exists(path)),
+        Err(_) => Ok(()),
     }
-    Err(left_alone(path))
 }
 
-fn left_alone(path: &Path) -> Failure {
-    let line = format!(
-        "--html: `{}` exists already and is left alone; remove it first, or name another file",
-        path.display()
-    );
-    Failure::new(Exit::CannotCreate, line)
+fn exists(path: &Path) -> Failure {
+    let line = format!("--html: `{}` exists; it is not replaced", path.display());
+    Failure::new(Exit::CannotCreate, line).hint("name another file, or remove it first")
 }
 
-/// A new file, whole or not at all. What is there already is left alone.
+/// Whole or not at all, and never over another file.
 pub(crate) fn write(path: &Path, page: &str) -> Result<(), Failure> {
     let folder = match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
@@ -84,7 +81,7 @@ pub(crate) fn write(path: &Path, page: &str) -> Result<(), Failure> {
         Ok(_) => Ok(()),
         Err(error) => {
             if error.kind() == io::ErrorKind::AlreadyExists {
-                return Err(left_alone(path));
+                return Err(exists(path));
             }
             let exit = match exit_of_io(&error) {
                 Exit::NoInput => Exit::CannotCreate,
