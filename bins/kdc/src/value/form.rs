@@ -9,10 +9,11 @@ use base64::alphabet;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use base64::engine::{DecodePaddingMode, general_purpose};
 use kdc_envelope::providers::{PlainFormat, RESERVED_PREFIX, StoredValue, classify};
-use kdc_envelope::snapshot::MAGIC;
 use kdc_envelope_k8s::object::{self, DecodeError};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+
+use crate::file_kind;
 
 /// Base64 as people paste it: with or without its padding.
 pub(super) const BASE64: GeneralPurpose = lenient(&alphabet::STANDARD);
@@ -149,37 +150,9 @@ fn of_api_server() -> Option<Foreign> {
 
 /// Whole files instead of a value.
 fn file(bytes: &[u8]) -> Option<Foreign> {
-    let starts = |at: usize, magic: &[u8]| {
-        let rest = bytes.get(at..);
-        rest.is_some_and(|rest| rest.starts_with(magic))
-    };
-    let (_, _, what, cure) = FILES.iter().find(|(at, magic, ..)| starts(*at, magic))?;
-    Foreign::new(*what, cure)
+    let kind = file_kind::of(bytes)?;
+    Foreign::new(kind.what, kind.cure)
 }
-
-const UNPACK: &str = "unpack it first";
-
-/// Their magic numbers, with the places of these.
-const FILES: [(usize, &[u8], &str, &str); 8] = [
-    (
-        16,
-        &[0xed, 0xda, 0x0c, 0xed],
-        "a snapshot or data file of etcd",
-        "count its rows with `kdc backup scan`",
-    ),
-    (
-        0,
-        &MAGIC,
-        "a sealed snapshot",
-        "open it with `kdc backup open`",
-    ),
-    (0, &[0x1f, 0x8b], "packed with gzip", UNPACK),
-    (0, &[0x28, 0xb5, 0x2f, 0xfd], "packed with zstd", UNPACK),
-    (0, b"\xfd7zXZ", "packed with xz", UNPACK),
-    (0, b"BZh", "packed with bzip2", UNPACK),
-    (0, b"PK\x03\x04", "a zip archive", UNPACK),
-    (257, b"ustar", "a tar archive", UNPACK),
-];
 
 /// Forms that begin as text; of some the rest is binary.
 fn text(bytes: &[u8]) -> Option<Foreign> {
