@@ -182,6 +182,21 @@ async fn mistakes_are_named_and_change_nothing() {
             with(
                 &[
                     "enable",
+                    "--kms-name",
+                    "a",
+                    "--kms-endpoint",
+                    "unix://run/kms.sock",
+                    "--yes",
+                ],
+                &[],
+            ),
+            64,
+            &["--kms-endpoint", "a third slash is missing"],
+        ),
+        (
+            with(
+                &[
+                    "enable",
                     "--resources",
                     "nonsense.example.com",
                     "--provider",
