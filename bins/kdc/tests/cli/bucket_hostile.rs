@@ -244,6 +244,23 @@ fn what_was_not_kept_is_no_snapshot() {
 }
 
 #[test]
+fn of_two_seals_of_one_id_one_wins_whatever_the_server_does_when_uploads_are_completed() {
+    let odd = Odd::new(&[Habit::NoConditionOnCompletion]);
+    let mut codes = thread::scope(|scope| {
+        let seals: Vec<_> = (0..4)
+            .map(|_| scope.spawn(|| odd.seal("long.db", &[]).code))
+            .collect();
+        let codes = seals.into_iter().map(|seal| seal.join().unwrap());
+        codes.collect::<Vec<i32>>()
+    });
+    codes.sort_unstable();
+    assert_eq!(codes, [0, 73, 73, 73]);
+    assert_eq!(odd.listed(), 4);
+    let verify = ["--snapshot", "long.db", "--full"];
+    odd.run("verify", &[&PROD[..], &verify].concat()).succeeds();
+}
+
+#[test]
 fn a_server_that_lacks_something_is_named_with_the_way_out() {
     let odd = Odd::new(&[Habit::NoConditions]);
     for file in ["short.db", "long.db"] {
