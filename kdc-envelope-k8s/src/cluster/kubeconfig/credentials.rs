@@ -144,10 +144,8 @@ fn impersonation(user: &View<'_>) -> Result<AuthInfo, KubeconfigError> {
         return Err(user.wrong(".as is missing; as-uid, as-groups and as-user-extra need it"));
     }
     let all = name.iter().chain(&uid).chain(&groups);
-    if let Some(_text) = all
-        .chain(extra.iter().flat_map(|(_, texts)| texts))
-        .find(|text| !is_header(text))
-    {
+    let mut all = all.chain(extra.iter().flat_map(|(_, texts)| texts));
+    if !all.all(|text| is_header(text)) {
         return Err(user.wrong(": `as` and the fields with it must not have control characters"));
     }
     Ok(AuthInfo {

@@ -176,14 +176,14 @@ pub(super) fn shown(proxy: &Uri) -> String {
 mod tests {
     use super::*;
 
-    fn proxy(variables: &[(&str, &str)], server: &str) -> Result<Option<String>, String> {
+    fn proxy(variables: &[(&str, &str)], server: &'static str) -> Result<Option<String>, String> {
         let environment = Environment::of(|name| {
             let mut variables = variables.iter();
             let found = variables.find(|(known, _)| *known == name);
             found.map(|(_, value)| (*value).to_owned())
         });
-        let found = environment.proxy_of(&server.parse().unwrap())?;
-        Ok(found.map(|proxy| shown(&proxy)))
+        let found = environment.proxy_of(&Uri::from_static(server));
+        found.map(|proxy| proxy.as_ref().map(shown))
     }
 
     #[test]
