@@ -129,7 +129,7 @@ struct Found {
 enum Visited {
     Snapshot(Found),
     /// Nothing can be read that would tell its key.
-    Other(Known),
+    Other(Box<Known>),
 }
 
 impl Rewrap<'_> {
@@ -152,7 +152,7 @@ impl Rewrap<'_> {
     fn all(&mut self, bucket: &Bucket, cluster: Option<&str>) -> Result<(), Failure> {
         let visit = |entry: Entry| {
             if entry.metadata.is_none() || entry.obstacle.is_some() {
-                return Ok(Visited::Other(judge(entry, None)));
+                return Ok(Visited::Other(Box::new(judge(entry, None))));
             }
             let name = format!("{}/{}", entry.cluster, entry.id);
             let found = read(bucket.snapshot(&entry.cluster, &entry.id), name, 0);
