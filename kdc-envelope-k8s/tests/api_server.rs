@@ -51,6 +51,10 @@ fn scripts_are_read_as_shells_read_them() {
     let redirected = parse("kube-apiserver --v=2 > --encryption-provider-config=/a").unwrap();
     assert_eq!(redirected.flags.value(CONFIG_FLAG), FlagValue::Absent);
     for (script, config) in [
+        (
+            "kube-apiserver --v=2 \\\r\n  --encryption-provider-config=/a\r\n",
+            Some("/a"),
+        ),
         ("kube-apiserver --encryption-provider-config=/a", Some("/a")),
         (
             "exec kube-apiserver --encryption-provider-config '/a b'",

@@ -2,8 +2,8 @@
 
 use super::word::Word;
 
-/// The flags that take no word of their own: `--profiling false` is `--profiling` and a word that nobody asked for. Those of
-/// 1.32 to 1.37.
+/// The flags that take no word of their own: `--profiling false` is `--profiling` and a word that nobody asked for. A test compares
+/// them with the help of the real kube-apiserver.
 const BOOLEANS: [&str; 29] = [
     "aggregator-reject-forwarding-redirect",
     "allow-privileged",

@@ -83,14 +83,14 @@ pub struct Unclear {
 }
 
 impl Unclear {
-    pub(self) const fn new(why: String) -> Self {
+    const fn new(why: String) -> Self {
         Self {
             why,
             is_unrelated: false,
         }
     }
 
-    pub(self) const fn unrelated(why: String) -> Self {
+    const fn unrelated(why: String) -> Self {
         Self {
             why,
             is_unrelated: true,

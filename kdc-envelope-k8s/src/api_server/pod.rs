@@ -214,15 +214,21 @@ fn of_container_value(
     for refusal in refusals {
         flags.add_refusal(refusal);
     }
-    let mounts = list(container, "volumeMounts");
+    let mounts = list(container, "volumeMounts").iter();
+    let mounts: Vec<Mount> = mounts
+        .map(|value| mount(value, container, spec, &variables))
+        .collect();
+    if let Some(path) = mounted_twice(&mounts) {
+        let path = path.display();
+        flags.add_refusal(format!(
+            "two volumes are mounted at `{path}`, so that kubelet refuses the pod"
+        ));
+    }
     Ok(ApiServer {
         form: "manifest of a pod",
         flags,
         place: Place::Pod(Pod {
-            mounts: mounts
-                .iter()
-                .map(|value| mount(value, container, spec, &variables))
-                .collect(),
+            mounts,
             has_host_network: matches!(spec.get("hostNetwork"), Some(Value::Bool(true))),
             probes: ["livenessProbe", "startupProbe"]
                 .into_iter()
@@ -230,6 +236,13 @@ fn of_container_value(
                 .collect(),
         }),
     })
+}
+
+fn mounted_twice(mounts: &[Mount]) -> Option<&Path> {
+    let mut paths: Vec<&Path> = mounts.iter().map(|mount| mount.inside.as_path()).collect();
+    paths.sort_unstable();
+    let mut pairs = paths.iter().zip(paths.iter().skip(1));
+    pairs.find(|(one, other)| one == other).map(|(one, _)| *one)
 }
 
 fn mount(value: &Value, container: &Value, spec: &Value, variables: &Variables) -> Mount {

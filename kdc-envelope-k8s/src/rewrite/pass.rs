@@ -363,9 +363,10 @@ impl Pass<'_, '_> {
             Listed::Expired(Some(token)) => {
                 self.listing.go_on(token);
                 let failure = Failure::server("the continue token expired");
-                self.shared
-                    .patience
-                    .failed(Verb::List, &self.name, &failure)
+                let patience = &mut self.shared.patience;
+                patience.failed(Verb::List, &self.name, &failure)?;
+                self.listing.due = now + patience.pause(&failure);
+                Ok(())
             }
             Listed::Expired(None) => self.start_over(),
             Listed::Unreadable(why) => {

@@ -99,7 +99,7 @@ impl Fault {
                 "a text inside `{}` or `[]` that not all read alike; put it in quotes"
             }
             Self::Behind => {
-                "what stands behind the first YAML document cannot be read; remove it, for kube-apiserver never looks at it"
+                "what stands behind the first YAML document cannot be read; remove it, for Kubernetes never looks at it"
             }
             Self::Unsupported => {
                 "a tag, key or directive that Kubernetes does not take; write it out plainly"

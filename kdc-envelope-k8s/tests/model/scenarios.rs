@@ -197,6 +197,8 @@ impl Scenario {
         let servers = bound("KDC_MODEL_SERVERS", 0);
         if servers > 0 {
             let rows = bound("KDC_MODEL_ROWS", 2);
+            // What is about the only server stays so.
+            let servers = if self.servers == 1 { 1 } else { servers };
             return vec![with(self, servers, rows)];
         }
         let servers = self.servers;

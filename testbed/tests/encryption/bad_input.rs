@@ -70,6 +70,9 @@ async fn mistakes_are_named_and_change_nothing() {
     let endpoint = cluster.etcd.endpoint();
     let state = cluster.state();
 
+    let of_plain_http = [&http, "HTTP request to an HTTPS server", "write https://"];
+    let of_other_authority = [url.as_str(), "certificate-authority-data"];
+
     let cases: Vec<(Command, i32, &[&str])> = vec![
         (
             only(&cluster, &["status", "--kubeconfig", "/nowhere"]),
@@ -128,12 +131,12 @@ async fn mistakes_are_named_and_change_nothing() {
         (
             only(&cluster, &["status", "--kubeconfig", &plain_http]),
             69,
-            &[&http, "HTTP request to an HTTPS server", "write https://"],
+            &of_plain_http,
         ),
         (
             only(&cluster, &["status", "--kubeconfig", &other_authority]),
             69,
-            &[&cluster.members[0].url, "certificate-authority-data"],
+            &of_other_authority,
         ),
         (
             only(&cluster, &["status", "--kubeconfig", &by_proxy]),
@@ -174,6 +177,21 @@ async fn mistakes_are_named_and_change_nothing() {
             ),
             78,
             &["unix"],
+        ),
+        (
+            with(
+                &[
+                    "enable",
+                    "--kms-name",
+                    "a",
+                    "--kms-endpoint",
+                    "unix://run/kms.sock",
+                    "--yes",
+                ],
+                &[],
+            ),
+            64,
+            &["--kms-endpoint", "a third slash is missing"],
         ),
         (
             with(

@@ -259,10 +259,8 @@ async fn a_configuration_that_names_what_is_not_installed_is_worked_with_and_the
     let both = [&enable[..], &["secrets,widgets.not-installed.example"]].concat();
     cluster.run(&both).await.done();
     // A name that is new is a mistake.
-    let (code, line) = cluster
-        .run(&[&enable[..], &["secret"]].concat())
-        .await
-        .refusal();
+    let refused = cluster.run(&[&enable[..], &["secret"]].concat()).await;
+    let (code, line) = refused.refusal();
     assert_eq!(code, 64, "{line}");
     assert!(
         line.contains("nothing is served under the name `secret`"),

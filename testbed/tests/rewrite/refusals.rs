@@ -166,16 +166,25 @@ const MAX_REQUEST: usize = 1_572_864;
 fn a_row_that_is_too_large_once_it_is_encrypted_is_refused_and_the_others_are_rewritten() {
     run(async {
         let plane = Plane::shared().await;
-        let things = Things::stale(&plane, "largest", 5).await;
-        let key = things.key("thing-001");
-        let of_length = |text: usize| {
-            let text = "x".repeat(text);
-            let object = things.object("thing-001", &text, Some("uid-1"));
-            object.to_string().into_bytes()
-        };
+        let things = Things::stale(&plane, "largest", 4).await;
+        let key = things.key("thing-large");
+        // As the API server writes it, but for the resourceVersion, which it does not store.
+        things.create("thing-large", "small").await;
+        let object = things
+            .plane()
+            .client()
+            .read(things.resource, "default", "thing-large");
+        let mut object = object.await.unwrap();
+        let metadata = object["metadata"].as_object_mut().unwrap();
+        metadata.remove("resourceVersion");
+        // Without these, as it leaves them out when a row is too large.
+        metadata.remove("managedFields");
+        object["spec"]["text"] = json!("");
         // As it is, etcd takes it with some bytes to spare; not with the 50 more of aesgcm, and what a transaction adds.
-        let length = MAX_REQUEST - 120 - of_length(0).len();
-        plane.etcd.put(&key, &of_length(length)).await.unwrap();
+        let length = MAX_REQUEST - 120 - object.to_string().len();
+        object["spec"]["text"] = json!("x".repeat(length));
+        let row = object.to_string().into_bytes();
+        plane.etcd.put(&key, &row).await.unwrap();
         let hook = Hook::new(async |_| Reply::Pass);
         let client = hooked(kube_config(&plane.server).await, &hook);
         let report = pass(&client, &things.group_resource(), &options()).await;
@@ -183,7 +192,7 @@ fn a_row_that_is_too_large_once_it_is_encrypted_is_refused_and_the_others_are_re
         assert_eq!(counts(&report), [5, 4, 0, 0, 1], "{report:?}");
         assert!(!report.is_complete());
         let refusal = &report.resources[0].refusals[0];
-        assert_eq!(refusal.place(), "default/thing-001");
+        assert_eq!(refusal.place(), "default/thing-large");
         assert!(
             refusal.why.contains("request is too large")
                 && refusal.why.contains("--max-request-bytes"),
@@ -191,9 +200,9 @@ fn a_row_that_is_too_large_once_it_is_encrypted_is_refused_and_the_others_are_re
         );
         let seen = hook.seen();
         let patches = seen.iter().filter(|seen| seen.is_patch());
-        let tries = patches.filter(|seen| seen.path.contains("thing-001"));
+        let tries = patches.filter(|seen| seen.path.contains("thing-large"));
         assert_eq!(tries.count(), 1);
-        assert_eq!(things.stale_names().await, ["thing-001"]);
+        assert_eq!(things.stale_names().await, ["thing-large"]);
     });
 }
 

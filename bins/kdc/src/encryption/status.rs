@@ -95,6 +95,36 @@ async fn tell_of_served(report: &mut Report, plane: &ControlPlane, observation: 
 }
 
 fn show(report: &Report, out: &mut Output) -> Result<(), Failure> {
+    show_resources(report, out)?;
+    out.line("")?;
+    let headings = ["API SERVER", "VERSION", "LOADED", "SINCE", "KMS KEY IDS"];
+    let mut table = vec![headings.map(str::to_owned).to_vec()];
+    table.extend(report.servers.iter().map(ServerReport::cells));
+    out.table(&table, |row| {
+        let server = report.servers.get(row)?;
+        (!server.is_well()).then_some(Tone::Bad)
+    })?;
+    show_rows(report, out)?;
+    out.line("")?;
+    for line in &report.lacking {
+        let line = out.paint(Tone::Bad, line);
+        out.line(format_args!("{line}; {}", lacking::CURE))?;
+    }
+    match &report.change {
+        None => out.line("no change was asked for here"),
+        Some(change) => {
+            let phase = out.paint(Tone::Strong, &change.phase);
+            out.line(format_args!("{}: {phase}", change.heading()))?;
+            for blocker in &change.blockers {
+                let blocker = out.paint(Tone::Warning, blocker);
+                out.line(format_args!("  {blocker}"))?;
+            }
+            Ok(())
+        }
+    }
+}
+
+fn show_resources(report: &Report, out: &mut Output) -> Result<(), Failure> {
     let mut table = vec![
         ["RESOURCE", "WRITTEN WITH", "ALSO READ"]
             .map(str::to_owned)
@@ -129,32 +159,7 @@ fn show(report: &Report, out: &mut Output) -> Result<(), Failure> {
             out.line(line)?;
         }
     }
-    out.line("")?;
-    let headings = ["API SERVER", "VERSION", "LOADED", "SINCE", "KMS KEY IDS"];
-    let mut table = vec![headings.map(str::to_owned).to_vec()];
-    table.extend(report.servers.iter().map(ServerReport::cells));
-    out.table(&table, |row| {
-        let server = report.servers.get(row)?;
-        (!server.is_well()).then_some(Tone::Bad)
-    })?;
-    show_rows(report, out)?;
-    out.line("")?;
-    for line in &report.lacking {
-        let line = out.paint(Tone::Bad, line);
-        out.line(format_args!("{line}; {}", lacking::CURE))?;
-    }
-    match &report.change {
-        None => out.line("no change was asked for here"),
-        Some(change) => {
-            let phase = out.paint(Tone::Strong, &change.phase);
-            out.line(format_args!("{}: {phase}", change.heading()))?;
-            for blocker in &change.blockers {
-                let blocker = out.paint(Tone::Warning, blocker);
-                out.line(format_args!("  {blocker}"))?;
-            }
-            Ok(())
-        }
-    }
+    Ok(())
 }
 
 /// What etcd holds, if it was asked, and what is not known of it.

@@ -236,7 +236,8 @@ impl Files {
 
     /// The first file, for messages about all of them.
     fn first(&self) -> &Path {
-        self.0.first().map_or(Path::new(""), |(path, _)| path)
+        let first = self.0.first();
+        first.map_or_else(|| Path::new(""), |(path, _)| path)
     }
 
     /// The entry of this name: of the first file that has one.

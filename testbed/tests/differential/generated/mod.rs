@@ -3,6 +3,9 @@
 mod structure;
 mod values;
 
+use std::fs;
+use std::path::Path;
+
 use kdc_envelope_k8s::EncryptionConfiguration;
 use kdc_envelope_k8s::encryption_config::ConfigError;
 use kdc_testbed::Oracle;
@@ -118,4 +121,24 @@ fn is_stricter_by_design(file: &[u8], error: &ConfigError) -> bool {
     let error = error.to_string();
     let is_rare = has(b"\\'") || has(b"\n... ") || has(b"]#") || has(b"}#");
     REASONS.iter().any(|reason| error.contains(reason)) || is_rare
+}
+
+/// The configuration files in the cases of `kdc`, too.
+#[test]
+fn cases_are_judged_alike() {
+    let mut judged = Judged::new();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../bins/kdc/tests/cases");
+    let kinds = fs::read_dir(root).unwrap().map(|kind| kind.unwrap().path());
+    for kind in kinds.filter(|path| path.is_dir()) {
+        for case in fs::read_dir(kind).unwrap() {
+            let text = fs::read_to_string(case.unwrap().path()).unwrap();
+            let case: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
+            let files = case["files"].as_object().into_iter().flatten();
+            let texts = files.filter_map(|(_, text)| text.as_str());
+            for text in texts.filter(|text| text.contains("EncryptionConfiguration")) {
+                judged.judge(text.replace("@folder@", "/folder"));
+            }
+        }
+    }
+    judged.are_alike(5, 5);
 }
