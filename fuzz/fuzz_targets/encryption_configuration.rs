@@ -2,7 +2,7 @@
 //! the same and is always written alike.
 #![no_main]
 
-use kdc_envelope_k8s::encryption_config::differences;
+use kdc_envelope_k8s::encryption_config::{Provider, differences};
 use kdc_envelope_k8s::{EncryptionConfiguration, GroupResource, Layout, ValueOpener};
 use libfuzzer_sys::fuzz_target;
 
@@ -11,6 +11,11 @@ fuzz_target!(|file: &[u8]| {
         let opener = ValueOpener::for_resource(&config, &GroupResource::from_text("secrets"));
         let _ = opener.open(file, b"/registry/secrets/default/fuzz");
         let _ = ValueOpener::for_any_resource(&config).open(file, b"/registry/x");
+        for (_, provider) in config.providers() {
+            if let Provider::Kms(kms) = provider {
+                let _ = kms.socket();
+            }
+        }
         let layout = Layout::of(&config);
         if let Ok(text) = layout.render() {
             let read = EncryptionConfiguration::parse(text.as_bytes()).expect("what we write");

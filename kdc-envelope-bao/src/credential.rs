@@ -79,15 +79,63 @@ pub(crate) fn read_word(
     privacy: Privacy,
 ) -> Result<Secret, CredentialError> {
     let content = read(what, path, privacy)?;
-    core::str::from_utf8(content.trim_ascii())
-        .ok()
-        .filter(|word| word.bytes().all(|byte| byte.is_ascii_graphic()))
-        .map(Secret::from)
-        .ok_or_else(|| CredentialError::Content {
-            what,
-            path: shown(path),
-            expected: "one word of printable ASCII characters",
-        })
+    let word = content.trim_ascii();
+    match core::str::from_utf8(word) {
+        Ok(word) if word.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(Secret::from(word)),
+        _ => {
+            let before = content.len() - content.trim_ascii_start().len();
+            let Oddity {
+                line,
+                column,
+                found,
+            } = Oddity::first(&content, before, word.len());
+            Err(CredentialError::NotOneWord {
+                what,
+                path: shown(path),
+                line,
+                column,
+                found,
+            })
+        }
+    }
+}
+
+/// A character that no credential has, and where it is.
+struct Oddity {
+    line: usize,
+    column: usize,
+    found: String,
+}
+
+impl Oddity {
+    /// The first one in the word of `len` bytes that begins at `start`.
+    fn first(content: &[u8], start: usize, len: usize) -> Self {
+        let word = content.get(start..).unwrap_or_default();
+        let at = word
+            .iter()
+            .position(|byte| !byte.is_ascii_graphic())
+            .unwrap_or(len);
+        let (before, rest) = content.split_at(content.len().min(start + at));
+        let last_line = before.rsplit(|byte| *byte == b'\n').next();
+        Self {
+            line: 1 + before.iter().filter(|byte| **byte == b'\n').count(),
+            column: 1 + last_line.unwrap_or_default().len(),
+            found: named(rest),
+        }
+    }
+}
+
+/// What stands at the beginning of `rest`, in words.
+fn named(rest: &[u8]) -> String {
+    let first = rest.utf8_chunks().next();
+    let letter = first.and_then(|chunk| chunk.valid().chars().next());
+    match letter {
+        Some(' ') => "a space".to_owned(),
+        Some('\t') => "a tab".to_owned(),
+        Some('\n' | '\r') => "a line break".to_owned(),
+        Some(letter) => format!("U+{:04X}", u32::from(letter)),
+        None => "not UTF-8".to_owned(),
+    }
 }
 
 fn shown(path: &Path) -> Arc<str> {
@@ -155,12 +203,22 @@ mod tests {
             (
                 b"a b",
                 0o600,
-                "token file `F` does not hold one word of printable ASCII characters",
+                "token file `F` does not hold one word of printable ASCII characters: line 1, character 2 is a space",
             ),
             (
-                b"\xff",
+                b"\n s.a\nb\n",
                 0o600,
-                "token file `F` does not hold one word of printable ASCII characters",
+                "token file `F` does not hold one word of printable ASCII characters: line 2, character 5 is a line break",
+            ),
+            (
+                b"\xef\xbb\xbfs.a",
+                0o600,
+                "token file `F` does not hold one word of printable ASCII characters: line 1, character 1 is U+FEFF",
+            ),
+            (
+                b"s.a\xff",
+                0o600,
+                "token file `F` does not hold one word of printable ASCII characters: line 1, character 4 is not UTF-8",
             ),
             (
                 b"s.abc",

@@ -295,6 +295,22 @@ pub enum CredentialError {
         /// What it should hold.
         expected: &'static str,
     },
+    /// It holds more than a word, or other characters than a credential has.
+    #[error(
+        "{what} file `{path}` does not hold one word of printable ASCII characters: line {line}, character {column} is {found}"
+    )]
+    NotOneWord {
+        /// Which credential.
+        what: &'static str,
+        /// Which file.
+        path: Arc<str>,
+        /// Where, counted from 1.
+        line: usize,
+        /// Where in the line, in characters from 1.
+        column: usize,
+        /// What is there: the name or the number of a character that is no part of a credential.
+        found: String,
+    },
     /// Certificates and keys do not make a TLS configuration.
     #[error("TLS cannot be set up; name the authority of OpenBao's certificate with a CA file")]
     Tls {

@@ -2,6 +2,7 @@
 //! and how to change them under a running control plane.
 #![forbid(unsafe_code)]
 
+pub mod api_server;
 #[cfg(feature = "client")]
 pub mod cluster;
 #[cfg(feature = "client")]
@@ -13,6 +14,7 @@ pub mod object;
 pub mod rewrite;
 pub mod rotation;
 pub mod value_opener;
+mod yaml;
 
 pub use encryption_config::{EncryptionConfiguration, GroupResource, Layout};
 pub use rotation::plan;

@@ -8,6 +8,8 @@
 //! unwrap, and goes on when given the outcome. So there is no I/O here, and callers may keep unwrapped seeds for the
 //! many rows that share one.
 
+mod names;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -91,9 +93,19 @@ pub struct PendingKmsV1<'s> {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenValueError {
-    /// None has its prefix.
-    #[error("no provider and key of the configuration has the value's prefix")]
+    /// It is not encrypted, and no `identity` reads it.
+    #[error("the value is not encrypted, and the configuration has no `identity` to read it")]
     NoMatch,
+    /// It is encrypted, and none has its prefix.
+    #[error(
+        "no provider and key of the configuration has the value's prefix: it was written by {writer}, and there is {candidates}"
+    )]
+    ForeignWriter {
+        /// The value's own provider and key, as far as it says; nothing of the key itself.
+        writer: Box<str>,
+        /// Those of the configuration.
+        candidates: Box<str>,
+    },
     /// The only one that has its prefix refuses it, or the first of several.
     #[error("{place} does not open the value{}", also(*.others))]
     Refused {
@@ -337,7 +349,13 @@ impl<'s> Search<'s> {
                     place: None,
                     stale: Some(false),
                 })),
-                _ => Err(OpenValueError::NoMatch),
+                _ => Err(match names::writer(self.value) {
+                    None => OpenValueError::NoMatch,
+                    Some(writer) => OpenValueError::ForeignWriter {
+                        writer,
+                        candidates: names::candidates(&self.opener.candidates),
+                    },
+                }),
             };
         }
         let others = self.refusals.len() - 1;

@@ -16,7 +16,7 @@ fn parse(text: &str) -> Result<EncryptionConfiguration, ConfigError> {
 /// A file with one entry for secrets and this list of providers in flow style.
 fn with_providers(providers: &str) -> String {
     format!(
-        "{{apiVersion: apiserver.config.k8s.io/v1, kind: EncryptionConfiguration, resources: [{{resources: [secrets], providers: [{providers}]}}]}}"
+        "--- {{apiVersion: apiserver.config.k8s.io/v1, kind: EncryptionConfiguration, resources: [{{resources: [secrets], providers: [{providers}]}}]}}"
     )
 }
 
@@ -27,7 +27,7 @@ fn with_names(lists: &[&str]) -> String {
         .map(|names| format!("{{resources: [{names}], providers: [identity: {{}}]}}"))
         .collect();
     format!(
-        "{{apiVersion: apiserver.config.k8s.io/v1, kind: EncryptionConfiguration, resources: [{}]}}",
+        "--- {{apiVersion: apiserver.config.k8s.io/v1, kind: EncryptionConfiguration, resources: [{}]}}",
         entries.join(", ")
     )
 }
@@ -203,12 +203,12 @@ fn the_kind_must_be_known() {
     }
     for text in [
         "{}",
-        "{kind: EncryptionConfiguration}",
-        "{apiVersion: apiserver.config.k8s.io/v1}",
-        "{apiVersion: apiserver.config.k8s.io/v1, kind: EncryptionConfig}",
-        "{apiVersion: v1, kind: EncryptionConfiguration}",
-        "{apiVersion: apiserver.config.k8s.io/v2, kind: EncryptionConfiguration}",
-        "{apiVersion: v1, kind: Secret}",
+        "--- {kind: EncryptionConfiguration}",
+        "--- {apiVersion: apiserver.config.k8s.io/v1}",
+        "--- {apiVersion: apiserver.config.k8s.io/v1, kind: EncryptionConfig}",
+        "--- {apiVersion: v1, kind: EncryptionConfiguration}",
+        "--- {apiVersion: apiserver.config.k8s.io/v2, kind: EncryptionConfiguration}",
+        "--- {apiVersion: v1, kind: Secret}",
     ] {
         assert_eq!(refused(text), format!("apiVersion: {CURE}"), "{text}");
     }
@@ -304,7 +304,7 @@ fn bad_entries() {
             "resources[0].provider: unknown field; known here: resources, providers",
         ),
     ] {
-        let text = format!("{{apiVersion: v1, kind: EncryptionConfig, resources: {resources}}}");
+        let text = format!("apiVersion: v1\nkind: EncryptionConfig\nresources: {resources}\n");
         assert_eq!(refused(&text), complaint, "{resources}");
     }
     let extra = with_names(&["a"]).replace("kind:", "metadata: {}, kind:");
@@ -425,21 +425,26 @@ fn base64_is_that_of_go() {
     ] {
         assert!(parse(&config(&accepted)).is_ok(), "{accepted}");
     }
-    for bad in [
-        &KEY_16[..22],
-        &KEY_16[..23],
-        "MDEyMzQ1Njc4OWFiY2RlZg===",
-        "MDEyMzQ1Njc4 OWFiY2RlZg==",
-        " MDEyMzQ1Njc4OWFiY2RlZg==",
-        "----____----____----____",
-        "=",
-        "\u{e9}",
+    for (bad, fault) in [
+        (
+            &KEY_16[..22],
+            "it has 22 characters, and its end was cut off",
+        ),
+        (&KEY_16[..23], "it has 23 characters"),
+        ("MDEyMzQ1Njc4OWFiY2RlZg===", "it has 25 characters"),
+        ("MDEyMzQ1Njc4 OWFiY2RlZg==", "character 13 is a space"),
+        (" MDEyMzQ1Njc4OWFiY2RlZg==", "character 1 is a space"),
+        ("----____----____----____", "character 1 is `-`"),
+        ("<the key in base64>", "it looks like a placeholder"),
+        ("=", "it has 1 characters"),
+        ("\u{e9}", "character 1 is U+00E9"),
     ] {
         let error = refused(&config(bad));
-        assert_eq!(
-            error,
-            "resources[0].providers[0].aesgcm.keys[0].secret: not base64 in the standard alphabet with padding; encode the raw key bytes once"
-        );
+        let place = "resources[0].providers[0].aesgcm.keys[0].secret: not base64: ";
+        assert!(error.starts_with(place), "{error}");
+        assert!(error.contains(fault), "{error}");
+        // A new key could not read what the old one wrote.
+        assert!(!error.contains("encode"), "{error}");
     }
 }
 

@@ -19,7 +19,7 @@ fn with_names(lists: &[&str]) -> String {
         .map(|names| format!("{{resources: [{names}], providers: [identity: {{}}]}}"))
         .collect();
     format!(
-        "{{apiVersion: apiserver.config.k8s.io/v1, kind: EncryptionConfiguration, resources: [{}]}}",
+        "--- {{apiVersion: apiserver.config.k8s.io/v1, kind: EncryptionConfiguration, resources: [{}]}}",
         entries.join(", ")
     )
 }

@@ -35,7 +35,7 @@ fn key(name: &str, byte: u8) -> String {
 
 fn config(providers: &[String]) -> EncryptionConfiguration {
     let text = format!(
-        "{{apiVersion: v1, kind: EncryptionConfig, resources: [{{resources: [secrets], providers: [{}]}}]}}",
+        "--- {{apiVersion: v1, kind: EncryptionConfig, resources: [{{resources: [secrets], providers: [{}]}}]}}",
         providers.join(", ")
     );
     EncryptionConfiguration::parse(text.as_bytes()).unwrap()
@@ -140,23 +140,44 @@ fn identity_first_reads_plain_values_and_leaves_encrypted_ones_to_others() {
     );
     assert!(matches!(
         open(&config, b"k8s:enc:other"),
-        Err(OpenValueError::NoMatch)
+        Err(OpenValueError::ForeignWriter { .. })
     ));
 }
 
 #[test]
 fn without_a_match_nothing_is_tried() {
     let config = config(&[of("aesgcm", &[key("k", 1)])]);
-    for value in [
-        &gcm_value("other", 1)[..],
-        b"plain",
-        b"",
-        b"k8s:enc:aescbc:v1:k:",
-        b"k8s:enc:kms:v2:k:",
-    ] {
+    for value in [&b"plain"[..], b""] {
         let error = open(&config, value).unwrap_err();
         assert!(matches!(error, OpenValueError::NoMatch), "{error}");
     }
+    for (value, writer) in [
+        (&gcm_value("other", 1)[..], "aesgcm key `other`"),
+        (
+            b"k8s:enc:aescbc:v1:k:",
+            "a key of aescbc whose name cannot be read",
+        ),
+        (b"k8s:enc:kms:v2:k:", "KMS v2 provider `k`"),
+        (b"k8s:enc:kms:v2:\x1b[2J:", "KMS v2 provider `\\u{1b}[2J`"),
+        (b"k8s:enc:kms:v2:", "KMS v2 provider ``"),
+        (
+            b"k8s:enc:other",
+            "a provider that kube-apiserver does not have",
+        ),
+    ] {
+        let error = open(&config, value).unwrap_err().to_string();
+        let words = format!("it was written by {writer}, and there is aesgcm key `k`");
+        assert!(error.ends_with(&words), "{error}");
+    }
+}
+
+#[test]
+fn all_that_could_open_a_value_are_named_each_once() {
+    let keys: Vec<String> = (0..12).map(|n| key(&format!("k{n}"), 1)).collect();
+    let config = config(&[of("aesgcm", &keys), identity(), of("aesgcm", &keys)]);
+    let error = open(&config, b"k8s:enc:other").unwrap_err().to_string();
+    assert!(error.ends_with("aesgcm key `k7` and 5 more"), "{error}");
+    assert!(!error.contains("MDEy"), "{error}");
 }
 
 #[test]
@@ -187,7 +208,7 @@ fn a_resource_that_is_not_named_is_plain() {
     assert_eq!((opened.place, opened.stale), (None, Some(false)));
     assert!(matches!(
         opener.open(&gcm_value("k", 1), ETCD_KEY),
-        Err(OpenValueError::NoMatch)
+        Err(OpenValueError::ForeignWriter { .. })
     ));
     let any = ValueOpener::for_any_resource(&config);
     let Ok(Opening::Opened(opened)) = any.open(&gcm_value("k", 1), ETCD_KEY) else {
@@ -337,7 +358,7 @@ async fn kms_v2_rows_wait_for_their_seed_and_share_it() {
         let row = kms_v2_row(other, "flip-v1").await;
         assert!(matches!(
             opener.open(&row, ETCD_KEY),
-            Err(OpenValueError::NoMatch)
+            Err(OpenValueError::ForeignWriter { .. })
         ));
     }
     let error = opener

@@ -20,12 +20,16 @@ use crate::proto::key_management_service_server::KeyManagementService;
 use crate::proto::{
     DecryptRequest, DecryptResponse, EncryptRequest, EncryptResponse, StatusRequest, StatusResponse,
 };
+use crate::throttle::Throttle;
 
 /// The version of the API that Status names.
 pub const API_VERSION: &str = "v2";
 
 /// What Status says when all is well; kube-apiserver compares it byte for byte.
 pub const HEALTHY: &str = "ok";
+
+/// Refused calls that are logged within ten seconds: enough to find every row that cannot be read, too few to fill a disk.
+const REFUSALS_LOGGED: u64 = 100;
 
 /// Status, Encrypt and Decrypt of the KMS v2 API.
 ///
@@ -37,6 +41,7 @@ pub struct KmsService {
     kek: Arc<dyn KeyEncryptionKey>,
     aad: Arc<[u8]>,
     metrics: Option<KeyMetrics>,
+    refusals: Arc<Throttle>,
 }
 
 impl KmsService {
@@ -47,6 +52,7 @@ impl KmsService {
             kek,
             aad: kmsv2::seed_aad(cluster).into(),
             metrics: None,
+            refusals: Arc::new(Throttle::of(REFUSALS_LOGGED)),
         }
     }
 
@@ -130,7 +136,7 @@ impl KeyManagementService for KmsService {
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
         let status = self.kek.status().map_err(|error| {
             let span = info_span!("status", key = self.key_name());
-            span.in_scope(|| Refusal::Kek(error).into_status())
+            span.in_scope(|| Refusal::Kek(error).into_status(&self.refusals))
         })?;
         Ok(Response::new(StatusResponse {
             version: API_VERSION.to_owned(),
@@ -149,7 +155,7 @@ impl KeyManagementService for KmsService {
         let outcome = self.wrap(request).instrument(span).await;
         outcome.map(Response::new).map_err(|refusal| {
             let span = info_span!("encrypt", key = self.key_name(), uid = %Uid(&uid));
-            span.in_scope(|| refusal.into_status())
+            span.in_scope(|| refusal.into_status(&self.refusals))
         })
     }
 
@@ -163,7 +169,7 @@ impl KeyManagementService for KmsService {
         let outcome = self.unwrap(request).instrument(span).await;
         outcome.map(Response::new).map_err(|refusal| {
             let span = info_span!("decrypt", key = self.key_name(), uid = %Uid(&uid));
-            span.in_scope(|| refusal.into_status())
+            span.in_scope(|| refusal.into_status(&self.refusals))
         })
     }
 }
@@ -250,21 +256,32 @@ impl Refusal {
         Self::Invalid(error.to_string())
     }
 
-    /// Logs the cause and tells the client what it may know.
-    fn into_status(self) -> Status {
+    /// Logs the cause, unless that was done too often, and tells the client what it may know.
+    fn into_status(self, logged: &Throttle) -> Status {
+        let pass = logged.pass();
+        if let Some(more_before @ 1..) = pass {
+            warn!(more_before, "more calls were refused than are logged");
+        }
+        let is_logged = pass.is_some();
         match self {
             Self::Kek(error) => {
                 let kind = error.kind();
-                warn!(kind = kind.as_str(), error = %ErrorChain::new(&error), "refused");
+                if is_logged {
+                    warn!(kind = kind.as_str(), error = %ErrorChain::new(&error), "refused");
+                }
                 Status::new(code_of(kind), public_message(&error))
             }
             Self::Invalid(message) => {
-                warn!(kind = "invalid_request", error = message, "refused");
+                if is_logged {
+                    warn!(kind = "invalid_request", error = message, "refused");
+                }
                 Status::invalid_argument(message)
             }
             Self::Answer(len) => {
                 let message = "the key encryption key gave an answer outside the limits of KMS v2";
-                warn!(len, message);
+                if is_logged {
+                    warn!(len, message);
+                }
                 Status::internal(message)
             }
         }

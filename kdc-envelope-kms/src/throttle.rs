@@ -3,28 +3,50 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// At most one line of a kind in this time; metrics count all.
+/// How long lines of a kind are counted together; metrics count all.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// Lets one line of a kind through per [`INTERVAL`].
-#[derive(Debug, Default)]
-pub(crate) struct Throttle(Mutex<State>);
+/// Lets so many lines of a kind through per [`INTERVAL`], by default one.
+#[derive(Debug)]
+pub(crate) struct Throttle {
+    burst: u64,
+    state: Mutex<State>,
+}
 
 #[derive(Debug, Default)]
 struct State {
-    last: Option<Instant>,
+    since: Option<Instant>,
+    passed: u64,
     held_back: u64,
 }
 
+impl Default for Throttle {
+    fn default() -> Self {
+        Self::of(1)
+    }
+}
+
 impl Throttle {
+    /// Lets `burst` lines through per [`INTERVAL`].
+    pub(crate) fn of(burst: u64) -> Self {
+        Self {
+            burst,
+            state: Mutex::default(),
+        }
+    }
+
     /// How many lines were held back since the last one, if this one may be written.
     pub(crate) fn pass(&self) -> Option<u64> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.last.is_some_and(|last| last.elapsed() < INTERVAL) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.since.is_none_or(|since| since.elapsed() >= INTERVAL) {
+            state.since = Some(Instant::now());
+            state.passed = 0;
+        }
+        if state.passed >= self.burst {
             state.held_back += 1;
             return None;
         }
-        state.last = Some(Instant::now());
+        state.passed += 1;
         Some(std::mem::take(&mut state.held_back))
     }
 }
@@ -34,13 +56,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_line_passes_and_the_next_tells_how_many_did_not() {
-        let throttle = Throttle::default();
+    fn some_lines_pass_and_the_next_tells_how_many_did_not() {
+        let throttle = Throttle::of(2);
+        for passed in [Some(0), Some(0), None, None, None] {
+            assert_eq!(throttle.pass(), passed);
+        }
+        let long_ago = Instant::now().checked_sub(INTERVAL);
+        throttle.state.lock().unwrap().since = long_ago;
+        assert_eq!(throttle.pass(), Some(3));
         assert_eq!(throttle.pass(), Some(0));
         assert_eq!(throttle.pass(), None);
-        assert_eq!(throttle.pass(), None);
-        let long_ago = Instant::now().checked_sub(INTERVAL);
-        throttle.0.lock().unwrap().last = long_ago;
-        assert_eq!(throttle.pass(), Some(2));
     }
 }

@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 
+	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	"k8s.io/klog/v2"
 )
 
@@ -25,7 +26,11 @@ func main() {
 	_ = logging.Parse([]string{"-logtostderr=false", "-stderrthreshold=FATAL"})
 	klog.SetOutput(io.Discard)
 
-	var err error
+	// KMS v1 is part of the format, although nobody gets it without this gate.
+	err := utilfeature.DefaultMutableFeatureGate.Set("KMSv1=true")
+	if err != nil {
+		fail(err)
+	}
 	switch arguments := os.Args[2:]; os.Args[1] {
 	case "transform":
 		err = transform(os.Stdin, os.Stdout)

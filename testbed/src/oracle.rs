@@ -255,16 +255,13 @@ impl Oracle {
     }
 
     /// Lets upstream load an EncryptionConfiguration, as kube-apiserver does
-    /// when it starts. With KMS providers this takes seconds each.
+    /// when it starts. It waits for no plugin.
     ///
     /// # Errors
     /// When the program fails; upstream's refusal is no such failure.
-    pub fn load_config(&mut self, config: &str) -> Result<Result<(), Refusal>, Error> {
-        let provider = Provider::Config {
-            config: config.to_owned(),
-            resource: "secrets".to_owned(),
-        };
-        let answer = self.call(&json!({"op": "load-config", "provider": provider.to_json()}))?;
+    pub fn load_config(&mut self, config: impl AsRef<[u8]>) -> Result<Result<(), Refusal>, Error> {
+        let file = BASE64.encode(config);
+        let answer = self.call(&json!({"op": "load-config", "value": file}))?;
         Ok(answer.map(|_| ()))
     }
 

@@ -1,13 +1,9 @@
 //! What a file is that is not what was asked for, by its first bytes.
 
-use std::fs::File;
-use std::io::Read as _;
-use std::path::Path;
-
 use kdc_envelope::snapshot;
 
 /// As many bytes as tell.
-const HEAD: u64 = 512;
+pub(crate) const HEAD_LEN: usize = 1024;
 
 /// A kind of file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,9 +15,10 @@ pub(crate) struct FileKind {
 }
 
 const UNPACK: &str = "unpack it first";
+const DECRYPT: &str = "decrypt it first";
 
 /// Magic numbers with their places.
-const KINDS: [(usize, &[u8], &str, &str); 11] = [
+const KINDS: [(usize, &[u8], &str, &str); 21] = [
     (
         0,
         &snapshot::MAGIC,
@@ -43,6 +40,7 @@ const KINDS: [(usize, &[u8], &str, &str); 11] = [
     (0, &[0x1f, 0x8b], "packed with gzip", UNPACK),
     (0, &[0x28, 0xb5, 0x2f, 0xfd], "packed with zstd", UNPACK),
     (0, b"\xfd7zXZ", "packed with xz", UNPACK),
+    (0, &[0x04, 0x22, 0x4d, 0x18], "packed with lz4", UNPACK),
     (0, b"BZh", "packed with bzip2", UNPACK),
     (0, b"PK\x03\x04", "a zip archive", UNPACK),
     (257, b"ustar", "a tar archive", UNPACK),
@@ -52,6 +50,21 @@ const KINDS: [(usize, &[u8], &str, &str); 11] = [
         "a database of SQLite, as k3s has instead of etcd",
         "only etcd is supported",
     ),
+    (0, b"kdc-keyring ", "a keyring", "name another file"),
+    (0, b"age-encryption.org/", "encrypted with age", DECRYPT),
+    (
+        0,
+        b"-----BEGIN AGE ENCRYPTED",
+        "encrypted with age",
+        DECRYPT,
+    ),
+    (0, b"-----BEGIN PGP MESSAGE", "encrypted with gpg", DECRYPT),
+    // Packets of OpenPGP: a session key for a public key (RSA, elliptic curves), or under a passphrase.
+    (0, &[0x85, 0x01, 0x0c, 0x03], "encrypted with gpg", DECRYPT),
+    (0, &[0x85, 0x01, 0x8c, 0x03], "encrypted with gpg", DECRYPT),
+    (0, &[0x85, 0x02, 0x0c, 0x03], "encrypted with gpg", DECRYPT),
+    (0, &[0x84, 0x5e, 0x03], "encrypted with gpg", DECRYPT),
+    (0, b"Salted__", "encrypted with openssl", DECRYPT),
     (
         0,
         b"-----BEGIN ",
@@ -67,17 +80,4 @@ pub(crate) fn of(head: &[u8]) -> Option<FileKind> {
     let mut kinds = KINDS.iter();
     let (_, _, what, cure) = kinds.find(|(at, magic, ..)| fits(*at, magic))?;
     Some(FileKind { what, cure })
-}
-
-/// The kind of a file, as far as it can be read.
-pub(crate) fn of_file(path: &Path) -> Option<FileKind> {
-    let mut head = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(HEAD).read_to_end(&mut head));
-    match read.ok()? {
-        0 => Some(FileKind {
-            what: "empty",
-            cure: "name another file",
-        }),
-        _ => of(&head),
-    }
 }

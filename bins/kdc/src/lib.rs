@@ -13,6 +13,7 @@
 //! | `rows` | counted rows, as they are shown |
 //! | `failure`, `output`, `progress` | one line or a bar on stderr, results on stdout |
 //! | `page` | reports for the browser |
+//! | `file_kind` | what a file is by its first bytes |
 //!
 //! The program is a library with a `main` of one line.
 

@@ -50,7 +50,20 @@ pub(crate) fn escape(text: &str) -> String {
     out
 }
 
-/// A new file, whole or not at all. What is there already is left alone.
+/// Refuses to replace what is there: an earlier report may be all that tells of that day.
+pub(crate) fn check_free(path: &Path) -> Result<(), Failure> {
+    match path.symlink_metadata() {
+        Ok(_) => Err(exists(path)),
+        Err(_) => Ok(()),
+    }
+}
+
+fn exists(path: &Path) -> Failure {
+    let line = format!("--html: `{}` exists; it is not replaced", path.display());
+    Failure::new(Exit::CannotCreate, line).hint("name another file, or remove it first")
+}
+
+/// Whole or not at all, and never over another file.
 pub(crate) fn write(path: &Path, page: &str) -> Result<(), Failure> {
     let folder = match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
@@ -68,11 +81,7 @@ pub(crate) fn write(path: &Path, page: &str) -> Result<(), Failure> {
         Ok(_) => Ok(()),
         Err(error) => {
             if error.kind() == io::ErrorKind::AlreadyExists {
-                let line = format!(
-                    "--html: `{}` exists already and is left alone; remove it first, or name another file",
-                    path.display()
-                );
-                return Err(Failure::new(Exit::CannotCreate, line));
+                return Err(exists(path));
             }
             let exit = match exit_of_io(&error) {
                 Exit::NoInput => Exit::CannotCreate,

@@ -19,7 +19,7 @@ use core::time::Duration;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
@@ -136,7 +136,7 @@ impl Admin {
         loop {
             match self.session.send(request.clone()).await {
                 Ok(answer) => {
-                    log_warnings(&answer);
+                    check_and_warn(&answer)?;
                     return Ok(answer);
                 }
                 Err(error) => match pauses.next().filter(|_| may_be_made_just_now(&error)) {
@@ -222,16 +222,23 @@ fn may_be_made_just_now(error: &BaoError) -> bool {
     matches!(error, BaoError::NotFound { message, .. } if texts.iter().any(|text| message.contains(text)))
 }
 
-/// What OpenBao did otherwise than it was asked to, such as ignoring a field that it does not know.
-fn log_warnings(answer: &Answer) {
+/// Refuses what no OpenBao answered, as nothing was written then; and logs what OpenBao did otherwise than it was asked to, such as ignoring
+/// a field that it does not know.
+fn check_and_warn(answer: &Answer) -> Result<(), BaoError> {
     #[derive(Deserialize)]
-    struct Warned<'a> {
+    struct Envelope<'a> {
+        #[serde(rename = "request_id")]
+        _request_id: IgnoredAny,
         #[serde(borrow)]
         warnings: Option<Vec<Cow<'a, str>>>,
     }
-    // An answer without a body has none.
-    let warned = serde_json::from_slice::<Warned<'_>>(&answer.body).ok();
-    if let Some(warnings) = warned.and_then(|warned| warned.warnings) {
+    if answer.body.is_empty() {
+        return Ok(());
+    }
+    let envelope: Envelope<'_> =
+        serde_json::from_slice(&answer.body).map_err(|_| answer.unintelligible())?;
+    if let Some(warnings) = envelope.warnings {
         tracing::warn!(warnings = words(&warnings), "OpenBao has warnings");
     }
+    Ok(())
 }

@@ -77,6 +77,17 @@ impl Answer {
         serde_json::from_slice(&self.body).map_err(|_| self.unintelligible())
     }
 
+    /// Refuses the page of somebody else under a status of success: OpenBao answers with a JSON object, or with 204 and nothing.
+    fn checked(self) -> Result<Self, BaoError> {
+        let body = self.body.trim_ascii();
+        let is_object = body.starts_with(b"{") && body.ends_with(b"}");
+        let is_nothing = body.is_empty() && self.status == StatusCode::NO_CONTENT;
+        if is_object || is_nothing {
+            return Ok(self);
+        }
+        Err(self.unintelligible())
+    }
+
     pub(crate) fn unintelligible(&self) -> BaoError {
         self.strange("the body")
     }
@@ -119,6 +130,7 @@ struct Failure<'a> {
     #[serde(borrow)]
     errors: Option<Vec<Cow<'a, str>>>,
     data: Option<IgnoredAny>,
+    request_id: Option<IgnoredAny>,
 }
 
 /// Gives back what succeeded, and names what did not.
@@ -129,7 +141,7 @@ pub(crate) fn judge(
 ) -> Result<Answer, BaoError> {
     let status = answer.status;
     if status.is_success() {
-        return Ok(answer);
+        return answer.checked();
     }
     let parsed: Option<Failure<'_>> = serde_json::from_slice(&answer.body).ok();
     let Some(failure) = parsed else {
@@ -137,6 +149,11 @@ pub(crate) fn judge(
     };
     if question.is_batch && failure.errors.is_none() && failure.data.is_some() {
         return Ok(answer);
+    }
+    let is_of_openbao = failure.errors.is_some() || failure.request_id.is_some();
+    if !is_of_openbao && status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS {
+        // A 404 of a gateway says nothing about what is in OpenBao, nor its 403 about the token.
+        return Err(foreign(status, &answer));
     }
     let message = words(failure.errors.as_deref().unwrap_or_default());
     let address = Arc::clone(&answer.address);
@@ -223,13 +240,13 @@ fn or_none(message: String) -> String {
     message
 }
 
-/// Not JSON: of a proxy in between, whose status still says what it thinks.
+/// Of a proxy in between, whose status still says what it thinks.
 fn foreign(status: StatusCode, answer: &Answer) -> BaoError {
     if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
         return BaoError::Unready {
             address: Arc::clone(&answer.address),
             status: status.as_u16(),
-            message: "the answer is not JSON".to_owned(),
+            message: "the answer is not of OpenBao".to_owned(),
         };
     }
     answer.unintelligible()

@@ -208,7 +208,12 @@ impl Client {
             }
             _ => pass.answered(),
         }
-        if let (Err(BaoError::Lagging { .. }), Some(index)) = (&result, &request.index)
+        let is_late = matches!(
+            result,
+            Err(BaoError::Lagging { .. } | BaoError::Throttled { .. })
+        );
+        if is_late
+            && let Some(index) = &request.index
             && let Some(unreached) = index.latest()
         {
             // No server reached it within a whole call; the next call may do without.

@@ -81,10 +81,11 @@ impl Gate {
         self.pause = Duration::ZERO;
     }
 
-    /// Whether the last login failed, and with this credential.
-    pub(super) fn has_failed_with(&self, credential: &Credential) -> bool {
-        let failure = self.failed.as_ref();
-        failure.is_some_and(|failure| failure.credential == *credential)
+    /// Whether the last login failed with this credential, and so that the same is to be done about it.
+    pub(super) fn has_failed_alike(&self, credential: &Credential, problem: &BaoError) -> bool {
+        self.failed.as_ref().is_some_and(|failure| {
+            failure.credential == *credential && failure.problem.class() == problem.class()
+        })
     }
 
     pub(super) fn succeed(&mut self, credential: Credential) {

@@ -294,7 +294,7 @@ impl Session {
             }
             Err(problem) => {
                 self.0.counts.failed_logins.fetch_add(1, Ordering::Relaxed);
-                if !gate.has_failed_with(&credential) {
+                if !gate.has_failed_alike(&credential, &problem) {
                     warn!(file = %path.display(), error = %ErrorChain::new(&problem), "the token file changed, and its token is not accepted; the former one stays in use as long as it is good");
                 }
                 gate.fail(method, credential, problem);

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use kdc_envelope_bao::admin::{Admin, Change, KeyConfig, KubernetesConfig, KubernetesRole};
-use kdc_envelope_bao::{Operation, Outcome};
-use kdc_testbed::proxy::Proxy;
+use kdc_envelope_bao::admin::{
+    Admin, AdminError, Change, KeyConfig, KubernetesConfig, KubernetesRole,
+};
+use kdc_envelope_bao::{BaoError, Operation, Outcome};
+use kdc_testbed::bao::Bao;
+use kdc_testbed::proxy::{Fault, Proxy, Rule};
 
-use crate::support::{each_version, key, mount, name, namespace};
+use crate::support::{Set, each_version, key, mount, name, namespace};
 
 /// What a controller asserts for one tenant.
 async fn assert_everything(admin: &Admin, pem: &str) -> Vec<Change> {
@@ -50,6 +53,58 @@ fn requests(admin: &Admin) -> u64 {
     let stats = admin.session().client().stats();
     let count = |outcome| stats.requests(Operation::Admin, outcome);
     Outcome::ALL.into_iter().map(count).sum()
+}
+
+/// What a gateway between says when it does not pass a request on.
+const NO_ROUTE: &str = r#"{"message":"no Route matched with those values"}"#;
+
+/// Whether the error is about an answer of somebody else.
+fn is_foreign<T: std::fmt::Debug>(result: Result<T, AdminError>) -> bool {
+    matches!(
+        result,
+        Err(AdminError::Bao(BaoError::Unintelligible { .. }))
+    )
+}
+
+#[tokio::test]
+async fn what_a_gateway_says_is_neither_absence_nor_success() {
+    let set = Set::with_transit(Bao::options()).await;
+    let none = BTreeMap::new();
+    let (org, demo, k) = (namespace("org"), name("tcp-demo"), key("k"));
+    set.admin.namespaces().ensure(&org, &none).await.unwrap();
+    let proxy = Proxy::start(set.bao.address()).await.unwrap();
+    // Each with a breaker of its own, which would answer for the server after a few calls.
+    let logged_in = async |rule: Rule| {
+        proxy.clear();
+        let admin = set.impatient_admin_at(&proxy.address());
+        admin.session().log_in().await.unwrap();
+        proxy.set(rule);
+        admin
+    };
+    for status in [403, 404] {
+        let no_route = Fault::answer(status, &[], NO_ROUTE).on("GET /v1/");
+        let admin = logged_in(no_route.clone()).await;
+        assert!(is_foreign(admin.namespaces().read(&org).await), "{status}");
+        let admin = logged_in(no_route.clone()).await;
+        assert!(is_foreign(admin.namespaces().list().await), "{status}");
+        let admin = logged_in(no_route.clone()).await;
+        assert!(is_foreign(admin.keys().read(&k).await), "{status}");
+        let admin = logged_in(no_route).await;
+        assert!(is_foreign(admin.policies().read(&demo).await), "{status}");
+    }
+    let text = "path \"transit/encrypt/k\" { capabilities = [\"update\"] }\n";
+    for page in ["<html>It works!</html>", "{}", ""] {
+        let page = Fault::answer(200, &[], page);
+        let admin = logged_in(page.clone().on("POST /v1/sys/policies")).await;
+        let written = admin.policies().ensure(&demo, text).await;
+        assert!(is_foreign(written), "{page:?}");
+        let admin = logged_in(page.clone().on("DELETE /v1/sys/namespaces")).await;
+        let deleted = admin.namespaces().delete(&org).await;
+        assert!(is_foreign(deleted), "{page:?}");
+    }
+    let (policies, namespaces) = (set.admin.policies(), set.admin.namespaces());
+    assert!(policies.read(&demo).await.unwrap().is_none());
+    assert!(namespaces.read(&org).await.unwrap().is_some());
 }
 
 #[tokio::test]

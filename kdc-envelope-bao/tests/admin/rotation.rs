@@ -162,14 +162,14 @@ async fn a_version_that_does_not_decrypt_what_it_encrypted_is_an_error() {
             matches!(error, AdminError::Bao(BaoError::Canary { version: 2, .. })),
             "{error:?}"
         );
-        let other = r#"{"data":{"plaintext":"b3RoZXI="}}"#;
+        let other = r#"{"request_id":"1","data":{"plaintext":"b3RoZXI="}}"#;
         let (result, _) = rotate_with(&set, Fault::answer(200, &[], other).on(DECRYPT)).await;
         let error = result.unwrap_err();
         assert!(
             matches!(error, AdminError::Bao(BaoError::Canary { version: 3, .. })),
             "{error:?}"
         );
-        let older = r#"{"data":{"ciphertext":"vault:v1:AAAA","key_version":1}}"#;
+        let older = r#"{"request_id":"1","data":{"ciphertext":"vault:v1:AAAA","key_version":1}}"#;
         let (result, _) = rotate_with(&set, Fault::answer(200, &[], older).on(ENCRYPT)).await;
         let error = result.unwrap_err();
         assert!(

@@ -37,6 +37,12 @@ impl Set {
         administrator(&[address], token, &self.folder)
     }
 
+    /// One that soon gives up, behind an address that never answers well.
+    pub(crate) fn impatient_admin_at(&self, address: &str) -> Admin {
+        let token = self.bao.root_token();
+        patient(&[address], token, &self.folder, Duration::from_millis(300))
+    }
+
     /// Answers a request of somebody else, who may do everything too.
     pub(crate) async fn raw(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
         let body = (!body.is_null()).then_some(body);
@@ -83,6 +89,11 @@ pub(crate) async fn each_version() -> Vec<Set> {
 }
 
 pub(crate) fn administrator(addresses: &[&str], token: &str, folder: &TempDir) -> Admin {
+    patient(addresses, token, folder, Duration::from_secs(30))
+}
+
+/// With this much time for all tries of a call.
+fn patient(addresses: &[&str], token: &str, folder: &TempDir, call: Duration) -> Admin {
     let file = tempfile::NamedTempFile::new_in(folder).unwrap();
     let (_, path) = file.keep().unwrap();
     fs::write(&path, token).unwrap();
@@ -90,7 +101,7 @@ pub(crate) fn administrator(addresses: &[&str], token: &str, folder: &TempDir) -
     let addresses = addresses.iter().map(|address| address.parse().unwrap());
     let mut config = ClientConfig::new(addresses.collect()).unwrap();
     config.attempt_timeout = Duration::from_secs(10);
-    config.call_timeout = Duration::from_secs(30);
+    config.call_timeout = call;
     let client = Client::new(config).unwrap();
     Admin::new(Session::new(client, LoginMethod::TokenFile(path), None))
 }

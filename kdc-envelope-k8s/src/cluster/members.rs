@@ -1,16 +1,19 @@
 //! Which API servers there are: each keeps a Lease in `kube-system`, whose name is its id
 //! (`pkg/controlplane/apiserver` in `kubernetes/kubernetes`; on since 1.26).
 
+use k8s_openapi::List;
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::api::ListParams;
-use kube::{Api, Client};
+use kube::Client;
 use sha2::{Digest as _, Sha256};
 
 use super::ClusterError;
+use super::ask::{Answer, get};
 use crate::rotation::Timestamp;
 
-const NAMESPACE: &str = "kube-system";
-const SELECTOR: &str = "apiserver.kubernetes.io/identity=kube-apiserver";
+/// The selector is `apiserver.kubernetes.io/identity=kube-apiserver`.
+const PATH: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases\
+                    ?labelSelector=apiserver.kubernetes.io%2Fidentity%3Dkube-apiserver";
+const RESOURCE: &str = "leases in kube-system";
 const HOST: &str = "kubernetes.io/hostname";
 
 /// An API server that keeps a Lease, or kept one until a while ago.
@@ -40,9 +43,13 @@ impl Member {
 /// # Errors
 /// [`ClusterError`].
 pub async fn members(client: &Client) -> Result<Vec<Member>, ClusterError> {
-    let leases: Api<Lease> = Api::namespaced(client.clone(), NAMESPACE);
-    let list = leases.list(&ListParams::default().labels(SELECTOR)).await;
-    let list = list.map_err(ClusterError::of("list", "leases in kube-system"))?;
+    let Answer { server, body } = get(client, "list", RESOURCE, PATH).await?;
+    let list: List<Lease> = serde_json::from_slice(&body).map_err(|_| ClusterError::Refused {
+        server,
+        verb: "list",
+        resource: RESOURCE,
+        message: "something that is no list of Leases".into(),
+    })?;
     let member = |lease: Lease| Member {
         lease: lease.metadata.name.unwrap_or_default().into(),
         host: lease

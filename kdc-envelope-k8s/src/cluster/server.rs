@@ -1,15 +1,11 @@
 //! What one API server says of itself.
 
-use core::time::Duration;
-
-use http::Request;
 use kube::Client;
+use serde::Deserialize;
 
-use super::ClusterError;
+use super::ask::{Answer, get};
+use super::{ClusterError, ServerName};
 use crate::rotation::metrics::ServerMetrics;
-
-/// How long it may take; its metrics are some hundred KiB.
-const LIMIT: Duration = Duration::from_secs(15);
 
 /// One API server at one moment.
 #[derive(Debug, Clone)]
@@ -29,13 +25,7 @@ pub struct ServerState {
 /// # Errors
 /// [`ClusterError`].
 pub async fn greet(client: &Client) -> Result<(), ClusterError> {
-    within_limit(async {
-        let version = client.apiserver_version().await;
-        version
-            .map(drop)
-            .map_err(ClusterError::of("get", "/version"))
-    })
-    .await
+    version(client).await.map(drop)
 }
 
 /// Asks the API server behind `client`, which must be one process and no load balancer.
@@ -43,40 +33,44 @@ pub async fn greet(client: &Client) -> Result<(), ClusterError> {
 /// # Errors
 /// [`ClusterError`].
 pub async fn look_at(client: &Client) -> Result<ServerState, ClusterError> {
-    within_limit(async {
-        let version = client.apiserver_version().await;
-        let version = version.map_err(ClusterError::of("get", "/version"))?;
-        // Some distributions write `34+`.
-        let digits = version
-            .minor
-            .trim_end_matches(|c: char| !c.is_ascii_digit());
-        let is_one = version.major == "1";
-        let minor = digits.parse().ok().filter(|_| is_one);
-        let minor = minor.ok_or_else(|| ClusterError::Version {
-            version: version.git_version.as_str().into(),
-        })?;
-        let request = Request::get("/metrics").body(Vec::new());
-        let request = request.map_err(|error| ClusterError::Unreachable {
-            message: error.to_string().into(),
-        })?;
-        let text = client.request_text(request).await;
-        let text = text.map_err(ClusterError::of("get", "/metrics"))?;
-        Ok(ServerState {
-            minor,
-            version: version.git_version.into(),
-            metrics: ServerMetrics::parse(&text)?,
-        })
+    let (server, version) = version(client).await?;
+    // Some distributions write `34+`.
+    let digits = version
+        .minor
+        .trim_end_matches(|c: char| !c.is_ascii_digit());
+    let is_one = &*version.major == "1";
+    let minor = digits.parse().ok().filter(|_| is_one);
+    let minor = minor.ok_or_else(|| ClusterError::Version {
+        server,
+        version: version.git_version.clone(),
+    })?;
+    let Answer { server, body } = get(client, "get", "/metrics", "/metrics").await?;
+    let metrics = ServerMetrics::parse(&String::from_utf8_lossy(&body));
+    Ok(ServerState {
+        minor,
+        version: version.git_version,
+        metrics: metrics.map_err(|source| ClusterError::Metrics { server, source })?,
     })
-    .await
 }
 
-async fn within_limit<T>(
-    asking: impl Future<Output = Result<T, ClusterError>>,
-) -> Result<T, ClusterError> {
-    match tokio::time::timeout(LIMIT, asking).await {
-        Ok(answer) => answer,
-        Err(_) => Err(ClusterError::Unreachable {
-            message: format!("nothing within {} s", LIMIT.as_secs()).into(),
+/// What `/version` answers, as far as it matters here.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Version {
+    major: Box<str>,
+    minor: Box<str>,
+    git_version: Box<str>,
+}
+
+async fn version(client: &Client) -> Result<(ServerName, Version), ClusterError> {
+    let Answer { server, body } = get(client, "get", "/version", "/version").await?;
+    match serde_json::from_slice(&body) {
+        Ok(version) => Ok((server, version)),
+        Err(_) => Err(ClusterError::Refused {
+            server,
+            verb: "get",
+            resource: "/version",
+            message: "something that is no version; is it an API server?".into(),
         }),
     }
 }

@@ -81,26 +81,16 @@ impl ControlPlane {
     }
 
     /// One pass over all that is served. A resource whose definition was deleted has no objects left, but may still stand in
-    /// the configuration.
+    /// the configuration: the report names it.
     async fn pass(
         &self,
         resources: &[GroupResource],
         witness: &impl Witness,
     ) -> Result<RewriteReport, RewriteError> {
         let progress = |progress: &_| witness.rewriting(progress);
-        let mut served = resources.to_vec();
-        loop {
-            match rewrite(&self.client, &served, &self.rewrite, &progress).await {
-                Err(RewriteError::NoSuchResource { resource }) if served.contains(&resource) => {
-                    served.retain(|name| *name != resource);
-                }
-                Err(error) => return Err(error),
-                Ok(report) => {
-                    witness.passed(&report);
-                    return Ok(report);
-                }
-            }
-        }
+        let report = rewrite(&self.client, resources, &self.rewrite, &progress).await?;
+        witness.passed(&report);
+        Ok(report)
     }
 
     fn tell_of_pass(&self, tell: impl FnOnce(&mut Passes)) -> Result<(), FilesError> {

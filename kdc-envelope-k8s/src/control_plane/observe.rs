@@ -7,7 +7,7 @@ use kdc_envelope::ErrorChain;
 use tokio::task::JoinSet;
 
 use super::{ControlPlane, Node};
-use crate::cluster::{self, ClusterError, Member, ServerState};
+use crate::cluster::{self, ClusterError, Member, ServerName, ServerState};
 use crate::encryption_config::{Layout, LocalKey, Transformer};
 use crate::files::FilesError;
 use crate::rotation::history::KeyHistory;
@@ -160,6 +160,7 @@ impl ControlPlane {
         }
         let unknown = || {
             Err(ClusterError::Unreachable {
+                server: ServerName::default(),
                 message: "it was not asked to the end".into(),
             })
         };

@@ -3,23 +3,10 @@
 //! The tree accepts any type anywhere, so that complaints about types are made by [`Node`] with the place and without the
 //! value. A derived `Deserialize` would quote the value, which may be a key.
 
-use core::fmt;
-
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::Error;
 use zeroize::Zeroizing;
 
 use super::{ConfigError, MAX_LEN, Problem};
-
-enum Value {
-    Null,
-    Bool,
-    Integer(i64),
-    OtherNumber,
-    Text(Zeroizing<String>),
-    List(Vec<Self>),
-    Map(Vec<(Zeroizing<String>, Self)>),
-}
+use crate::yaml::{self, SyntaxError, Value};
 
 /// A value and the path to it.
 pub(super) struct Node {
@@ -37,47 +24,52 @@ pub(super) fn parse(file: &[u8]) -> Result<Node, ConfigError> {
     if file.len() > MAX_LEN {
         return Err(ConfigError::TooLong(file.len()));
     }
-    let options = serde_saphyr::options! {
-        budget: serde_saphyr::budget! {
-            max_aliases: 100,
-            max_anchors: 100,
-            max_depth: 32,
-            max_nodes: 100_000,
-        },
-        reject_unsupported_tags: true,
-        with_snippet: false,
+    let text = match core::str::from_utf8(file) {
+        Ok(text) => text,
+        Err(error) => return Err(not_utf8(file, error.valid_up_to())),
     };
-    let value = serde_saphyr::from_slice_with_options(file, options)
-        .map_err(|error| syntax_error(&error))?;
+    let value = match yaml::is_json(text) {
+        true => yaml::json(text).map_err(syntax_error)?,
+        false => only_document(text)?,
+    };
     Ok(Node {
         place: String::new(),
         value,
     })
 }
 
-/// Keeps the kind and the place of `error`, and drops its words, which may quote the file.
-fn syntax_error(error: &Error) -> ConfigError {
-    let mut cause = error;
-    while let Error::AliasError { error, .. } = cause {
-        cause = error;
+/// kube-apiserver reads the first document and not a word of what follows, so that a second one is refused here: whoever
+/// wrote it thinks that it counts.
+fn only_document(text: &str) -> Result<Value, ConfigError> {
+    let mut documents = yaml::documents(text).map_err(syntax_error)?.into_iter();
+    let first = documents.next().map_or(Value::Null, |(_, value)| value);
+    match documents.find(|(_, value)| !matches!(value, Value::Null)) {
+        None => Ok(first),
+        Some((line, _)) => Err(ConfigError::Syntax {
+            line,
+            column: 1,
+            problem: "more than one YAML document, of which kube-apiserver reads the first alone; keep one per file",
+        }),
     }
-    let problem = match cause {
-        Error::DuplicateMappingKey { .. } => "the same field twice; remove one",
-        Error::MultipleDocuments { .. } => "more than one YAML document; keep one per file",
-        Error::Budget { .. }
-        | Error::AliasReplayLimitExceeded { .. }
-        | Error::AliasExpansionLimitExceeded { .. }
-        | Error::AliasReplayStackDepthExceeded { .. } => {
-            "nested too deeply, too long, or too many YAML aliases; write it out plainly"
-        }
-        Error::InvalidUtf8Input => "not UTF-8; save the file as UTF-8",
-        _ => "neither YAML nor JSON; check indentation and quotes here",
-    };
-    let location = error.location();
+}
+
+fn not_utf8(file: &[u8], at: usize) -> ConfigError {
+    let before = file.get(..at).unwrap_or_default();
+    let lines = before.split(|byte| *byte == b'\n');
+    let column = lines.clone().next_back().map_or(0, <[u8]>::len);
+    let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
     ConfigError::Syntax {
-        line: location.map_or(0, |location| location.line()),
-        column: location.map_or(0, |location| location.column()),
-        problem,
+        line: count(lines.count()),
+        column: count(column) + 1,
+        problem: "not UTF-8; save the file as UTF-8",
+    }
+}
+
+const fn syntax_error(error: SyntaxError) -> ConfigError {
+    ConfigError::Syntax {
+        line: error.line,
+        column: error.column,
+        problem: error.fault.as_str(),
     }
 }
 
@@ -107,7 +99,7 @@ impl Node {
         match &self.value {
             Value::Text(text) => Ok(text),
             Value::Null => Ok(""),
-            Value::Bool | Value::Integer(_) | Value::OtherNumber => {
+            Value::Bool(_) | Value::Integer(_) | Value::OtherNumber => {
                 self.type_error("text; put it in quotes")
             }
             Value::List(_) | Value::Map(_) => self.type_error("text"),
@@ -203,80 +195,4 @@ fn child_place(parent: &str, name: &str) -> String {
 fn printable_name(name: &str) -> &str {
     let is_name = name.len() < 20 && name.chars().all(|c| c.is_ascii_alphanumeric());
     if is_name { name } else { "(?)" }
-}
-
-impl<'de> Deserialize<'de> for Value {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ValueVisitor)
-    }
-}
-
-struct ValueVisitor;
-
-impl<'de> Visitor<'de> for ValueVisitor {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_none<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Value, E> {
-        Ok(Value::Bool)
-    }
-
-    fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
-        Ok(Value::Integer(number))
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
-        Ok(i64::try_from(number).map_or(Value::OtherNumber, Value::Integer))
-    }
-
-    fn visit_i128<E>(self, _: i128) -> Result<Value, E> {
-        Ok(Value::OtherNumber)
-    }
-
-    fn visit_u128<E>(self, _: u128) -> Result<Value, E> {
-        Ok(Value::OtherNumber)
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Value, E> {
-        Ok(Value::OtherNumber)
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
-        Ok(Value::Text(Zeroizing::new(text.to_owned())))
-    }
-
-    fn visit_string<E>(self, text: String) -> Result<Value, E> {
-        Ok(Value::Text(Zeroizing::new(text)))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
-        let mut values = Vec::new();
-        while let Some(value) = seq.next_element()? {
-            values.push(value);
-        }
-        Ok(Value::List(values))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
-        let mut fields = Vec::new();
-        while let Some((name, value)) = map.next_entry::<String, _>()? {
-            fields.push((Zeroizing::new(name), value));
-        }
-        Ok(Value::Map(fields))
-    }
 }

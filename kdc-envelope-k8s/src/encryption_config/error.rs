@@ -2,7 +2,7 @@
 
 use kdc_envelope::providers::InvalidKey;
 
-use super::GroupResource;
+use super::{Base64Fault, GroupResource};
 
 /// The file is no valid EncryptionConfiguration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -68,8 +68,8 @@ pub enum Problem {
     #[error("more than one provider in a list element; give each an element of its own")]
     SeveralProviders,
     /// The secret of a key does not decode.
-    #[error("not base64 in the standard alphabet with padding; encode the raw key bytes once")]
-    Base64,
+    #[error("not base64: {0}")]
+    Base64(Base64Fault),
     /// The key does not fit its provider.
     #[error(transparent)]
     Key(InvalidKey),

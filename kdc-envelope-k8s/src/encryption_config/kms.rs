@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use kdc_envelope::kmsv2::ProviderName;
 
 use super::document::Node;
-use super::{ConfigError, Problem, duration};
+use super::{ConfigError, EndpointFault, Problem, duration, endpoint};
 
 const KNOWN_FIELDS: &str = "apiVersion, name, endpoint, timeout, cachesize";
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -50,6 +50,16 @@ impl KmsProvider {
             endpoint: endpoint.into(),
             timeout,
         }
+    }
+}
+
+impl KmsProvider {
+    /// What kube-apiserver dials: a path, or for an abstract socket `@` and its name.
+    ///
+    /// # Errors
+    /// [`EndpointFault`] if it takes `endpoint` and can reach nobody there.
+    pub fn socket(&self) -> Result<String, EndpointFault> {
+        endpoint::socket(&self.endpoint)
     }
 }
 
@@ -123,23 +133,10 @@ fn parse_name(node: &Node, api: KmsApi, names: &Names) -> Result<Box<str>, Confi
 
 fn parse_endpoint(node: &Node) -> Result<Box<str>, ConfigError> {
     let endpoint = node.required_text()?;
-    let is_unix = endpoint
-        .split_once(':')
-        .is_some_and(|(scheme, rest)| scheme.eq_ignore_ascii_case("unix") && is_url_text(rest));
-    if !is_unix {
-        return Err(node.error(Problem::Endpoint));
+    match endpoint::parse(endpoint) {
+        Some(_) => Ok(endpoint.into()),
+        None => Err(node.error(Problem::Endpoint)),
     }
-    Ok(endpoint.into())
-}
-
-/// What Go's URL parser refuses after a scheme: control characters and broken escapes.
-fn is_url_text(text: &str) -> bool {
-    let is_escape = |part: &str| {
-        let digits = part.as_bytes().first_chunk::<2>();
-        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
-    };
-    let path = text.split(['?', '#']).next().unwrap_or_default();
-    !text.chars().any(|c| c.is_ascii_control()) && path.split('%').skip(1).all(is_escape)
 }
 
 fn parse_timeout(node: Node) -> Result<Duration, ConfigError> {

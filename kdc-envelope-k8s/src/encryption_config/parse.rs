@@ -3,25 +3,16 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::alphabet::STANDARD;
-use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use kdc_envelope::SecretBytes;
 use kdc_envelope::providers::{InvalidKey, KeyName, aescbc, aesgcm, secretbox};
-use zeroize::Zeroizing;
 
 use super::document::{Fields, Node};
 use super::resource::{check_list, check_mask, check_name};
+use super::secret::decode;
 use super::{
     ConfigError, ConfiguredKey, EncryptionConfiguration, GroupResource, Problem, Provider,
     ResourceConfiguration, kms,
 };
-
-/// As Go's `base64.StdEncoding`, which does not look at the bits after the last byte.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &STANDARD,
-    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
-);
 
 pub(super) fn configuration(root: Node) -> Result<EncryptionConfiguration, ConfigError> {
     let mut fields = root.fields()?;
@@ -43,9 +34,8 @@ fn check_kind(fields: &mut Fields) -> Result<(), ConfigError> {
     let kind = fields.take("kind");
     match (api_version.text()?, kind.text()?) {
         // The second is what early documentation said, and is still accepted.
-        ("apiserver.config.k8s.io/v1", "EncryptionConfiguration") | ("v1", "EncryptionConfig") => {
-            Ok(())
-        }
+        ("apiserver.config.k8s.io/v1", "EncryptionConfiguration")
+        | ("v1" | "/v1", "EncryptionConfig") => Ok(()),
         _ => Err(api_version.error(Problem::Kind)),
     }
 }
@@ -132,16 +122,10 @@ fn key<K>(
     fields.finish("name, secret")?;
     let key_name =
         KeyName::new(name.required_text()?).map_err(|problem| name.error(Problem::Key(problem)))?;
-    let bytes = decode(secret.required_text()?).ok_or_else(|| secret.error(Problem::Base64))?;
+    let bytes =
+        decode(secret.required_text()?).map_err(|fault| secret.error(Problem::Base64(fault)))?;
     match make(key_name, &bytes) {
         Ok(cipher) => Ok(ConfiguredKey::new(cipher, Arc::new(bytes))),
         Err(problem) => Err(secret.error(Problem::Key(problem))),
     }
-}
-
-/// Line breaks are skipped, as Go does; they come from YAML block text.
-fn decode(text: &str) -> Option<SecretBytes> {
-    let text: Zeroizing<String> =
-        Zeroizing::new(text.chars().filter(|c| !matches!(c, '\r' | '\n')).collect());
-    BASE64.decode(text.as_bytes()).ok().map(SecretBytes::new)
 }

@@ -196,7 +196,10 @@ fn quoted(text: &str) -> String {
         .chars()
         .map(|c| match c {
             '"' | '\\' => format!("\\{c}"),
-            c if c.is_control() => format!("\\u{:04x}", u32::from(c)),
+            // Some are line breaks to a part of all parsers.
+            c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}') => {
+                format!("\\u{:04x}", u32::from(c))
+            }
             c => c.to_string(),
         })
         .collect();

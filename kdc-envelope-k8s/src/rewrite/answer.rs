@@ -5,7 +5,9 @@ use core::time::Duration;
 use serde::{Deserialize, Deserializer};
 
 use super::error::{RewriteError, Verb};
+use super::lasting::{Lasting, TOO_LARGE, lasting};
 use super::resolve::Object;
+use crate::cluster::ServerName;
 use crate::encryption_config::GroupResource;
 
 /// An answer in full.
@@ -14,6 +16,8 @@ pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) retry_after: Option<Duration>,
     pub(super) body: Vec<u8>,
+    /// Who gave it.
+    pub(super) server: ServerName,
 }
 
 /// A failure that may pass by itself.
@@ -65,7 +69,13 @@ pub(super) enum Verdict {
     /// The row will not be written.
     Refused(Box<str>),
     /// Nothing will be.
-    Denied(Box<str>),
+    Denied {
+        /// 401 or 403.
+        status: u16,
+        why: Box<str>,
+    },
+    /// Nor will anything be, because of the storage behind the server; with what to do about it.
+    Storage(Box<str>, &'static str),
     /// Perhaps later.
     Failed(Failure),
 }
@@ -111,19 +121,29 @@ pub(super) fn judge_patch(object: &Object, answer: &Answer) -> Verdict {
             ))),
         };
     }
+    let denied = |why| Verdict::Denied {
+        status: answer.status,
+        why,
+    };
     let Some(status) = Status::of(answer) else {
         return match answer.status {
-            401 | 403 => Verdict::Denied(bare(answer)),
+            401 | 403 => denied(bare(answer)),
             _ => Verdict::Failed(failure(answer, None)),
         };
     };
     match answer.status {
-        401 => Verdict::Denied(status.why(answer)),
-        403 if status.is_by_authorizer() => Verdict::Denied(status.why(answer)),
+        401 => denied(status.why(answer)),
+        403 if status.is_by_authorizer() => denied(status.why(answer)),
         404 if status.reason == "NotFound" => Verdict::Changed(status.why(answer)),
         409 if status.reason == "Conflict" => Verdict::Changed(status.why(answer)),
+        413 => Verdict::Refused(status.why_with(answer, TOO_LARGE)),
         500 if status.is_undecryptable() => Verdict::Refused(status.why(answer)),
-        408 | 429 | 500.. => Verdict::Failed(failure(answer, Some(&status))),
+        500.. => match lasting(&status.message) {
+            Some(Lasting::Row(advice)) => Verdict::Refused(status.why_with(answer, advice)),
+            Some(Lasting::Storage(advice)) => Verdict::Storage(status.why(answer), advice),
+            None => Verdict::Failed(failure(answer, Some(&status))),
+        },
+        408 | 429 => Verdict::Failed(failure(answer, Some(&status))),
         400.. => Verdict::Refused(status.why(answer)),
         _ => Verdict::Failed(failure(answer, Some(&status))),
     }
@@ -135,8 +155,10 @@ pub(super) fn judge_list(
     answer: &Answer,
 ) -> Result<Listed, RewriteError> {
     let denied = |why| RewriteError::Denied {
+        server: answer.server.clone(),
         verb: Verb::List,
         resource: resource.to_string().into(),
+        status: answer.status,
         why,
     };
     if answer.status == 200 {
@@ -160,8 +182,12 @@ pub(super) fn judge_list(
         }),
         410 => Ok(Listed::Expired(status.metadata.token())),
         _ if status.is_undecryptable() => Ok(Listed::Unreadable(status.why(answer))),
-        408 | 429 | 500.. => Ok(Listed::Failed(failure(answer, Some(&status)))),
+        408 | 429 | 500.. => {
+            check_storage(Verb::List, &resource.to_string(), &status, answer)?;
+            Ok(Listed::Failed(failure(answer, Some(&status))))
+        }
         _ => Err(RewriteError::Unexpected {
+            server: answer.server.clone(),
             verb: Verb::List,
             resource: resource.to_string().into(),
             why: status.why(answer),
@@ -177,18 +203,43 @@ pub(super) fn judge_other(
 ) -> Result<Failure, RewriteError> {
     let (resource, why) = (what.into(), describe(answer));
     let status = Status::of(answer);
+    if let Some(status) = &status {
+        check_storage(verb, what, status, answer)?;
+    }
     match (answer.status, &status) {
         (401 | 403, _) => Err(RewriteError::Denied {
+            server: answer.server.clone(),
             verb,
             resource,
+            status: answer.status,
             why,
         }),
         (408 | 429 | 500.., _) | (_, None) => Ok(failure(answer, status.as_ref())),
         _ => Err(RewriteError::Unexpected {
+            server: answer.server.clone(),
             verb,
             resource,
             why,
         }),
+    }
+}
+
+/// An error if the storage behind the server fails in a way that does not pass by itself.
+fn check_storage(
+    verb: Verb,
+    what: &str,
+    status: &Status,
+    answer: &Answer,
+) -> Result<(), RewriteError> {
+    match lasting(&status.message) {
+        Some(Lasting::Storage(advice)) if answer.status >= 500 => Err(RewriteError::Storage {
+            server: answer.server.clone(),
+            verb,
+            resource: what.into(),
+            why: status.why(answer),
+            advice,
+        }),
+        _ => Ok(()),
     }
 }
 
@@ -198,6 +249,9 @@ fn describe(answer: &Answer) -> Box<str> {
 }
 
 fn page(list: List, bytes: usize) -> Listed {
+    if !list.kind.ends_with("List") {
+        return Listed::Failed(Failure::server("an answer that is no list"));
+    }
     let mut objects = Vec::with_capacity(list.items.len());
     for Head { metadata } in list.items {
         let object = Object {
@@ -266,6 +320,8 @@ struct Metadata {
 
 #[derive(Debug, Deserialize)]
 struct List {
+    #[serde(default)]
+    kind: Box<str>,
     #[serde(default)]
     metadata: ListMetadata,
     /// Never left out, though it may be null.
@@ -375,6 +431,11 @@ impl Status {
             return bare(answer);
         }
         one_line(&format!("{} ({})", text, answer.status))
+    }
+
+    /// The same, and what to do about it.
+    fn why_with(&self, answer: &Answer, advice: &str) -> Box<str> {
+        format!("{}; {advice}", self.why(answer)).into()
     }
 }
 

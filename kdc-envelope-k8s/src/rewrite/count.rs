@@ -6,7 +6,7 @@ use super::answer::{Failure, Listed, judge_list};
 use super::error::{RewriteError, Verb};
 use super::find;
 use super::options::RewriteOptions;
-use super::patience::Patience;
+use super::patience::{OF_A_QUESTION, Patience};
 use super::report::{Count, ResourceCount};
 use super::resolve::ServedResource;
 use super::transport::Transport;
@@ -20,15 +20,25 @@ use crate::encryption_config::GroupResource;
 pub async fn count(client: &Client, resources: &[GroupResource]) -> Result<Count, RewriteError> {
     let options = RewriteOptions::default();
     let transport = Transport::new(client, options.request_timeout);
-    let mut patience = Patience::new(options.patience);
-    let resolution = find(&transport, &mut patience, resources).await?;
+    let mut patience = Patience::new(OF_A_QUESTION, &|_| ());
+    let counted = count_all(&transport, &mut patience, resources, &options).await;
+    counted.map_err(|error| error.at(&transport.server()))
+}
+
+async fn count_all(
+    transport: &Transport,
+    patience: &mut Patience<'_>,
+    resources: &[GroupResource],
+    options: &RewriteOptions,
+) -> Result<Count, RewriteError> {
+    let resolution = find(transport, patience, resources).await?;
     let mut count = Count {
         skipped: resolution.skipped,
         ..Count::default()
     };
     for resource in &resolution.resources {
         let page_size = options.page_size.get();
-        let objects = count_one(&transport, &mut patience, resource, page_size).await?;
+        let objects = count_one(transport, patience, resource, page_size).await?;
         count.resources.push(ResourceCount {
             resource: resource.resource.clone(),
             objects,
@@ -39,7 +49,7 @@ pub async fn count(client: &Client, resources: &[GroupResource]) -> Result<Count
 
 async fn count_one(
     transport: &Transport,
-    patience: &mut Patience,
+    patience: &mut Patience<'_>,
     resource: &ServedResource,
     page_size: u32,
 ) -> Result<u64, RewriteError> {
@@ -74,6 +84,7 @@ async fn count_one(
             Listed::Failed(failure) => failure,
             Listed::Unreadable(why) => {
                 return Err(RewriteError::Unreadable {
+                    server: transport.server(),
                     resource: resource.resource.clone(),
                     why,
                 });

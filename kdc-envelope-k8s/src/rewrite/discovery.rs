@@ -20,7 +20,7 @@ const API_SERVICES: &str = "/apis/apiregistration.k8s.io/v1/apiservices";
 /// What is served, as far as it can matter for these names; the core group comes first.
 pub(super) async fn discover(
     transport: &Transport,
-    patience: &mut Patience,
+    patience: &mut Patience<'_>,
     wanted: &[GroupResource],
 ) -> Result<Vec<Group>, RewriteError> {
     let mut server = Server {
@@ -81,12 +81,12 @@ fn away(services: Services, wanted: &[GroupResource]) -> impl Iterator<Item = Gr
     })
 }
 
-struct Server<'a> {
+struct Server<'a, 't> {
     transport: &'a Transport,
-    patience: &'a mut Patience,
+    patience: &'a mut Patience<'t>,
 }
 
-impl Server<'_> {
+impl Server<'_, '_> {
     /// `None` if the version went while it was asked for.
     async fn version(&mut self, path: &str, name: &str) -> Result<Option<Version>, RewriteError> {
         let Some(list): Option<ResourceList> = self.read_if_there(path, path).await? else {
@@ -124,6 +124,7 @@ impl Server<'_> {
         match self.read_if_there(path, what).await? {
             Some(document) => Ok(document),
             None => Err(RewriteError::Unexpected {
+                server: self.transport.server(),
                 verb: Verb::Get,
                 resource: what.into(),
                 why: "status 404".into(),

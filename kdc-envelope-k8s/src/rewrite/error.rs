@@ -3,6 +3,7 @@
 use core::fmt;
 use core::time::Duration;
 
+use crate::cluster::ServerName;
 use crate::encryption_config::GroupResource;
 
 /// A pass that did not come to its end. Rows that it wrote stay written; another pass finds them current.
@@ -11,7 +12,7 @@ use crate::encryption_config::GroupResource;
 pub enum RewriteError {
     /// Nothing of this name is served.
     #[error(
-        "no API server serves the resource `{resource}`; correct its name, or take it out of the list"
+        "nothing is served under the name `{resource}`; correct it, or take it out of the list"
     )]
     NoSuchResource {
         /// As it was asked for.
@@ -27,22 +28,46 @@ pub enum RewriteError {
         /// Namespace and name of the service.
         service: Box<str>,
     },
-    /// The user has too few rights, or none (401, 403).
-    #[error("not allowed to {verb} {resource}; the API server says: {why}")]
+    /// The user has too few rights (403), or none (401).
+    #[error(
+        "{server} {} {verb} {resource}: {why}; {}",
+        if *status == 401 { "does not accept the credentials to" } else { "does not allow to" },
+        if *status == 401 { "they may have expired, or be of another cluster" } else { "grant the right, or use other credentials" },
+    )]
     Denied {
+        /// Who says so.
+        server: ServerName,
         /// The right that is missing.
+        verb: Verb,
+        /// The resource, or the path of a discovery document.
+        resource: Box<str>,
+        /// Status of the answer.
+        status: u16,
+        /// The answer, on one line.
+        why: Box<str>,
+    },
+    /// The storage behind the API server fails in a way that does not pass by itself.
+    #[error("{server} cannot {verb} {resource}, because its etcd refuses: {why}; {advice}")]
+    Storage {
+        /// Who says so.
+        server: ServerName,
+        /// What was tried.
         verb: Verb,
         /// The resource, or the path of a discovery document.
         resource: Box<str>,
         /// The answer, on one line.
         why: Box<str>,
+        /// What to do about it.
+        advice: &'static str,
     },
     /// One row keeps the API server from listing all the others.
     #[error(
-        "the API server cannot list {resource}, because it cannot decrypt a row of it; `kdc value inspect` shows what a row was \
-         written with; the API server says: {why}"
+        "{server} cannot list {resource}, because it cannot decrypt a row of it: {why}; `kdc value inspect` shows what a row was \
+         written with"
     )]
     Unreadable {
+        /// Who says so.
+        server: ServerName,
         /// Which resource.
         resource: GroupResource,
         /// The answer, on one line; most versions name the row's key in etcd.
@@ -51,16 +76,21 @@ pub enum RewriteError {
     /// Only failures that could have passed by themselves, for longer than
     /// [`RewriteOptions::patience`](super::RewriteOptions::patience).
     #[error(
-        "no attempt to {verb} {resource} succeeded for {} s, in {attempts} attempts; the last one failed with: {why}",
-        patience.as_secs()
+        "{server}: no attempt to {verb} {resource} succeeded for {} s, in {attempts} attempts; the last one{} failed with: {why}",
+        patience.as_secs(),
+        if object.is_empty() { String::new() } else { format!(", with `{object}`,") },
     )]
     OutOfPatience {
+        /// Who was asked.
+        server: ServerName,
         /// What was tried last.
         verb: Verb,
         /// The resource, or the path of a discovery document.
         resource: Box<str>,
         /// How long.
         patience: Duration,
+        /// The object that was tried last, with its namespace; empty if it was none in particular.
+        object: Box<str>,
         /// How many requests failed since the last success.
         attempts: u64,
         /// The last failure, on one line.
@@ -68,10 +98,12 @@ pub enum RewriteError {
     },
     /// The rows changed hands faster than pages of them could be worked on.
     #[error(
-        "the listing of {resource} expired {times} times, and the API server gave no token to go on with; allow more objects per \
+        "the listing of {resource} expired {times} times, and {server} gave no token to go on with; allow more objects per \
          second, or take smaller pages"
     )]
     Expired {
+        /// Who was asked.
+        server: ServerName,
         /// Which resource.
         resource: GroupResource,
         /// How many times.
@@ -79,9 +111,12 @@ pub enum RewriteError {
     },
     /// Migrations were asked for where there are none.
     #[error(
-        "the API server does not serve storagemigration.k8s.io/v1, which Kubernetes has from 1.37 on; a pass of its own works everywhere"
+        "{server} does not serve storagemigration.k8s.io/v1, which Kubernetes has from 1.37 on; a pass of its own works everywhere"
     )]
-    NoMigrations,
+    NoMigrations {
+        /// Who was asked.
+        server: ServerName,
+    },
     /// Nobody works on a migration.
     #[error(
         "no controller has taken up the migration of {resource} within {} s; is the storage-version-migrator-controller of \
@@ -105,8 +140,10 @@ pub enum RewriteError {
         why: Box<str>,
     },
     /// An answer that no API server should give to such a request.
-    #[error("the attempt to {verb} {resource} was answered with {why}")]
+    #[error("{server} answered the attempt to {verb} {resource} with {why}")]
     Unexpected {
+        /// Who answered.
+        server: ServerName,
         /// What was tried.
         verb: Verb,
         /// The resource, or the path of a discovery document.
@@ -114,6 +151,30 @@ pub enum RewriteError {
         /// Status and message, on one line.
         why: Box<str>,
     },
+}
+
+impl RewriteError {
+    /// The same of `other`, if nobody said yet which server it is about.
+    pub(super) fn at(mut self, other: &ServerName) -> Self {
+        match &mut self {
+            Self::Denied { server, .. }
+            | Self::Storage { server, .. }
+            | Self::Unreadable { server, .. }
+            | Self::OutOfPatience { server, .. }
+            | Self::Expired { server, .. }
+            | Self::NoMigrations { server }
+            | Self::Unexpected { server, .. } => {
+                if *server == ServerName::default() {
+                    server.clone_from(other);
+                }
+            }
+            Self::NoSuchResource { .. }
+            | Self::Aggregated { .. }
+            | Self::NotTakenUp { .. }
+            | Self::MigrationFailed { .. } => {}
+        }
+        self
+    }
 }
 
 /// What was asked of an API server, by the name that RBAC has for it.

@@ -21,6 +21,7 @@ use super::error::{RewriteError, Verb};
 use super::find;
 use super::options::RewriteOptions;
 use super::patience::Patience;
+use super::progress::Waiting;
 use super::resolve::ServedResource;
 use super::transport::Transport;
 use crate::encryption_config::GroupResource;
@@ -47,7 +48,7 @@ pub struct Migrated {
 /// What it did is proven by a [pass](super::rewrite()) in which nothing is rewritten, and not by this.
 ///
 /// The objects that ask for it have names that begin with `kdc-envelope-`, stay as a record, and are replaced the next time.
-/// `begin` is called with each resource before its turn. Dropping the future leaves a migration that has begun to its
+/// `begin` is called with each resource before its turn, `wait` while no request succeeds. Dropping the future leaves a migration that has begun to its
 /// controller.
 ///
 /// # Errors
@@ -58,17 +59,28 @@ pub async fn hand_over(
     resources: &[GroupResource],
     options: &RewriteOptions,
     begin: &(dyn Fn(&GroupResource) + Sync),
+    wait: &(dyn Fn(Waiting) + Sync),
 ) -> Result<Vec<Migrated>, RewriteError> {
     let transport = Transport::new(client, options.request_timeout);
-    let mut patience = Patience::new(options.patience);
-    let served = find(&transport, &mut patience, resources).await?.resources;
-    let mut migrator = Migrator {
+    let migrator = Migrator {
         transport: &transport,
-        patience,
+        patience: Patience::new(options.patience, wait),
         limit: options.patience,
     };
+    let migrated = migrate_all(migrator, resources, begin).await;
+    migrated.map_err(|error| error.at(&transport.server()))
+}
+
+async fn migrate_all(
+    mut migrator: Migrator<'_>,
+    resources: &[GroupResource],
+    begin: &(dyn Fn(&GroupResource) + Sync),
+) -> Result<Vec<Migrated>, RewriteError> {
+    let found = find(migrator.transport, &mut migrator.patience, resources).await?;
+    let served = found.resources;
     if migrator.ask(Verb::Get, API, None).await?.is_none() {
-        return Err(RewriteError::NoMigrations);
+        let server = migrator.transport.server();
+        return Err(RewriteError::NoMigrations { server });
     }
     let mut all = Vec::new();
     for ServedResource { resource, .. } in &served {
@@ -80,7 +92,7 @@ pub async fn hand_over(
 
 struct Migrator<'a> {
     transport: &'a Transport,
-    patience: Patience,
+    patience: Patience<'a>,
     limit: Duration,
 }
 

@@ -29,6 +29,7 @@ mod count;
 mod discovery;
 mod error;
 mod hand_over;
+mod lasting;
 mod listing;
 mod options;
 mod pacer;
@@ -39,6 +40,8 @@ mod report;
 mod resolve;
 mod transport;
 
+use std::sync::{Mutex, PoisonError};
+
 use kube::Client;
 use tokio::time::Instant;
 
@@ -46,7 +49,7 @@ pub use count::count;
 pub use error::{RewriteError, Verb};
 pub use hand_over::{Migrated, hand_over};
 pub use options::RewriteOptions;
-pub use progress::Progress;
+pub use progress::{Progress, Waiting};
 pub use report::{
     Count, MAX_REFUSALS, Refusal, ResourceCount, ResourceReport, RewriteReport, SkipReason, Skipped,
 };
@@ -55,7 +58,7 @@ pub use resolve::{Resolution, ServedResource};
 use crate::encryption_config::GroupResource;
 use pacer::Pacer;
 use pass::{Shared, TELL_EVERY};
-use patience::Patience;
+use patience::{OF_A_QUESTION, Patience};
 use transport::Transport;
 
 /// Passes over every object of these resources, given as in an EncryptionConfiguration: names and wildcards. See the
@@ -66,29 +69,80 @@ use transport::Transport;
 ///
 /// # Errors
 /// [`RewriteError`]: when the pass cannot go on. What a single object refuses is no error but in the report; look at
-/// [`RewriteReport::is_complete`].
+/// [`RewriteReport::is_complete`]. Nor is a name under which nothing is served, as a configuration may name what is not
+/// installed yet: it is in [`RewriteReport::skipped`].
 pub async fn rewrite(
     client: &Client,
     resources: &[GroupResource],
     options: &RewriteOptions,
     progress: &(dyn Fn(&Progress) + Sync),
 ) -> Result<RewriteReport, RewriteError> {
-    let start = Instant::now();
     let transport = Transport::new(client, options.request_timeout);
-    let mut patience = Patience::new(options.patience);
-    let resolution = find(&transport, &mut patience, resources).await?;
-    let mut shared = Shared {
+    let run = Run {
         transport: &transport,
         options,
-        pacer: Pacer::new(options.max_in_flight, options.max_per_second, start),
-        patience,
+        told: Mutex::new(Progress::before(resources)),
+        progress,
     };
-    let mut report = RewriteReport {
-        skipped: resolution.skipped,
-        ..RewriteReport::default()
-    };
-    let count = resolution.resources.len();
-    for (index, resource) in resolution.resources.iter().enumerate() {
+    let report = run.pass_over(resources).await;
+    report.map_err(|error| error.at(&transport.server()))
+}
+
+/// A pass over all resources.
+struct Run<'a> {
+    transport: &'a Transport,
+    options: &'a RewriteOptions,
+    /// How far it is.
+    told: Mutex<Progress>,
+    progress: &'a (dyn Fn(&Progress) + Sync),
+}
+
+impl Run<'_> {
+    async fn pass_over(&self, resources: &[GroupResource]) -> Result<RewriteReport, RewriteError> {
+        let start = Instant::now();
+        let wait = |waiting| self.wait(waiting);
+        let mut patience = Patience::new(self.options.patience, &wait);
+        let resolution = find(self.transport, &mut patience, resources).await?;
+        let (most, rate) = (self.options.max_in_flight, self.options.max_per_second);
+        let mut shared = Shared {
+            transport: self.transport,
+            options: self.options,
+            pacer: Pacer::new(most, rate, start),
+            patience,
+        };
+        let mut report = RewriteReport {
+            skipped: resolution.skipped,
+            ..RewriteReport::default()
+        };
+        let count = resolution.resources.len();
+        for (index, resource) in resolution.resources.iter().enumerate() {
+            match self.pass(&mut shared, resource, (index, count)).await {
+                Ok(finished) => report.resources.push(finished),
+                // Its definition was deleted meanwhile, or no longer has this version.
+                Err(RewriteError::NoSuchResource { resource }) => {
+                    let again = [resource];
+                    let again = find(self.transport, &mut shared.patience, &again).await?;
+                    report.skipped.extend(again.skipped);
+                    for resource in &again.resources {
+                        let finished = self.pass(&mut shared, resource, (index, count)).await?;
+                        report.resources.push(finished);
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        (report.bytes_sent, report.bytes_received) = self.transport.bytes();
+        report.elapsed = start.elapsed();
+        Ok(report)
+    }
+
+    /// Over the resource with this index, of so many.
+    async fn pass(
+        &self,
+        shared: &mut Shared<'_>,
+        resource: &ServedResource,
+        (index, count): (usize, usize),
+    ) -> Result<ResourceReport, RewriteError> {
         let start = Instant::now();
         let mut told = start;
         let picture = |report: &ResourceReport, total, done| Progress {
@@ -101,44 +155,59 @@ pub async fn rewrite(
             overtaken: report.overtaken,
             refused: report.refused,
             per_second: per_second(report.objects, start),
+            waiting: None,
         };
         let mut estimate = None;
-        let finished = pass::pass(&mut shared, resource, |report, total| {
+        let finished = pass::pass(shared, resource, |report, total| {
             estimate = total;
             if told.elapsed() >= TELL_EVERY {
-                progress(&picture(report, total, false));
+                self.tell(picture(report, total, false));
                 told = Instant::now();
             }
         })
         .await?;
-        progress(&picture(&finished, estimate, true));
-        report.resources.push(finished);
+        self.tell(picture(&finished, estimate, true));
+        Ok(finished)
     }
-    (report.bytes_sent, report.bytes_received) = transport.bytes();
-    report.elapsed = start.elapsed();
-    Ok(report)
+
+    fn tell(&self, progress: Progress) {
+        (self.progress)(&progress);
+        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = progress;
+    }
+
+    /// The last progress again, with what is waited for.
+    fn wait(&self, waiting: Waiting) {
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut progress = told.clone();
+        drop(told);
+        progress.waiting = Some(waiting);
+        (self.progress)(&progress);
+    }
 }
 
 /// What these names and wildcards stand for on this API server.
 ///
 /// # Errors
-/// [`RewriteError`]: a name that is not served, or one whose rows are elsewhere; or the server does not answer.
+/// [`RewriteError`]: the server does not answer within half a minute, or not to this user. A name under which nothing is served
+/// is in [`Resolution::skipped`].
 pub async fn resolve(
     client: &Client,
     resources: &[GroupResource],
 ) -> Result<Resolution, RewriteError> {
     let options = RewriteOptions::default();
     let transport = Transport::new(client, options.request_timeout);
-    find(&transport, &mut Patience::new(options.patience), resources).await
+    let mut patience = Patience::new(OF_A_QUESTION, &|_| ());
+    let found = find(&transport, &mut patience, resources).await;
+    found.map_err(|error| error.at(&transport.server()))
 }
 
 async fn find(
     transport: &Transport,
-    patience: &mut Patience,
+    patience: &mut Patience<'_>,
     resources: &[GroupResource],
 ) -> Result<Resolution, RewriteError> {
     let groups = discovery::discover(transport, patience, resources).await?;
-    resolve::resolve_in(&groups, resources)
+    Ok(resolve::resolve_in(&groups, resources))
 }
 
 fn per_second(objects: u64, start: Instant) -> f64 {
@@ -150,3 +219,6 @@ fn per_second(objects: u64, start: Instant) -> f64 {
         0.0
     }
 }
+
+#[cfg(test)]
+mod tests;

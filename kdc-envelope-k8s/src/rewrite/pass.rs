@@ -15,12 +15,16 @@ use super::listing::Listing;
 use super::options::RewriteOptions;
 use super::pacer::{Pacer, Permit, Signal};
 use super::patience::{Patience, pause};
-use super::report::{MAX_REFUSALS, Refusal, ResourceReport};
+use super::report::{MAX_REFUSALS, Refusal, ResourceReport, place};
 use super::resolve::{Object, ServedResource};
 use super::transport::{PatchForm, Transport};
+use crate::cluster::ServerName;
 
 /// How often an object is tried whose failures may be its own.
 const MAX_TRIES: u32 = 5;
+/// How often, and how long, an object is tried whose failures seem to be the server's, while others succeed.
+const MAX_SERVER_TRIES: u32 = 10;
+const LONGEST_ALONE: Duration = Duration::from_secs(45);
 /// Says an API server of a form of patch that a resource has not.
 const UNSUPPORTED_MEDIA_TYPE: u16 = 415;
 
@@ -29,13 +33,13 @@ pub(super) struct Shared<'a> {
     pub(super) transport: &'a Transport,
     pub(super) options: &'a RewriteOptions,
     pub(super) pacer: Pacer,
-    pub(super) patience: Patience,
+    pub(super) patience: Patience<'a>,
 }
 
 /// One resource at work.
 struct Pass<'a, 's> {
     shared: &'s mut Shared<'a>,
-    resource: &'a ServedResource,
+    resource: &'s ServedResource,
     name: Box<str>,
     report: ResourceReport,
     /// Of the patches that start now.
@@ -51,6 +55,8 @@ struct Pass<'a, 's> {
 struct Task {
     object: Object,
     tries: u32,
+    /// When the first try failed.
+    failing_since: Option<Instant>,
     question: Question,
 }
 
@@ -72,9 +78,9 @@ struct Done {
 }
 
 /// Passes over one resource. `tell` is called after every change of the report, with the estimate of all objects.
-pub(super) async fn pass<'a>(
-    shared: &mut Shared<'a>,
-    resource: &'a ServedResource,
+pub(super) async fn pass(
+    shared: &mut Shared<'_>,
+    resource: &ServedResource,
     mut tell: impl FnMut(&ResourceReport, Option<u64>),
 ) -> Result<ResourceReport, RewriteError> {
     let (transport, field_manager) = (shared.transport, &*shared.options.field_manager);
@@ -242,11 +248,22 @@ impl Pass<'_, '_> {
                 self.shared.pacer.end(started, ended, signal);
                 return Ok(());
             }
-            Verdict::Denied(why) => {
+            Verdict::Denied { status, why } => {
                 return Err(RewriteError::Denied {
+                    server: self.server(),
+                    verb: Verb::Patch,
+                    resource: self.name.clone(),
+                    status,
+                    why,
+                });
+            }
+            Verdict::Storage(why, advice) => {
+                return Err(RewriteError::Storage {
+                    server: self.server(),
                     verb: Verb::Patch,
                     resource: self.name.clone(),
                     why,
+                    advice,
                 });
             }
             Verdict::Failed(failure) => return self.fail(task, started, ended, failure),
@@ -275,19 +292,42 @@ impl Pass<'_, '_> {
             Question::Patch => Verb::Patch,
             Question::Look(_) => Verb::List,
         };
-        self.shared.patience.failed(verb, &self.name, &failure)?;
+        let object = place(&task.object.namespace, &task.object.name);
+        let patience = &mut self.shared.patience;
+        patience.failed_with(verb, &self.name, &object, &failure)?;
         task.tries = task.tries.saturating_add(1);
+        let since = *task.failing_since.get_or_insert(ended);
         let due = match failure.kind {
             // The pacer makes everything wait.
             FailureKind::Busy(_) => ended,
             _ => ended + pause(task.tries),
         };
-        let is_own = matches!(failure.kind, FailureKind::Request | FailureKind::Timeout);
-        if is_own && task.tries >= MAX_TRIES && matches!(task.question, Question::Patch) {
-            task.question = Question::Look(failure.why);
+        let is_own = match failure.kind {
+            FailureKind::Request | FailureKind::Timeout => task.tries >= MAX_TRIES,
+            // Others were answered meanwhile, again and again.
+            FailureKind::Busy(_) | FailureKind::Server => {
+                task.tries >= MAX_SERVER_TRIES
+                    && ended.duration_since(since) >= LONGEST_ALONE
+                    && self.shared.patience.succeeded_since(since)
+            }
+        };
+        if is_own {
+            let Question::Look(why) = task.question else {
+                task.question = Question::Look(failure.why);
+                (task.tries, task.failing_since) = (0, None);
+                self.waiting.push((due, task));
+                return Ok(());
+            };
+            self.refuse(task.object, why);
+            self.report.objects += 1;
+            return Ok(());
         }
         self.waiting.push((due, task));
         Ok(())
+    }
+
+    fn server(&self) -> ServerName {
+        self.shared.transport.server()
     }
 
     fn refuse(&mut self, object: Object, why: Box<str>) {
@@ -314,6 +354,7 @@ impl Pass<'_, '_> {
                 let objects = self.listing.take(page).into_iter().map(|object| Task {
                     object,
                     tries: 0,
+                    failing_since: None,
                     question: Question::Patch,
                 });
                 self.ready.extend(objects);
@@ -322,15 +363,21 @@ impl Pass<'_, '_> {
             Listed::Expired(Some(token)) => {
                 self.listing.go_on(token);
                 let failure = Failure::server("the continue token expired");
-                self.shared
-                    .patience
-                    .failed(Verb::List, &self.name, &failure)
+                let patience = &mut self.shared.patience;
+                patience.failed(Verb::List, &self.name, &failure)?;
+                self.listing.due = now + patience.pause(&failure);
+                Ok(())
             }
             Listed::Expired(None) => self.start_over(),
             Listed::Unreadable(why) => {
                 if !self.listing.may_become_readable() {
                     let resource = self.resource.resource.clone();
-                    return Err(RewriteError::Unreadable { resource, why });
+                    let server = self.server();
+                    return Err(RewriteError::Unreadable {
+                        server,
+                        resource,
+                        why,
+                    });
                 }
                 self.listing.due = now + pause(self.listing.unreadable());
                 Ok(())
@@ -354,6 +401,7 @@ impl Pass<'_, '_> {
     fn start_over(&mut self) -> Result<(), RewriteError> {
         if !self.listing.start_over() {
             return Err(RewriteError::Expired {
+                server: self.server(),
                 resource: self.resource.resource.clone(),
                 times: self.listing.restarts,
             });

@@ -9,32 +9,48 @@ use tokio::time::Instant;
 use super::answer::{Answer, Failure, FailureKind};
 use super::error::{RewriteError, Verb};
 use super::pacer::LONGEST_PAUSE;
+use super::progress::Waiting;
+use crate::cluster::ServerName;
 
 /// Before the second attempt; doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// The longest time between two attempts, unless the server asks for more.
 const LONGEST_OWN_PAUSE: Duration = Duration::from_secs(15);
+/// How long nothing may succeed before that is told, and between two times that it is.
+const TELL_AFTER: Duration = Duration::from_secs(10);
+/// How long a question of somebody who waits may stay without an answer.
+pub(super) const OF_A_QUESTION: Duration = Duration::from_secs(30);
 
 /// What failed since something succeeded last.
-#[derive(Debug)]
-pub(super) struct Patience {
+pub(super) struct Patience<'t> {
     limit: Duration,
     last_success: Instant,
     failures: u64,
+    tell: &'t (dyn Fn(Waiting) + Sync),
+    told: Option<Instant>,
 }
 
-impl Patience {
-    pub(super) fn new(limit: Duration) -> Self {
+impl<'t> Patience<'t> {
+    /// `tell` is told of what is tried again for long.
+    pub(super) fn new(limit: Duration, tell: &'t (dyn Fn(Waiting) + Sync)) -> Self {
         Self {
             limit,
             last_success: Instant::now(),
             failures: 0,
+            tell,
+            told: None,
         }
+    }
+
+    /// Whether something succeeded at this time or later.
+    pub(super) fn succeeded_since(&self, time: Instant) -> bool {
+        self.last_success >= time
     }
 
     pub(super) fn succeeded(&mut self) {
         self.last_success = Instant::now();
         self.failures = 0;
+        self.told = None;
     }
 
     /// # Errors
@@ -45,13 +61,43 @@ impl Patience {
         resource: &str,
         failure: &Failure,
     ) -> Result<(), RewriteError> {
+        self.failed_with(verb, resource, "", failure)
+    }
+
+    /// The same of a request about this object.
+    ///
+    /// # Errors
+    /// [`RewriteError::OutOfPatience`].
+    pub(super) fn failed_with(
+        &mut self,
+        verb: Verb,
+        resource: &str,
+        object: &str,
+        failure: &Failure,
+    ) -> Result<(), RewriteError> {
         self.failures = self.failures.saturating_add(1);
-        if self.last_success.elapsed() < self.limit {
+        let since = self.last_success.elapsed();
+        if since < self.limit {
+            let told = self.told.unwrap_or(self.last_success);
+            if told.elapsed() >= TELL_AFTER {
+                self.told = Some(Instant::now());
+                (self.tell)(Waiting {
+                    verb,
+                    resource: resource.into(),
+                    object: object.into(),
+                    attempts: self.failures,
+                    since,
+                    patience: self.limit,
+                    why: failure.why.clone(),
+                });
+            }
             return Ok(());
         }
         Err(RewriteError::OutOfPatience {
+            server: ServerName::default(),
             verb,
             resource: resource.into(),
+            object: object.into(),
             patience: self.limit,
             attempts: self.failures,
             why: failure.why.clone(),
@@ -140,7 +186,7 @@ mod tests {
     async fn only_a_success_begins_the_time_anew() {
         let limit = Duration::from_secs(10);
         let failure = Failure::server("away");
-        let mut patience = Patience::new(limit);
+        let mut patience = Patience::new(limit, &|_| ());
         tokio::time::advance(limit / 2).await;
         patience.failed(Verb::List, "secrets", &failure).unwrap();
         patience.succeeded();
@@ -152,7 +198,23 @@ mod tests {
             .unwrap_err();
         assert_eq!(
             error.to_string(),
-            "no attempt to patch secrets succeeded for 10 s, in 2 attempts; the last one failed with: away"
+            "the API server: no attempt to patch secrets succeeded for 10 s, in 2 attempts; the last one failed with: away"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_tried_for_long_is_told_with_the_object() {
+        let told = std::sync::Mutex::new(Vec::new());
+        let tell = |waiting: Waiting| told.lock().unwrap().push(waiting.to_string());
+        let failure = Failure::server("away");
+        let mut patience = Patience::new(Duration::from_secs(300), &tell);
+        for _ in 0..25 {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            let failed = patience.failed_with(Verb::Patch, "secrets", "default/a", &failure);
+            failed.unwrap();
+        }
+        let expected = "cannot patch secrets `default/a` for 10 s, in 10 attempts: away; tried again for up to 300 s";
+        let told = told.lock().unwrap();
+        assert_eq!((told.len(), &*told[0]), (2, expected));
     }
 }

@@ -3,6 +3,7 @@
 use core::fmt;
 use core::time::Duration;
 
+use kdc_envelope::evidence::{Evidence, Gap, GapKind};
 use serde::{Serialize, Serializer};
 
 use crate::encryption_config::GroupResource;
@@ -58,14 +59,42 @@ impl RewriteReport {
         self.sum(|resource| resource.refused)
     }
 
-    /// Whether every row that was asked for is current now, as the API servers see it that answered.
+    /// What was seen for or against the statement "every row was on the newest key before this pass".
+    ///
+    /// Rows that were current agree, and so do those that somebody else wrote or deleted meanwhile. Rows that had to be
+    /// rewritten contradict. What was refused, and resources that have rows and cannot be passed over, are gaps. Names under
+    /// which nothing is served are none: all that the API server serves was asked for, and there was nothing of this name in it.
+    #[must_use]
+    pub fn evidence(&self) -> Evidence {
+        let mut evidence = Evidence::new();
+        for resource in &self.resources {
+            evidence.agrees(resource.current.saturating_add(resource.overtaken));
+            evidence.contradicts(resource.rewritten);
+            if resource.refused > 0 {
+                let place = resource.refusals.first().map_or_else(
+                    || resource.resource.to_string(),
+                    |refusal| format!("{} {}", resource.resource, refusal.place()),
+                );
+                evidence.add_gap(Gap::new(GapKind::Unreadable, resource.refused, place));
+            }
+        }
+        for skipped in &self.skipped {
+            if skipped.reason.has_rows() {
+                evidence.add_gap(Gap::new(
+                    GapKind::NotLookedAt,
+                    0,
+                    skipped.resource.to_string(),
+                ));
+            }
+        }
+        evidence
+    }
+
+    /// Whether every row that was asked for is current now, as the API servers see it that answered. It says so of a pass
+    /// that found no object, too, as there is no row then; [`Self::evidence`] does not.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.refused() == 0
-            && self
-                .skipped
-                .iter()
-                .all(|skipped| !skipped.reason.has_rows())
+        self.evidence().gaps().is_empty()
     }
 
     fn sum(&self, count: impl Fn(&ResourceReport) -> u64) -> u64 {
@@ -124,6 +153,22 @@ pub struct Refusal {
     pub why: Box<str>,
 }
 
+impl Refusal {
+    /// Its namespace, if it has one, and its name.
+    #[must_use]
+    pub fn place(&self) -> String {
+        place(&self.namespace, &self.name)
+    }
+}
+
+pub(super) fn place(namespace: &str, name: &str) -> String {
+    if namespace.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{namespace}/{name}")
+    }
+}
+
 /// A resource or wildcard that was asked for and not passed over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
@@ -133,6 +178,20 @@ pub struct Skipped {
     pub resource: GroupResource,
     /// Why.
     pub reason: SkipReason,
+    /// Namespace and name of the service of an aggregated API server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<Box<str>>,
+}
+
+/// For people.
+impl fmt::Display for Skipped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.resource, self.reason)?;
+        match &self.service {
+            Some(service) => write!(f, " (service {service})"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Why a resource was not passed over.
@@ -144,8 +203,10 @@ pub enum SkipReason {
     NotPatchable,
     /// The API server makes its objects up when it is asked, as it does with `componentstatuses`.
     NotStored,
-    /// A wildcard covers it, and an aggregated API server keeps its rows elsewhere.
+    /// An aggregated API server keeps its rows elsewhere. Whether it serves them now is not asked: it may be away.
     Aggregated,
+    /// Nothing is served under this name: it is misspelt, or its definition is not installed.
+    NotServed,
     /// A wildcard over a group of which nothing is served.
     EmptyGroup,
 }
@@ -164,6 +225,7 @@ impl SkipReason {
             Self::NotPatchable => "it has rows, but the API server cannot list and patch them",
             Self::NotStored => "it has no rows",
             Self::Aggregated => "an aggregated API server keeps its rows elsewhere",
+            Self::NotServed => "nothing is served under this name",
             Self::EmptyGroup => "nothing is served in this group",
         }
     }

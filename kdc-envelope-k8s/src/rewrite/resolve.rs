@@ -73,11 +73,39 @@ impl Resource {
     }
 }
 
+impl Resolution {
+    /// The names under which nothing is served.
+    pub fn not_served(&self) -> impl Iterator<Item = &Skipped> {
+        let skipped = self.skipped.iter();
+        skipped.filter(|skipped| skipped.reason == SkipReason::NotServed)
+    }
+
+    /// That each of these names, which somebody typed, has rows that can be passed over. In a configuration it may stand for
+    /// what is not installed yet.
+    ///
+    /// # Errors
+    /// [`RewriteError::NoSuchResource`] and [`RewriteError::Aggregated`], of the first one that has not.
+    pub fn require(&self, typed: &[GroupResource]) -> Result<(), RewriteError> {
+        for skipped in &self.skipped {
+            let resource = skipped.resource.clone();
+            if !typed.contains(&resource) {
+                continue;
+            }
+            match skipped.reason {
+                SkipReason::NotServed => return Err(RewriteError::NoSuchResource { resource }),
+                SkipReason::Aggregated if resource.resource() != "*" => {
+                    let service = skipped.service.clone().unwrap_or_default();
+                    return Err(RewriteError::Aggregated { resource, service });
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Looks the names and wildcards up in what is served.
-pub(super) fn resolve_in(
-    groups: &[Group],
-    wanted: &[GroupResource],
-) -> Result<Resolution, RewriteError> {
+pub(super) fn resolve_in(groups: &[Group], wanted: &[GroupResource]) -> Resolution {
     let mut resolver = Resolver {
         groups,
         found: Resolution::default(),
@@ -87,10 +115,10 @@ pub(super) fn resolve_in(
         if name.resource() == "*" {
             resolver.add_wildcard(name);
         } else {
-            resolver.add(name)?;
+            resolver.add(name);
         }
     }
-    Ok(resolver.found)
+    resolver.found
 }
 
 /// Whether a group can matter for these names. The core group always can: it has the rows of all events.
@@ -108,7 +136,7 @@ struct Resolver<'a> {
 }
 
 impl<'a> Resolver<'a> {
-    fn add(&mut self, wanted: &GroupResource) -> Result<(), RewriteError> {
+    fn add(&mut self, wanted: &GroupResource) {
         let name = canonical(wanted);
         let group = self
             .groups
@@ -116,12 +144,13 @@ impl<'a> Resolver<'a> {
             .find(|group| *group.name == *name.group());
         if let Some((version, resource)) = group.and_then(|group| group.best(name.resource())) {
             self.push(name, version, resource);
-            return Ok(());
+            return;
         }
-        let resource = wanted.clone();
         match group.and_then(Group::service) {
-            Some(service) => Err(RewriteError::Aggregated { resource, service }),
-            None => Err(RewriteError::NoSuchResource { resource }),
+            Some(service) => {
+                self.skip_of(wanted.clone(), SkipReason::Aggregated, Some(service));
+            }
+            None => self.skip(wanted.clone(), SkipReason::NotServed),
         }
     }
 
@@ -134,9 +163,9 @@ impl<'a> Resolver<'a> {
             self.skip(wildcard.clone(), SkipReason::EmptyGroup);
         }
         for group in groups {
-            if group.service().is_some() {
+            if let Some(service) = group.service() {
                 let name = GroupResource::new("*", group.name.clone());
-                self.skip(name, SkipReason::Aggregated);
+                self.skip_of(name, SkipReason::Aggregated, Some(service));
             }
             let resources = group.versions.iter().flat_map(|version| &version.resources);
             let names: BTreeSet<_> = resources
@@ -154,7 +183,7 @@ impl<'a> Resolver<'a> {
         let canonical = canonical(&name);
         if canonical != name {
             // The core group has the rows, and every API server serves it.
-            let _ = self.add(&canonical);
+            self.add(&canonical);
             return;
         }
         match group.best(name.resource()) {
@@ -181,10 +210,15 @@ impl<'a> Resolver<'a> {
     }
 
     fn skip(&mut self, name: GroupResource, reason: SkipReason) {
+        self.skip_of(name, reason, None);
+    }
+
+    fn skip_of(&mut self, name: GroupResource, reason: SkipReason, service: Option<Box<str>>) {
         if self.seen.insert(name.clone()) {
             self.found.skipped.push(Skipped {
                 resource: name,
                 reason,
+                service,
             });
         }
     }

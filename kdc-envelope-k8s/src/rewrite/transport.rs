@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::answer::{Answer, Failure, FailureKind};
 use super::resolve::{Object, ServedResource};
+use crate::cluster::{Asked, ServerName, cause};
 
 /// Answers of one object carry its metadata alone.
 const OBJECT: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
@@ -53,6 +54,7 @@ pub(super) struct Transport {
     client: Client,
     timeout: Duration,
     counts: Arc<Counts>,
+    asked: Asked,
 }
 
 #[derive(Debug, Default)]
@@ -67,7 +69,13 @@ impl Transport {
             client: client.clone(),
             timeout,
             counts: Arc::default(),
+            asked: Asked::default(),
         }
+    }
+
+    /// Who is asked, once that is known.
+    pub(super) fn server(&self) -> ServerName {
+        self.asked.server()
     }
 
     /// Bytes of bodies, sent and received.
@@ -158,6 +166,7 @@ impl Transport {
         let mut request = Request::builder()
             .method(method)
             .uri(path)
+            .extension(self.asked.clone())
             .header(ACCEPT, accept);
         let mut bytes = Vec::new();
         if let Some((content_type, body)) = body {
@@ -178,7 +187,7 @@ impl Transport {
     }
 
     async fn exchange(&self, request: Request<Body>) -> Result<Answer, Failure> {
-        let broken = |error: kube::Error| Failure::server(&with_causes(&error));
+        let broken = |error: kube::Error| Failure::server(&cause(&error));
         let answer = self.client.send(request).await.map_err(broken)?;
         let (head, body) = answer.into_parts();
         let body = body.collect_bytes().await.map_err(broken)?.to_vec();
@@ -187,6 +196,7 @@ impl Transport {
             status: head.status.as_u16(),
             retry_after: retry_after(&head.headers),
             body,
+            server: self.server(),
         })
     }
 }
@@ -246,21 +256,6 @@ fn encode(text: &str) -> String {
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?;
     text.parse().ok().map(Duration::from_secs)
-}
-
-/// An error and those below it, each unless it is in the text already.
-fn with_causes(error: &(dyn core::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }
 
 fn add(counter: &AtomicU64, bytes: usize) {

@@ -44,6 +44,7 @@ mod damage;
 mod fixture;
 mod high_availability;
 mod outages;
+mod probes;
 mod providers;
 mod reload;
 mod restored;

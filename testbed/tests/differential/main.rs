@@ -10,10 +10,12 @@
 )]
 
 mod configuration;
+mod generated;
 mod local;
 mod messages;
 mod random;
 mod rows;
+mod start;
 
 use kdc_testbed::Oracle;
 

@@ -39,6 +39,22 @@ async fn mistakes_are_named_and_change_nothing() {
         "away",
         &kubeconfig.replace(&cluster.members[0].url, "https://127.0.0.1:1"),
     );
+    let url = &cluster.members[0].url;
+    let http = url.replace("https", "http");
+    let no_scheme = write("no-scheme", &kubeconfig.replace(url, "127.0.0.1:1"));
+    let plain_http = write(
+        "plain-http",
+        &kubeconfig.replace(url, &http["http://".len()..]),
+    );
+    // Without an authority in the file, those of the machine count.
+    let named = kubeconfig.replace(
+        "\"certificate-authority\":",
+        "\"not-certificate-authority\":",
+    );
+    assert_ne!(named, kubeconfig);
+    let other_authority = write("other-authority", &named);
+    let by_proxy = format!("{url}\",\"proxy-url\":\"http://u:hunter2@127.0.0.1:1");
+    let by_proxy = write("by-proxy", &kubeconfig.replace(url, &by_proxy));
     let client = cluster.client();
     client
         .ensure_service_account("default", "nobody")
@@ -53,6 +69,9 @@ async fn mistakes_are_named_and_change_nothing() {
     let twice = format!("{}={away}", cluster.members[0].url);
     let endpoint = cluster.etcd.endpoint();
     let state = cluster.state();
+
+    let of_plain_http = [&http, "HTTP request to an HTTPS server", "write https://"];
+    let of_other_authority = [url.as_str(), "certificate-authority-data"];
 
     let cases: Vec<(Command, i32, &[&str])> = vec![
         (
@@ -99,7 +118,30 @@ async fn mistakes_are_named_and_change_nothing() {
         (
             only(&cluster, &["rewrite", "secrets", "--kubeconfig", &away]),
             69,
-            &["no answer"],
+            &[
+                "no answer of the API server https://127.0.0.1:1:",
+                "is kube-apiserver running there",
+            ],
+        ),
+        (
+            only(&cluster, &["status", "--kubeconfig", &no_scheme]),
+            69,
+            &["no answer of the API server http://127.0.0.1:1: connection refused"],
+        ),
+        (
+            only(&cluster, &["status", "--kubeconfig", &plain_http]),
+            69,
+            &of_plain_http,
+        ),
+        (
+            only(&cluster, &["status", "--kubeconfig", &other_authority]),
+            69,
+            &of_other_authority,
+        ),
+        (
+            only(&cluster, &["status", "--kubeconfig", &by_proxy]),
+            69,
+            &["through the proxy http://127.0.0.1:1)", "proxy-url"],
         ),
         (
             with(&["enable", "--provider", "des", "--yes"], &[]),
@@ -135,6 +177,21 @@ async fn mistakes_are_named_and_change_nothing() {
             ),
             78,
             &["unix"],
+        ),
+        (
+            with(
+                &[
+                    "enable",
+                    "--kms-name",
+                    "a",
+                    "--kms-endpoint",
+                    "unix://run/kms.sock",
+                    "--yes",
+                ],
+                &[],
+            ),
+            64,
+            &["--kms-endpoint", "a third slash is missing"],
         ),
         (
             with(
@@ -212,6 +269,7 @@ async fn mistakes_are_named_and_change_nothing() {
         let line = stderr.trim_end().lines().last().unwrap_or_default();
         assert_eq!(output.status.code(), Some(code), "{command:?}: {stderr}");
         assert!(line.starts_with("kdc: error: "), "{command:?}: {stderr}");
+        assert!(!stderr.contains("hunter2"), "{stderr}");
         for word in words {
             assert!(line.contains(word), "{command:?}: {line}");
         }

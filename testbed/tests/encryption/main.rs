@@ -8,6 +8,8 @@
 //! | two API servers with different keys | `transitions`, `chaos`: a reader lists through every server all the time |
 //! | a node is down during a rotation | `stories::a_server_that_is_away_stops_the_change_until_it_is_back` |
 //! | a second rotation during the first | `stories::a_second_change_waits_for_the_first` |
+//! | the configuration names what is not installed | `stories::a_configuration_that_names_what_is_not_installed_is_worked_with_and_the_name_is_told` |
+//! | a proxy of the environment, several kubeconfigs | `stories` |
 //! | a file of somebody else | `stories::a_foreign_file_is_adopted_with_all_its_keys` |
 //! | a file that cannot be understood is overwritten | `stories::a_file_that_cannot_be_understood_is_left_alone` |
 //! | a file is taken away, or an earlier version put in its place | `lost_files` |

@@ -105,21 +105,8 @@ async fn rows_are_looked_for_where_the_api_server_keeps_them() {
             "{verified:?}"
         );
     }
-    let root = tenant.run("verify", etcd, &["--etcd-prefix", "/"]).await;
-    let (code, line) = root.refusal();
-    assert_eq!(code, 66, "{line}");
-    assert!(line.contains("rows under /registry, /tenant_a"), "{line}");
-    let other = tenant
-        .run("verify", etcd, &["--etcd-prefix", "/registry"])
-        .await;
-    let (code, line) = other.refusal();
-    assert_eq!(code, 1, "{line}");
-    assert!(
-        line.contains("the rows of another cluster under `/registry`"),
-        "{line}"
-    );
-    let empty = tenant.run("verify", etcd, &["--etcd-prefix", ""]).await;
-    assert_eq!(empty.refusal().0, 64);
+    refuses_others(&tenant, etcd).await;
+    proves_nothing(&cluster).await;
 
     cluster.etcd.delete(plain).await.unwrap();
     let nothing = tenant.run("verify", etcd, &["--output", "json"]).await;
@@ -147,6 +134,25 @@ async fn rows_are_looked_for_where_the_api_server_keeps_them() {
         (&theirs["verified"], &theirs["etcdPrefix"]),
         (&true.into(), &"/registry".into())
     );
+}
+
+/// Rows that are not those of the API server prove nothing, whatever they are.
+async fn refuses_others(tenant: &Tenant, etcd: &str) {
+    let root = tenant.run("verify", etcd, &["--etcd-prefix", "/"]).await;
+    let (code, line) = root.refusal();
+    assert_eq!(code, 66, "{line}");
+    assert!(line.contains("rows under /registry, /tenant_a"), "{line}");
+    let other = tenant
+        .run("verify", etcd, &["--etcd-prefix", "/registry"])
+        .await;
+    let (code, line) = other.refusal();
+    assert_eq!(code, 1, "{line}");
+    assert!(
+        line.contains("the rows of another cluster under `/registry`"),
+        "{line}"
+    );
+    let empty = tenant.run("verify", etcd, &["--etcd-prefix", ""]).await;
+    assert_eq!(empty.refusal().0, 64);
 
     let stranger = Etcd::start().await.unwrap();
     stranger.put("/app/state", b"anything").await.unwrap();
@@ -154,6 +160,28 @@ async fn rows_are_looked_for_where_the_api_server_keeps_them() {
     let (code, line) = wrong.refusal();
     assert_eq!(code, 66, "{line}");
     assert!(line.contains("has no row of an API server"), "{line}");
+}
+
+/// Neither do no objects, nor rows that cannot be read.
+async fn proves_nothing(cluster: &Cluster) {
+    let etcd = cluster.etcd.endpoint();
+    let none = cluster.run(&["verify", "--resources", "jobs.batch"]).await;
+    assert_eq!(none.code, Some(1), "{none:?}");
+    assert!(
+        none.stdout.contains("it is not known whether every row"),
+        "{none:?}"
+    );
+    let broken = "/registry/secrets/default/broken";
+    cluster
+        .etcd
+        .put(broken, b"k8s:enc:aescbc:v1:key1:x")
+        .await
+        .unwrap();
+    let damaged = cluster.run(&["verify", "--etcd-endpoints", etcd]).await;
+    assert_eq!(damaged.code, Some(1), "{damaged:?}");
+    let words = format!("1 could not be read, among them `{broken}`");
+    assert!(damaged.stdout.contains(&words), "{damaged:?}");
+    cluster.etcd.delete(broken).await.unwrap();
 }
 
 /// Then its uid is in no row.

@@ -211,3 +211,106 @@ async fn rows_of_an_interrupted_rewrite_are_done_by_the_next_one() {
         .unwrap();
     assert_eq!(read["data"], secret("s-1", "s-1")["data"]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_configuration_that_names_what_is_not_installed_is_worked_with_and_the_name_is_told() {
+    const AWAY: &str = "widgets.not-installed.example";
+    const TOLD: &str = "widgets.not-installed.example: nothing is served under this name";
+    let keys = json!({"aescbc": {"keys": [{"name": "old", "secret": OLD}]}});
+    let file = config(&["secrets", AWAY], &[keys, json!({"identity": {}})]);
+    let cluster = Cluster::start(1, &file).await;
+    cluster.create_secrets(3).await;
+
+    let status = cluster.run(&["status", "--output", "json"]).await.json();
+    let resources = status["resources"].as_array().unwrap();
+    let skipped = |name: &str| {
+        let mut resources = resources.iter();
+        let found = resources.find(|resource| resource["resource"] == name);
+        found.unwrap()["skipped"].clone()
+    };
+    assert_eq!(skipped(AWAY), "not-served");
+    assert!(skipped("secrets").is_null());
+    let status = cluster.run(&["status"]).await;
+    assert!(status.stdout.contains(TOLD), "{}", status.stdout);
+
+    let etcd = ["--etcd-endpoints", cluster.etcd.endpoint()];
+    for flags in [&[][..], &etcd] {
+        let verify = [&["verify", "--output", "json"], flags].concat();
+        let verified = cluster.run(&verify).await.json();
+        assert_eq!(verified["verified"], true, "{verified}");
+        let skipped = match flags.is_empty() {
+            true => &verified["pass"]["skipped"],
+            false => &verified["skipped"],
+        };
+        assert_eq!(skipped[0]["resource"], AWAY, "{verified}");
+        assert_eq!(skipped[0]["reason"], "not-served", "{verified}");
+    }
+
+    let plan = cluster.run(&["plan", "rotate", "--output", "json"]).await;
+    let plan = plan.json();
+    assert_eq!(plan["complete"], true);
+    assert_eq!(plan["skipped"][0]["resource"], AWAY);
+
+    let restarter = Restarter::start(&cluster);
+    let rotated = cluster.run(&["rotate", "--yes"]).await;
+    assert!(rotated.stderr.contains(TOLD), "{}", rotated.stderr);
+    rotated.done();
+    let enable = ["enable", "--provider", "secretbox", "--yes", "--resources"];
+    let both = [&enable[..], &["secrets,widgets.not-installed.example"]].concat();
+    cluster.run(&both).await.done();
+    // A name that is new is a mistake.
+    let refused = cluster.run(&[&enable[..], &["secret"]].concat()).await;
+    let (code, line) = refused.refusal();
+    assert_eq!(code, 64, "{line}");
+    assert!(
+        line.contains("nothing is served under the name `secret`"),
+        "{line}"
+    );
+    restarter.stop(&cluster).await;
+    assert_eq!(cluster.prefixes("secrets").await, ["secretbox:v1:key2"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proxy_of_the_environment_is_not_in_the_way_of_what_needs_none() {
+    let plain = config(&["secrets"], &[json!({"identity": {}})]);
+    let cluster = Cluster::start(1, &plain).await;
+    for (name, value) in [
+        ("HTTPS_PROXY", "http://127.0.0.1:1"),
+        ("https_proxy", "127.0.0.1:1"),
+    ] {
+        let mut command = cluster.command(&["status"]);
+        let output = command.env(name, value).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{name}: {stderr}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_files_that_kubeconfig_names_are_merged() {
+    let plain = config(&["secrets"], &[json!({"identity": {}})]);
+    let cluster = Cluster::start(1, &plain).await;
+    let text = fs::read_to_string(&cluster.kubeconfig).unwrap();
+    let all: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let only = |fields: &[&str]| {
+        let fields = fields
+            .iter()
+            .map(|field| ((*field).to_owned(), all[field].clone()));
+        serde_json::Value::Object(fields.collect()).to_string()
+    };
+    let path = |name: &str| cluster.folder().join(name);
+    fs::write(path("users"), only(&["users"])).unwrap();
+    fs::write(
+        path("others"),
+        only(&["clusters", "contexts", "current-context"]),
+    )
+    .unwrap();
+    let paths = [path("away"), path("users"), path("others")];
+    let paths = std::env::join_paths(paths).unwrap();
+    let mut command = std::process::Command::new(&kdc_testbed::programs::build().unwrap().kdc);
+    command.args(["encryption", "verify", "--resources", "configmaps"]);
+    let output = command.env("KUBECONFIG", paths).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert!(shown.contains("configmaps"), "{shown}{stderr}");
+}

@@ -98,5 +98,5 @@ async fn handed_over(
     options: &RewriteOptions,
 ) -> Result<Vec<Migrated>, RewriteError> {
     let client = plane.kube().await;
-    hand_over(&client, &names(&RESOURCES), options, &|_| ()).await
+    hand_over(&client, &names(&RESOURCES), options, &|_| (), &|_| ()).await
 }

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | nothing | `rotation` |
 //! | others write, delete and make objects anew; tokens expire | `meanwhile` |
-//! | objects or rows that the server refuses; missing rights | `refusals` |
+//! | objects or rows that the server refuses, or that etcd finds too large; missing rights | `refusals` |
 //! | the server is busy, slow or gone; the pass is dropped | `troubles` |
 //! | several API servers, large objects | `scale` |
 //! | kube-controller-manager does it | `hand_over`, on each version of Kubernetes that is asked for |

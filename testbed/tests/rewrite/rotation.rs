@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use kdc_envelope_k8s::rewrite::{RewriteError, RewriteOptions, SkipReason, count, resolve};
+use kdc_envelope_k8s::rewrite::{RewriteOptions, SkipReason, count, resolve};
 use kdc_testbed::Resource;
 use kdc_testbed::etcd::Row;
 use serde_json::{Value, json};
@@ -133,7 +133,7 @@ fn wildcards_cover_every_row_that_can_be_encrypted() {
 }
 
 #[test]
-fn names_that_are_not_served_here_are_refused() {
+fn names_that_are_not_served_here_are_named_and_the_rest_is_passed_over() {
     run(async {
         let plane = Plane::shared().await;
         let client = plane.kube().await;
@@ -147,25 +147,41 @@ fn names_that_are_not_served_here_are_refused() {
         });
         let services = Resource::new("apiregistration.k8s.io/v1", "apiservices");
         plane.client().create(services, "", &service).await.unwrap();
-        let refusal = async |name| {
-            resolve(&client, &names(&["secrets", name]))
-                .await
-                .unwrap_err()
-        };
-        let error = refusal("pods.away.example.com").await;
-        assert!(
-            matches!(&error, RewriteError::Aggregated { service, .. } if **service == *"default/away"),
-            "{error}"
+        let wanted = names(&[
+            "secrets",
+            "secret",
+            "secrets.nowhere.example.com",
+            "pods.away.example.com",
+        ]);
+        let resolution = resolve(&client, &wanted).await.unwrap();
+        assert_eq!(resolution.resources.len(), 1);
+        let reasons: Vec<_> = resolution
+            .skipped
+            .iter()
+            .map(|skipped| (skipped.resource.to_string(), skipped.reason))
+            .collect();
+        assert_eq!(
+            reasons,
+            [
+                ("secret".to_owned(), SkipReason::NotServed),
+                (
+                    "secrets.nowhere.example.com".to_owned(),
+                    SkipReason::NotServed
+                ),
+                // Its server does not answer, so nobody knows what it serves.
+                ("pods.away.example.com".to_owned(), SkipReason::Aggregated),
+            ]
         );
-        let error = refusal("secret").await;
-        assert!(
-            matches!(&error, RewriteError::NoSuchResource { resource } if *resource == names(&["secret"])[0]),
-            "{error}"
-        );
-        let error = refusal("secrets.nowhere.example.com").await;
+        let error = resolution.require(&wanted[2..3]).unwrap_err();
         assert!(
             error.to_string().contains("`secrets.nowhere.example.com`"),
             "{error}"
+        );
+        let report = pass(&client, &wanted, &RewriteOptions::default()).await;
+        let report = report.unwrap();
+        assert!(
+            report.is_complete() && report.skipped.len() == 3,
+            "{report:?}"
         );
         let resolution = resolve(
             &client,

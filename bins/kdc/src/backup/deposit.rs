@@ -92,11 +92,24 @@ pub(super) struct Deposit<'d> {
     kek: Kek,
 }
 
+/// Ids that are made from the time of one second.
+const MAX_PER_SECOND: u32 = 99;
+
+/// Not every server keeps what was there: then two runs may have written to one place.
+const OVERWRITTEN: &str =
+    "nothing was deleted; `kdc backup verify` tells whether the other run's snapshot is whole";
+
 /// What was written before its metadata, which makes it a snapshot.
 struct Stored {
     content: ContentSummary,
     sealed_len: u64,
     metadata: Metadata,
+}
+
+/// Removes what a run has written that failed.
+fn give_up(files: &SnapshotFiles, claim: &str, has_data: bool) {
+    // The failure before this is the one to tell; what stays behind is found by the inventory.
+    let _ = files.withdraw(claim, has_data);
 }
 
 /// Counts the rows of a snapshot that was stored, if it can.
@@ -129,34 +142,111 @@ impl Destination {
 }
 
 impl Deposit<'_> {
-    /// Seals `source` into the bucket. Its metadata comes last and makes it a snapshot; after a failure before that, what was
-    /// written is removed again, and what cannot be removed is an orphan and no snapshot.
+    /// Seals `source` into the bucket. The wrapped data key comes first and claims the id; the metadata comes last and makes it a
+    /// snapshot. After a failure before that, what was written is removed again, and what cannot be removed is an orphan and no snapshot.
     pub(super) fn store(
-        self,
+        mut self,
         source: impl Read + Send,
         trailer: Trailer,
         count_rows: Box<CountRows<'_>>,
         out: &mut Output,
     ) -> Result<(), Failure> {
-        let (cluster, id) = (self.identity.cluster(), self.identity.snapshot());
-        let files = self.bucket.snapshot(cluster, id);
-        if files.read_metadata()?.is_some() || files.data_len()?.is_some() {
-            let line = format!("--snapshot: `{id}` of `{cluster}` is in the bucket already");
-            return Err(Failure::new(Exit::CannotCreate, line).hint("choose another id"));
-        }
         let (dek, wrapped) = self.kek.new_dek()?;
         self.check_format(&wrapped)?;
-        // Nothing appears before this is done, and then the data is ours and nobody else's.
-        let stored = self.write(&files, source, trailer, (&dek, wrapped), count_rows)?;
-        let committed = files
-            .write_wrapped_dek(&stored.metadata.wrapped_dek().text())
-            .and_then(|()| files.commit(&stored.metadata.to_json()));
-        if let Err(failure) = committed {
-            // This failure is the one to tell; what stays behind is found by the inventory.
-            let _ = files.delete();
-            return Err(failure);
-        }
+        let claim = wrapped.text();
+        let files = self.claim_id(&claim)?;
+        let stored = self.write(&files, source, trailer, (&dek, wrapped), count_rows);
+        let stored = stored.inspect_err(|_| give_up(&files, &claim, false))?;
+        self.commit(&files, &claim, &stored)?;
         self.report(&stored, out)
+    }
+
+    /// Two runs may have chosen one id. From here on it is ours, and everything below it. One that was not given is numbered if another
+    /// run of the same second has it.
+    fn claim_id(&mut self, claim: &str) -> Result<SnapshotFiles, Failure> {
+        let base = self.identity.clone();
+        let mut number = 1;
+        loop {
+            let files = self
+                .bucket
+                .snapshot(self.identity.cluster(), self.identity.snapshot());
+            match self
+                .check_free(&files)
+                .and_then(|()| self.claim(&files, claim))
+            {
+                Err(failure)
+                    if failure.exit() == Exit::CannotCreate
+                        && self.destination.snapshot.is_none()
+                        && number < MAX_PER_SECOND =>
+                {
+                    number += 1;
+                    let id = format!("{}-{number}", base.snapshot());
+                    self.identity = Identity::new(base.cluster(), &id, base.source())
+                        .map_err(|error| Failure::at(Exit::Usage, "--cluster", &error))?;
+                }
+                other => return other.map(|()| files),
+            }
+        }
+    }
+
+    fn check_free(&self, files: &SnapshotFiles) -> Result<(), Failure> {
+        if files.read_metadata()?.is_none() && files.data_len()?.is_none() {
+            return Ok(());
+        }
+        let (cluster, id) = (self.identity.cluster(), self.identity.snapshot());
+        let line = format!("--snapshot: `{id}` of `{cluster}` is in the bucket already");
+        Err(Failure::new(Exit::CannotCreate, line).hint("choose another id"))
+    }
+
+    fn claim(&self, files: &SnapshotFiles, claim: &str) -> Result<(), Failure> {
+        files.claim(claim).map_err(|failure| match failure.exit() {
+            Exit::CannotCreate if matches!(files.is_claimed_by(claim), Ok(Some(false))) => {
+                let line = format!(
+                    "--snapshot: `{}` of `{}` is claimed by another run, which goes on or was killed",
+                    self.identity.snapshot(),
+                    self.identity.cluster()
+                );
+                Failure::new(Exit::CannotCreate, line).hint(
+                    "choose another id; a day after a run was killed `kdc backup prune --orphans` frees its id",
+                )
+            }
+            _ => failure,
+        })
+    }
+
+    /// Writes the metadata, after a last look whether what it tells of is there and ours.
+    fn commit(&self, files: &SnapshotFiles, claim: &str, stored: &Stored) -> Result<(), Failure> {
+        let (cluster, id) = (self.identity.cluster(), self.identity.snapshot());
+        match files.is_claimed_by(claim)? {
+            Some(true) => {}
+            // The run took so long that it was pruned as an orphan.
+            None => self.claim(files, claim)?,
+            Some(false) => {
+                let line = format!("`{id}` of `{cluster}` was claimed by another run meanwhile");
+                return Err(Failure::new(Exit::CannotCreate, line).hint(OVERWRITTEN));
+            }
+        }
+        let len = files.data_len()?;
+        if len != Some(stored.sealed_len) {
+            give_up(files, claim, false);
+            let found = len.map_or_else(|| "nothing".to_owned(), |len| format!("{len} bytes"));
+            let line = format!(
+                "{} bytes of `{cluster}/{id}` were stored, but {found} is there; it is no snapshot",
+                stored.sealed_len
+            );
+            return Err(Failure::new(Exit::Io, line));
+        }
+        let Err(failure) = files.commit(&stored.metadata.to_json()) else {
+            return Ok(());
+        };
+        // Only what certainly is no snapshot may be removed: other metadata may belong to another run, and what cannot be
+        // read may be ours.
+        match files.read_metadata() {
+            Ok(None) => give_up(files, claim, true),
+            Ok(Some(_)) => return Err(failure.hint(OVERWRITTEN)),
+            Err(_) => {}
+        }
+        Err(failure)
     }
 
     fn check_format(&self, wrapped: &WrappedDek) -> Result<(), Failure> {
@@ -176,11 +266,11 @@ impl Deposit<'_> {
         (dek, wrapped): (&Key256, WrappedDek),
         count_rows: Box<CountRows<'_>>,
     ) -> Result<Stored, Failure> {
-        const PLACE: &str = "cannot seal the snapshot";
+        let place = format!("cannot seal `{}`", self.identity.source());
         let mut writer = files.create_data()?;
         if self.destination.format == FormatVersion::One {
             let sealed = snapshot::v1::seal(source, &mut writer, dek, trailer);
-            let (nonce, content) = sealed.map_err(|error| of_seal(PLACE, error))?;
+            let (nonce, content) = sealed.map_err(|error| of_seal(&place, error))?;
             let sealed_len = writer.finish()?;
             let sha256 = content.sha256.unwrap_or_default();
             let (created, from) = (&self.created_at, self.identity.source());
@@ -200,7 +290,7 @@ impl Deposit<'_> {
             Compression::Zstd => Codec::Zstd,
         };
         let sealed = snapshot::seal(source, &mut writer, dek, &self.identity, &options);
-        let sealed = sealed.map_err(|error| of_seal(PLACE, error))?;
+        let sealed = sealed.map_err(|error| of_seal(&place, error))?;
         let sealed_len = writer.finish()?;
         // A snapshot that is there is worth more than a count of its rows.
         let rows = count_rows(files, dek).unwrap_or_else(|failure| {

@@ -1,10 +1,9 @@
 //! A snapshot out of a bucket: what `open`, `restore` and `verify` share.
 
-use std::io::Write;
+use std::io::{Read as _, Write};
 use std::num::NonZeroUsize;
 
 use clap::Args;
-use jiff::Timestamp;
 use kdc_envelope::Key256;
 use kdc_envelope::snapshot::metadata::{Metadata, MetadataV1, MetadataV2};
 use kdc_envelope::snapshot::{
@@ -14,9 +13,12 @@ use kdc_envelope::snapshot::{
 use super::bucket::{Bucket, BucketArguments, SnapshotFiles};
 use super::deposit::threads;
 use super::kek::{Kek, KekArguments};
-use super::pass;
 use super::refusal::{of_metadata, of_open};
+use super::state::{Known, State};
+use super::{pass, proof, recognise};
 use crate::failure::{Exit, Failure};
+use crate::file_kind::HEAD_LEN;
+use crate::output::note;
 use crate::progress;
 
 /// The word for the newest snapshot of a cluster.
@@ -69,7 +71,7 @@ impl Origin {
     /// The id that was given, or that of the newest snapshot.
     pub(super) fn id(&self, bucket: &Bucket) -> Result<String, Failure> {
         match self.snapshot.as_str() {
-            LATEST => latest(bucket, &self.cluster),
+            LATEST => self.latest(bucket),
             id => Ok(id.to_owned()),
         }
     }
@@ -90,7 +92,15 @@ impl Origin {
             let advice = "`kdc backup list` shows what there is";
             return Err(Failure::new(Exit::NoInput, line).hint(advice));
         };
-        let metadata = Metadata::parse(&stored.json).map_err(|error| of_metadata(id, &error))?;
+        let metadata = Metadata::parse(&stored.json).map_err(|error| {
+            let place = format!("snapshot `{id}` of cluster `{}`", self.cluster);
+            let kind = recognise::by_start(&stored.json).filter(|_| !stored.json.starts_with(b"{"));
+            let failure = of_metadata(&place, &error);
+            match kind {
+                Some(kind) => failure.hint(&format!("what lies there is {}", kind.what)),
+                None => failure,
+            }
+        })?;
         let dek = kek.unwrap(metadata.wrapped_dek())?;
         Ok(Fetched {
             cluster: self.cluster.clone(),
@@ -102,34 +112,63 @@ impl Origin {
         })
     }
 
-    /// Ids of all snapshots of the cluster that look complete, oldest first.
-    pub(super) fn all(&self, bucket: &Bucket) -> Result<Vec<String>, Failure> {
-        let mut found = dated(bucket, &self.cluster)?;
-        found.sort();
-        Ok(found.into_iter().map(|(_, id)| id).collect())
+    /// Everything of the cluster that is, or may be, a snapshot, oldest first. What has not got its metadata yet is none.
+    pub(super) fn all(&self, bucket: &Bucket) -> Result<Vec<Known>, Failure> {
+        let mut found = Vec::new();
+        pass::examine(bucket, Some(&self.cluster), |known| {
+            if !matches!(
+                known.state,
+                State::Orphan | State::Plaintext | State::Foreign
+            ) {
+                found.push(known);
+            }
+        })?;
+        found.sort_by_key(|known| (known.created(), known.entry.id.clone()));
+        Ok(found)
     }
-}
 
-/// The newest snapshot by what its metadata says, which a copied bucket keeps and a rewrap does not change.
-fn latest(bucket: &Bucket, cluster: &str) -> Result<String, Failure> {
-    let newest = dated(bucket, cluster)?.into_iter().max();
-    newest.map(|(_, id)| id).ok_or_else(|| {
-        let line = format!("there is no complete snapshot of cluster `{cluster}` in the bucket");
-        Failure::new(Exit::NoInput, line).hint("`kdc backup inventory` shows what there is")
-    })
-}
+    /// Whether a snapshot was deleted since it was listed.
+    pub(super) fn is_gone(&self, bucket: &Bucket, id: &str) -> bool {
+        let stored = bucket.snapshot(&self.cluster, id).read_metadata();
+        matches!(stored, Ok(None))
+    }
 
-fn dated(bucket: &Bucket, cluster: &str) -> Result<Vec<(Timestamp, String)>, Failure> {
-    let mut found = Vec::new();
-    pass::examine(bucket, Some(cluster), |known| {
-        if known.entry.data.is_none() {
-            return;
+    /// The bucket and the cluster, for people.
+    pub(super) fn place(&self, bucket: &Bucket) -> String {
+        proof::place(&bucket.name(), Some(&self.cluster))
+    }
+
+    /// The newest snapshot by what its metadata says, which a copied bucket keeps and a rewrap does not change.
+    fn latest(&self, bucket: &Bucket) -> Result<String, Failure> {
+        let cluster = &self.cluster;
+        let mut newest = None;
+        let (mut unknown, mut timeless) = (0_u64, 0_u64);
+        for known in self.all(bucket)? {
+            match known.state {
+                State::TimeUnknown => timeless += 1,
+                _ if known.entry.data.is_some() && known.metadata.is_some() => {
+                    newest = Some(known.entry.id);
+                }
+                _ => unknown += 1,
+            }
         }
-        let metadata = known.metadata.as_ref();
-        let created = metadata.and_then(|metadata| metadata.created_at().parse().ok());
-        found.extend(created.map(|created| (created, known.entry.id)));
-    })?;
-    Ok(found)
+        let Some(newest) = newest else {
+            let line =
+                format!("there is no complete snapshot of cluster `{cluster}` in the bucket");
+            let failure = Failure::new(Exit::NoInput, line);
+            return Err(match timeless {
+                0 => failure.hint("`kdc backup inventory` shows what there is"),
+                _ => failure.hint("those that are there tell no time, or one in the future by the clock of this machine; --snapshot names one"),
+            });
+        };
+        if unknown + timeless > 0 {
+            note(&format!(
+                "{} of the snapshots of `{cluster}` cannot be compared with `{newest}`, and may be newer; `kdc backup list` shows each",
+                unknown + timeless
+            ));
+        }
+        Ok(newest)
+    }
 }
 
 impl Fetched {
@@ -191,7 +230,32 @@ impl Fetched {
                 }),
             _ => Err(OpenError::Content { what: "version" }),
         };
-        checked.map_err(|error| of_open(&place, error))
+        checked.map_err(|error| {
+            let is_of_another_kind = matches!(
+                error,
+                OpenError::Malformed { .. } | OpenError::Content { .. }
+            );
+            let kind = is_of_another_kind.then(|| self.other_kind()).flatten();
+            let failure = of_open(&place, error);
+            match kind {
+                Some(what) => failure.hint(&format!("what lies there is {what}")),
+                None => failure,
+            }
+        })
+    }
+
+    /// What the data is if it is not sealed at all.
+    fn other_kind(&self) -> Option<&'static str> {
+        let mut start = Vec::new();
+        let range = 0..HEAD_LEN as u64;
+        let mut data = self.files.data(Some(range)).ok()?;
+        data.read_to_end(&mut start).ok()?;
+        match recognise::is_of_etcd(&start) {
+            true => Some("a file of etcd that nothing encrypts"),
+            false => recognise::by_start(&start)
+                .map(|kind| kind.what)
+                .filter(|_| !start.starts_with(&snapshot::MAGIC)),
+        }
     }
 
     fn expected(&self) -> Expected {

@@ -1,11 +1,19 @@
-//! A file that is read at any place.
+//! Files that people name: opened so that a pipe in the place of one makes nobody wait, and read at any place.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use kdc_envelope::etcd_file::ReadAt;
+use rustix::fs::OFlags;
+
+/// Opens a file for reading. If it turns out to be a pipe, nobody waits for its other end.
+pub(super) fn open(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let flags = i32::try_from(flags.bits()).map_err(io::Error::other)?;
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
+}
 
 /// A regular file of the length that it had when it was opened.
 #[derive(Debug)]
@@ -16,7 +24,7 @@ pub(super) struct RandomAccess {
 
 impl RandomAccess {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        Self::of(File::open(path)?)
+        Self::of(open(path)?)
     }
 
     /// A file that was opened for reading.

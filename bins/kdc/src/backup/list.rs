@@ -1,10 +1,12 @@
 //! `kdc backup list`.
 
+use kdc_envelope::evidence::{Evidence, GapKind};
 use kdc_envelope::snapshot::check_name;
 use serde::Serialize;
 
 use super::bucket::{Bucket, BucketArguments};
 use super::pass;
+use super::proof::{self, Unknowns};
 use super::state::{Known, State};
 use crate::clock::rfc3339;
 use crate::failure::{Exit, Failure};
@@ -66,7 +68,7 @@ impl Line {
         Self {
             cluster: known.entry.cluster.clone(),
             snapshot: known.entry.id.clone(),
-            object: known.entry.plaintext_db.clone(),
+            object: known.object(),
             created: rfc3339(time),
             bytes: known.entry.data.map(|data| data.len),
             key: wrapped.map(ToString::to_string),
@@ -99,7 +101,9 @@ pub(super) fn run(arguments: &List, out: &mut Output) -> Result<Exit, Failure> {
     check_cluster(arguments.cluster.as_deref())?;
     let bucket = Bucket::open(&arguments.bucket)?;
     let mut lines = Vec::new();
+    let mut unknowns = Unknowns::default();
     pass::examine(&bucket, arguments.cluster.as_deref(), |known| {
+        unknowns.add(&known);
         if known.state != State::Foreign {
             lines.push(Line::new(&known));
         }
@@ -109,7 +113,14 @@ pub(super) fn run(arguments: &List, out: &mut Output) -> Result<Exit, Failure> {
         Format::Json => out.json(&lines)?,
         Format::Text => show(&lines, &bucket, out)?,
     }
-    Ok(Exit::Ok)
+    // An empty bucket is an answer, and so is a damaged snapshot; only what was not looked at is missing in the list.
+    let Some(gap) = unknowns.not_looked_at.gap(GapKind::NotLookedAt) else {
+        return Ok(Exit::Ok);
+    };
+    let mut evidence = Evidence::new();
+    evidence.agrees(lines.len() as u64);
+    evidence.add_gap(gap);
+    proof::verdict(&evidence, "that this is all there is")
 }
 
 /// A cluster's name becomes part of keys.
@@ -127,7 +138,7 @@ fn show(lines: &[Line], bucket: &Bucket, out: &mut Output) -> Result<(), Failure
     rows.extend(lines.iter().map(Line::cells));
     out.table(&rows, |row| match lines.get(row)?.state {
         State::CompleteV1 | State::CompleteV2 => None,
-        State::Orphan | State::UnknownSchema => Some(Tone::Warning),
+        State::Orphan | State::UnknownSchema | State::TimeUnknown => Some(Tone::Warning),
         _ => Some(Tone::Bad),
     })
 }

@@ -7,21 +7,26 @@
 //! | `deposit` | a snapshot into the bucket: `run`, `seal` |
 //! | `fetch` | a snapshot out of it: `open`, `restore`, `verify` |
 //! | `rewrap` | data keys to the newest version |
-//! | `state`, `pass` | what lies in the bucket, in one pass: `list`, `inventory`, `prune` |
+//! | `state`, `pass`, `proof` | what lies in the bucket, in one pass, and what follows from it: `list`, `inventory`, `prune` |
 //! | `rows`, `scan`, `file` | which keys the rows inside need |
-//! | `private_file`, `refusal` | plaintext on disk, errors of the library |
+//! | `recognise` | files that are something else than a snapshot |
+//! | `private_file`, `interrupt` | plaintext on disk, and signals that end the program meanwhile |
+//! | `refusal` | errors of the library |
 
 pub(crate) mod bucket;
 mod deposit;
 mod fetch;
 mod file;
+mod interrupt;
 mod inventory;
 mod kek;
 mod list;
 mod open;
 mod pass;
 mod private_file;
+mod proof;
 mod prune;
+mod recognise;
 mod refusal;
 mod restore;
 mod rewrap;

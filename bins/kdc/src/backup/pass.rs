@@ -38,7 +38,7 @@ pub(super) fn examine(
         cost.entries += 1;
         cost.reads += reads;
         progress.inc(1);
-        each(known);
+        known.map(&mut each);
         Ok(())
     });
     progress.finish_and_clear();

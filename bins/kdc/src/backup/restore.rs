@@ -1,14 +1,22 @@
 //! `kdc backup restore`: out of a bucket into a data directory, through `etcdutl`.
 
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::sync::{Arc, OnceLock};
 
 use clap::Args;
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::fetch::Origin;
-use super::private_file::PrivateFile;
+use super::interrupt::Watch;
+use super::private_file::folder_of;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
+
+/// Standard input, as a path.
+const SNAPSHOT: &str = "/proc/self/fd/0";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -22,7 +30,7 @@ Examples:
 pub(crate) struct Restore {
     #[command(flatten)]
     origin: Origin,
-    /// Data directory to make; it must not exist. The snapshot lies beside it, readable by nobody else, until etcdutl is done.
+    /// Data directory to make; it must not exist. The snapshot lies on its disk, in a file without a name, until etcdutl is done.
     #[arg(long, value_name = "DIR")]
     data_dir: PathBuf,
     /// The program that restores.
@@ -42,12 +50,20 @@ pub(super) fn run(arguments: &Restore, out: &mut Output) -> Result<(), Failure> 
         );
         return Err(Failure::new(Exit::CannotCreate, line));
     }
-    let mut name = data_dir.as_os_str().to_owned();
-    name.push(".snapshot.db");
-    let file = PrivateFile::create("--data-dir", Path::new(&name))?;
+    if !Path::new(SNAPSHOT).exists() {
+        let line = format!(
+            "restore needs `{SNAPSHOT}`; mount /proc, or use `kdc backup open` and then etcdutl"
+        );
+        return Err(Failure::new(Exit::NoInput, line));
+    }
+    let folder = folder_of(data_dir);
+    let file = tempfile::tempfile_in(folder).map_err(|error| {
+        let place = format!("--data-dir: cannot create a file in `{}`", folder.display());
+        Failure::at(Exit::CannotCreate, place, &error)
+    })?;
     let fetched = arguments.origin.fetch()?;
     let content = fetched.open_content(&file)?;
-    restore(arguments, file.path())?;
+    restore(arguments, file)?;
     out.line(format_args!(
         "restored snapshot {} of {}, {} bytes, taken {}, into {}",
         fetched.id,
@@ -58,19 +74,33 @@ pub(super) fn run(arguments: &Restore, out: &mut Output) -> Result<(), Failure> 
     ))
 }
 
-fn restore(arguments: &Restore, snapshot: &Path) -> Result<(), Failure> {
+/// The snapshot has no name: the program gets it as its standard input, and opens that by its place in /proc.
+fn restore(arguments: &Restore, snapshot: File) -> Result<(), Failure> {
     let program = arguments.etcdutl.display();
-    let output = Command::new(&arguments.etcdutl)
-        .args(["snapshot", "restore"])
-        .arg(snapshot)
-        .arg("--data-dir")
+    let failed = |error: &io::Error| {
+        let place = format!("--etcdutl: cannot run `{program}`");
+        Failure::at(Exit::NoInput, place, error)
+    };
+    let child = Command::new(&arguments.etcdutl)
+        .args(["snapshot", "restore", SNAPSHOT, "--data-dir"])
         .arg(&arguments.data_dir)
         .args(&arguments.etcdutl_flags)
-        .output()
-        .map_err(|error| {
-            let place = format!("--etcdutl: cannot run `{program}`");
-            Failure::at(Exit::NoInput, place, &error)
-        })?;
+        .stdin(snapshot)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| failed(&error))?;
+    let stopped = Arc::new(OnceLock::new());
+    let watch = stop_with_us(Pid::from_child(&child), Arc::clone(&stopped))?;
+    let output = child.wait_with_output().map_err(|error| failed(&error))?;
+    drop(watch);
+    if let Some(signal) = stopped.get().filter(|_| !output.status.success()) {
+        let line = format!(
+            "stopped by {signal}; of the snapshot nothing is left, but `{}` may hold a part of etcd's data: remove it",
+            arguments.data_dir.display()
+        );
+        return Err(Failure::new(Exit::Negative, line));
+    }
     if output.status.success() {
         return Ok(());
     }
@@ -81,4 +111,14 @@ fn restore(arguments: &Restore, snapshot: &Path) -> Result<(), Failure> {
         last.unwrap_or("it said nothing")
     );
     Err(Failure::new(Exit::Io, line))
+}
+
+/// Ends the program as well when a signal ends us, and lets us tell what it leaves.
+fn stop_with_us(program: Pid, stopped: Arc<OnceLock<&'static str>>) -> Result<Watch, Failure> {
+    Watch::new(move |ending| {
+        // Set before the program ends, so that whoever waits for it finds it.
+        let _ = stopped.set(ending.name);
+        // It may have ended by itself.
+        let _ = kill_process(program, Signal::TERM);
+    })
 }

@@ -5,6 +5,7 @@
 
 use clap::Args;
 use indicatif::ProgressBar;
+use kdc_envelope::evidence::{Evidence, Gap, GapKind};
 use kdc_envelope::snapshot::check_name;
 use kdc_envelope::snapshot::metadata::{Metadata, WrappedDek};
 use kdc_envelope_bao::TransitSnapshotDeks;
@@ -15,7 +16,9 @@ use super::bucket::{
 };
 use super::kek::{Kek, KekArguments};
 use super::pass;
+use super::proof::{self, Unknowns};
 use super::refusal::of_metadata;
+use super::state::{Known, judge};
 use crate::failure::{Exit, Failure};
 use crate::output::{Format, Output, note};
 use crate::progress;
@@ -59,6 +62,8 @@ struct Report {
     other_keys: u64,
     /// Could not be read, or not be moved.
     failed: u64,
+    /// Have no metadata, or were not looked at: nothing tells which key they need.
+    unknown: u64,
 }
 
 struct Candidate {
@@ -75,6 +80,7 @@ struct Rewrap<'r> {
     newest: Option<u32>,
     waiting: Vec<Candidate>,
     report: Report,
+    unknowns: Unknowns,
     bar: ProgressBar,
 }
 
@@ -93,6 +99,7 @@ pub(super) fn run(arguments: &RewrapCommand, out: &mut Output) -> Result<Exit, F
             is_dry_run: arguments.dry_run,
             ..Report::default()
         },
+        unknowns: Unknowns::default(),
         bar: progress::looked_at(),
     };
     let outcome = rewrap.all(&bucket, arguments.cluster.as_deref());
@@ -101,11 +108,13 @@ pub(super) fn run(arguments: &RewrapCommand, out: &mut Output) -> Result<Exit, F
         0 => failure,
         done => failure.hint(&format!("{done} were moved before this, and stay so")),
     })?;
+    rewrap.report.unknown = rewrap.unknowns.count();
     show(arguments, &rewrap.report, out)?;
-    Ok(match rewrap.report.failed {
-        0 => Exit::Ok,
-        _ => Exit::Negative,
-    })
+    let place = proof::place(&bucket.name(), arguments.cluster.as_deref());
+    proof::verdict(
+        &rewrap.evidence(&place),
+        "that no snapshot needs an older version of the key",
+    )
 }
 
 /// A snapshot whose metadata was read.
@@ -116,17 +125,46 @@ struct Found {
     rounds: u32,
 }
 
+/// What an entry is good for here.
+enum Visited {
+    Snapshot(Found),
+    /// Nothing can be read that would tell its key.
+    Other(Box<Known>),
+}
+
 impl Rewrap<'_> {
+    /// For the statement that no snapshot needs an older version of the key.
+    fn evidence(&self, place: &str) -> Evidence {
+        let report = &self.report;
+        let mut evidence = Evidence::new();
+        let own = report.rewrapped + report.already_newest;
+        match (own + report.failed + report.unknown, report.other_keys) {
+            (0, 0) => evidence.add_gap(proof::nothing_in(place)),
+            // Whose keyring is this?
+            (0, others) => evidence.add_gap(Gap::new(GapKind::Unrelated, others, place)),
+            _ => evidence.agrees(own + report.other_keys),
+        }
+        evidence.contradicts(report.failed);
+        self.unknowns.tell(&mut evidence);
+        evidence
+    }
+
     fn all(&mut self, bucket: &Bucket, cluster: Option<&str>) -> Result<(), Failure> {
-        let entries = bucket.entries(cluster).filter(|entry| {
-            let entry = entry.as_ref();
-            entry.map_or(true, |entry| entry.metadata.is_some())
-        });
-        let read = |entry: Entry| {
+        let visit = |entry: Entry| {
+            if entry.metadata.is_none() || entry.obstacle.is_some() {
+                return Ok(Visited::Other(Box::new(judge(entry, None))));
+            }
             let name = format!("{}/{}", entry.cluster, entry.id);
-            read(bucket.snapshot(&entry.cluster, &entry.id), name, 0)
+            let found = read(bucket.snapshot(&entry.cluster, &entry.id), name, 0);
+            found.map(Visited::Snapshot)
         };
-        pass::in_parallel(entries, read, |found| self.take_in(found))?;
+        pass::in_parallel(bucket.entries(cluster), visit, |visited| match visited {
+            Visited::Snapshot(found) => self.take_in(found),
+            Visited::Other(known) => {
+                self.unknowns.add(&known);
+                Ok(())
+            }
+        })?;
         while !self.waiting.is_empty() {
             self.move_waiting()?;
         }
@@ -230,18 +268,16 @@ fn read(files: SnapshotFiles, name: String, rounds: u32) -> Result<Found, Failur
     })
 }
 
-/// The copy beside the metadata goes first: whichever of the two a reader takes, it works.
 fn replace(
     (candidate, wrapped): (Candidate, WrappedDek),
 ) -> Result<(Candidate, Result<Replaced, Failure>), Failure> {
-    let text = wrapped.text();
+    let wrapped_dek = wrapped.text();
     let metadata = candidate.metadata.clone().with_wrapped_dek(wrapped);
     let files = &candidate.files;
     let outcome = metadata
         .map_err(|error| of_metadata(&candidate.name, &error))
         .and_then(|metadata| {
-            files.write_wrapped_dek(&text)?;
-            files.replace_metadata(&metadata.to_json(), &candidate.version)
+            files.replace_metadata(&metadata.to_json(), &wrapped_dek, &candidate.version)
         });
     Ok((candidate, outcome))
 }
@@ -260,5 +296,9 @@ fn show(arguments: &RewrapCommand, report: &Report, out: &mut Output) -> Result<
         report.already_newest
     ))?;
     out.line(format_args!("{:>8}  under other keys", report.other_keys))?;
-    out.line(format_args!("{:>8}  failed", report.failed))
+    out.line(format_args!("{:>8}  failed", report.failed))?;
+    match report.unknown {
+        0 => Ok(()),
+        unknown => out.line(format_args!("{unknown:>8}  unknown")),
+    }
 }

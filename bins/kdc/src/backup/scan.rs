@@ -6,8 +6,8 @@ use kdc_envelope::etcd_file::{EtcdFile, EtcdFileError, FileSurvey};
 use serde::Serialize;
 
 use super::file::RandomAccess;
+use super::recognise;
 use crate::failure::{Exit, Failure, exit_of_io};
-use crate::file_kind;
 use crate::output::{Format, Output};
 use crate::progress;
 use crate::rows::Rows;
@@ -143,7 +143,7 @@ fn failure(arguments: &Scan, error: &EtcdFileError) -> Failure {
     };
     let file = arguments.file.display();
     if matches!(error, EtcdFileError::NoMeta)
-        && let Some(kind) = file_kind::of_file(&arguments.file)
+        && let Some(kind) = recognise::of_path(&arguments.file)
     {
         let line = format_args!(
             "`{file}` is no snapshot or data file of etcd, but {}",

@@ -1,15 +1,16 @@
 //! `kdc backup seal`: a snapshot file into a bucket.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use kdc_envelope::snapshot::Trailer;
 
 use super::deposit::Destination;
-use super::rows;
+use super::{file, recognise, rows};
 use crate::failure::{Exit, Failure};
+use crate::file_kind::HEAD_LEN;
 use crate::output::Output;
 use crate::progress;
 
@@ -44,25 +45,42 @@ pub(super) fn run(arguments: &Seal, out: &mut Output) -> Result<(), Failure> {
         false => path.display().to_string(),
     };
     if is_stdin {
-        let deposit = arguments.destination.open(&source)?;
-        let source = progress::Watched::new(io::stdin(), "sealing", None);
-        return deposit.store(source, trailer, Box::new(|_, _| Ok(None)), out);
+        return from_stdin(arguments, &source, trailer, out);
     }
     let file = open(path)?;
     let len = file.metadata().map(|metadata| metadata.len());
     let len = len.map_err(|error| Failure::unreadable("FILE", path, &error))?;
+    recognise::check_file(&file, path, len, arguments.without_checksum)?;
     let deposit = arguments.destination.open(&source)?;
     let source = progress::Watched::new(&file, "sealing", Some(len));
     let count = Box::new(|_: &_, _: &_| rows::of_file(&file, path));
     deposit.store(source, trailer, count, out)
 }
 
+fn from_stdin(
+    arguments: &Seal,
+    source: &str,
+    trailer: Trailer,
+    out: &mut Output,
+) -> Result<(), Failure> {
+    let deposit = arguments.destination.open(source)?;
+    let mut start = Vec::new();
+    let limit = HEAD_LEN as u64;
+    let read = io::stdin().take(limit).read_to_end(&mut start);
+    read.map_err(|error| Failure::at(Exit::Io, "cannot read standard input", &error))?;
+    if let Some(kind) = recognise::by_start(&start) {
+        return Err(recognise::refused(source, kind));
+    }
+    let whole = io::Cursor::new(start).chain(io::stdin());
+    let whole = progress::Watched::new(whole, "sealing", None);
+    deposit.store(whole, trailer, Box::new(|_, _| Ok(None)), out)
+}
+
 fn open(path: &Path) -> Result<File, Failure> {
-    let file = File::open(path).map_err(|error| Failure::unreadable("FILE", path, &error))?;
+    let file = file::open(path).map_err(|error| Failure::unreadable("FILE", path, &error))?;
     let is_file = file.metadata().is_ok_and(|metadata| metadata.is_file());
     if !is_file {
-        let line = format!("FILE: `{}` is not a file", path.display());
-        return Err(Failure::new(Exit::NoInput, line));
+        return Err(recognise::no_file(path));
     }
     Ok(file)
 }

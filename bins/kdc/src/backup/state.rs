@@ -3,8 +3,14 @@
 use kdc_envelope::snapshot::metadata::{Metadata, MetadataError};
 use serde::Serialize;
 
-use super::bucket::{Bucket, Entry};
+use super::bucket::{Bucket, Entry, Seen};
+use crate::clock;
 use crate::failure::{Failure, chain, escaped};
+
+/// How far ahead the clock of the machine may be that took a snapshot, in seconds: a day.
+const CLOCKS_DIFFER: u64 = 86_400;
+/// Nonce, tag, and a byte between them.
+const MIN_V1_LEN: u64 = 12 + 16 + 1;
 
 /// What an entry of a bucket turns out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -28,6 +34,10 @@ pub(crate) enum State {
     UnknownSchema,
     /// Metadata of another snapshot or cluster.
     Misplaced,
+    /// Metadata that tells no time, or one that has not come yet, so that its place among the others is not known.
+    TimeUnknown,
+    /// Something stands in the way, such as a link or a pipe.
+    NotLookedAt,
     /// A snapshot that nothing encrypts.
     Plaintext,
     /// An object that kdc does not know.
@@ -35,7 +45,7 @@ pub(crate) enum State {
 }
 
 impl State {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::CompleteV1,
         Self::CompleteV2,
         Self::Orphan,
@@ -45,6 +55,8 @@ impl State {
         Self::VersionMismatch,
         Self::UnknownSchema,
         Self::Misplaced,
+        Self::TimeUnknown,
+        Self::NotLookedAt,
         Self::Plaintext,
         Self::Foreign,
     ];
@@ -61,6 +73,8 @@ impl State {
             Self::VersionMismatch => "key version contradicts itself",
             Self::UnknownSchema => "of a later release",
             Self::Misplaced => "metadata of another snapshot",
+            Self::TimeUnknown => "taken at an unknown time",
+            Self::NotLookedAt => "not looked at",
             Self::Plaintext => "NOT ENCRYPTED",
             Self::Foreign => "unknown object",
         }
@@ -93,39 +107,64 @@ pub(crate) struct Known {
     pub(crate) detail: Option<String>,
     /// Of snapshots whose metadata can be read.
     pub(crate) metadata: Option<Metadata>,
+    /// To delete exactly this.
+    pub(crate) seen: Seen,
 }
 
 impl Known {
-    /// When the snapshot was taken, in seconds since 1970-01-01 UTC: as its metadata tells, or else as its objects do.
+    /// When the snapshot was taken, in seconds since 1970-01-01 UTC: as its metadata tells if that can be, or else as its objects do.
     pub(crate) fn created(&self) -> u64 {
-        let told = self.metadata.as_ref().and_then(|metadata| {
-            let time: jiff::Timestamp = metadata.created_at().parse().ok()?;
-            u64::try_from(time.as_second()).ok()
-        });
-        told.unwrap_or(self.entry.modified)
+        let metadata = self.metadata.as_ref();
+        let told = metadata.filter(|_| self.state != State::TimeUnknown);
+        told.and_then(created).unwrap_or(self.entry.modified)
+    }
+
+    /// The key of what is not in the place of a snapshot.
+    pub(crate) fn object(&self) -> Option<String> {
+        let entry = &self.entry;
+        let obstacle = entry.obstacle.as_ref().filter(|_| !entry.is_snapshot());
+        let key = obstacle.map(|obstacle| obstacle.key.clone());
+        key.or_else(|| entry.plaintext_db.clone())
+    }
+
+    /// What it is, for people: a snapshot, or an object.
+    pub(crate) fn name(&self) -> String {
+        let entry = &self.entry;
+        match &entry.obstacle {
+            Some(obstacle) => obstacle.key.clone(),
+            None => format!("{}/{}", entry.cluster, entry.id),
+        }
     }
 }
 
-/// Reads the metadata of an entry, if it has any, and judges.
-pub(crate) fn look(bucket: &Bucket, entry: Entry) -> Result<Known, Failure> {
-    let stored = match entry.metadata {
-        Some(_) => bucket.snapshot(&entry.cluster, &entry.id).read_metadata()?,
-        None => None,
-    };
-    Ok(judge(
-        entry,
-        stored.as_ref().map(|stored| stored.json.as_slice()),
-    ))
+/// Reads the metadata of an entry, if it has any, and judges. `None` if it was deleted since it was listed.
+pub(crate) fn look(bucket: &Bucket, entry: Entry) -> Result<Option<Known>, Failure> {
+    if entry.metadata.is_none() || entry.obstacle.is_some() {
+        return Ok(Some(judge(entry, None)));
+    }
+    let stored = bucket.snapshot(&entry.cluster, &entry.id).read_metadata()?;
+    Ok(stored.map(|stored| judge(entry, Some(&stored.json))))
 }
 
 /// What an entry is, given its `metadata.json`.
 pub(crate) fn judge(entry: Entry, json: Option<&[u8]>) -> Known {
+    let seen = match json {
+        Some(json) => Seen::of_metadata(json),
+        None => Seen::Orphan {
+            modified: entry.modified,
+        },
+    };
     let known = |entry, state, detail, metadata| Known {
         entry,
         state,
         detail,
         metadata,
+        seen,
     };
+    if let Some(obstacle) = &entry.obstacle {
+        let detail = format!("`{}` is {}", obstacle.key, obstacle.what);
+        return known(entry, State::NotLookedAt, Some(detail), None);
+    }
     if !entry.is_snapshot() {
         let state = match entry.plaintext_db {
             Some(_) => State::Plaintext,
@@ -160,12 +199,16 @@ fn state_of(error: &MetadataError) -> State {
 }
 
 /// Whether metadata and objects belong together.
-fn agree(entry: &Entry, metadata: &Metadata) -> (State, Option<String>) {
+fn agree(entry: &Entry, whole: &Metadata) -> (State, Option<String>) {
     let Some(data) = entry.data else {
         return (State::DataMissing, None);
     };
-    let Metadata::V2(metadata) = metadata else {
-        return (State::CompleteV1, None);
+    let Metadata::V2(metadata) = whole else {
+        if data.len < MIN_V1_LEN {
+            let detail = format!("{} bytes, fewer than any snapshot has", data.len);
+            return (State::DataLength, Some(detail));
+        }
+        return in_time(whole, State::CompleteV1);
     };
     let identity = metadata.identity();
     if identity.cluster() != entry.cluster || identity.snapshot() != entry.id {
@@ -176,7 +219,23 @@ fn agree(entry: &Entry, metadata: &Metadata) -> (State, Option<String>) {
         let detail = format!("{} bytes instead of {}", data.len, metadata.sealed_len());
         return (State::DataLength, Some(detail));
     }
-    (State::CompleteV2, None)
+    in_time(whole, State::CompleteV2)
+}
+
+/// Metadata that anybody may have put there must not pass for the newest by a time that nobody can have written.
+fn in_time(metadata: &Metadata, state: State) -> (State, Option<String>) {
+    let latest = clock::now().saturating_add(CLOCKS_DIFFER);
+    if created(metadata).is_some_and(|time| time <= latest) {
+        return (state, None);
+    }
+    let detail = format!("its metadata says `{}`", escaped(metadata.created_at()));
+    (State::TimeUnknown, Some(detail))
+}
+
+/// As the metadata tells, in seconds since 1970-01-01 UTC.
+fn created(metadata: &Metadata) -> Option<u64> {
+    let time: jiff::Timestamp = metadata.created_at().parse().ok()?;
+    u64::try_from(time.as_second()).ok()
 }
 
 #[cfg(test)]
@@ -218,7 +277,7 @@ pub(crate) mod tests {
             "cluster": sample.cluster.chars().filter(char::is_ascii_alphanumeric).collect::<String>(),
             "snapshot": sample.id,
             "source": "test",
-            "createdAt": crate::clock::rfc3339(sample.created).unwrap_or_else(|| "1970-01-01T00:00:00Z".to_owned()),
+            "createdAt": clock::rfc3339(sample.created).unwrap_or_else(|| "1970-01-01T00:00:00Z".to_owned()),
             "contentLength": 1,
             "sealedLength": 100,
             "transitMount": "transit",
@@ -300,6 +359,29 @@ pub(crate) mod tests {
         assert_eq!(
             state(|_, json| json["mac"] = "".into()),
             State::MetadataDamaged
+        );
+        assert_eq!(
+            state(|_, json| json["createdAt"] = "9999-12-31T23:59:59Z".into()),
+            State::TimeUnknown
+        );
+        assert_eq!(
+            state(|_, json| json["createdAt"] = "9000-01-01T00:00:00Z".into()),
+            State::TimeUnknown
+        );
+        let hour = clock::rfc3339(clock::now() + 3600).unwrap();
+        assert_eq!(
+            state(|_, json| json["createdAt"] = hour.into()),
+            State::CompleteV2
+        );
+        let obstacle = crate::backup::bucket::Obstacle {
+            key: "c/s/metadata.json".to_owned(),
+            what: "a pipe",
+            hides_snapshots: false,
+            modified: 0,
+        };
+        assert_eq!(
+            state(|entry, _| entry.obstacle = Some(obstacle)),
+            State::NotLookedAt
         );
         let sample = Sample::default();
         assert_eq!(

@@ -3,12 +3,17 @@
 use std::io;
 
 use clap::Args;
+use kdc_envelope::evidence::{Evidence, GapKind};
 use kdc_envelope::snapshot::metadata::Metadata;
 use serde::Serialize;
 
+use super::bucket::Bucket;
 use super::fetch::{Fetched, Origin};
+use super::kek::Kek;
+use super::proof::{self, Unjudged};
+use super::state::{Known, State};
 use crate::failure::{Exit, Failure};
-use crate::output::{Format, Output, Tone};
+use crate::output::{Format, Output, Tone, note};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -22,7 +27,7 @@ Examples:
 pub(crate) struct Verify {
     #[command(flatten)]
     origin: Origin,
-    /// Check every snapshot of the cluster that looks complete.
+    /// Check every snapshot of the cluster.
     #[arg(long, conflicts_with = "snapshot")]
     all: bool,
     /// Read and open everything, and throw it away. Nothing less proves a snapshot of version 1.
@@ -44,26 +49,65 @@ struct Verdict {
 
 pub(super) fn run(arguments: &Verify, out: &mut Output) -> Result<Exit, Failure> {
     let (bucket, kek) = arguments.origin.open()?;
-    let ids = match arguments.all {
-        true => arguments.origin.all(&bucket)?,
-        false => vec![arguments.origin.id(&bucket)?],
-    };
-    let verdicts: Vec<Verdict> = ids
-        .into_iter()
-        .map(|id| {
-            let fetched = arguments.origin.fetch_one(&bucket, &kek, &id);
-            verdict(arguments, id, fetched)
-        })
-        .collect::<Result<_, Failure>>()?;
-    if verdicts.is_empty() {
-        let line = "there is no complete snapshot of the cluster in the bucket";
-        return Err(Failure::new(Exit::NoInput, line));
+    if !arguments.all {
+        let id = arguments.origin.id(&bucket)?;
+        let fetched = arguments.origin.fetch_one(&bucket, &kek, &id);
+        let verdict = verdict(arguments, id, fetched)?;
+        let exit = if verdict.is_good {
+            Exit::Ok
+        } else {
+            Exit::Negative
+        };
+        show(arguments, &[verdict], out)?;
+        return Ok(exit);
     }
-    show(arguments, &verdicts, out)?;
-    Ok(match verdicts.iter().all(|verdict| verdict.is_good) {
-        true => Exit::Ok,
-        false => Exit::Negative,
-    })
+    let mut verdicts = Vec::new();
+    let mut evidence = Evidence::new();
+    let mut not_looked_at = Unjudged::default();
+    for known in arguments.origin.all(&bucket)? {
+        let Some(verdict) = of_known(arguments, &bucket, &kek, &known)? else {
+            continue;
+        };
+        match (verdict.is_good, known.state) {
+            (true, _) => evidence.agrees(1),
+            (false, State::NotLookedAt) => not_looked_at.add(known.name()),
+            (false, _) => evidence.contradicts(1),
+        }
+        verdicts.push(verdict);
+    }
+    if let Some(gap) = not_looked_at.gap(GapKind::NotLookedAt) {
+        evidence.add_gap(gap);
+    }
+    if verdicts.is_empty() {
+        evidence.add_gap(proof::nothing_in(&arguments.origin.place(&bucket)));
+    } else {
+        show(arguments, &verdicts, out)?;
+    }
+    proof::verdict(&evidence, "that all snapshots are good")
+}
+
+/// `None` if it was deleted since it was listed.
+fn of_known(
+    arguments: &Verify,
+    bucket: &Bucket,
+    kek: &Kek,
+    known: &Known,
+) -> Result<Option<Verdict>, Failure> {
+    let (origin, id) = (&arguments.origin, &known.entry.id);
+    if known.state == State::NotLookedAt {
+        return Ok(Some(Verdict {
+            snapshot: id.clone(),
+            is_good: false,
+            finding: known.detail.clone().unwrap_or_default(),
+        }));
+    }
+    let checked = verdict(arguments, id.clone(), origin.fetch_one(bucket, kek, id));
+    let is_good = checked.as_ref().is_ok_and(|verdict| verdict.is_good);
+    if !is_good && origin.is_gone(bucket, id) {
+        note(&format!("{id} was deleted meanwhile"));
+        return Ok(None);
+    }
+    checked.map(Some)
 }
 
 /// A snapshot that is bad is a finding; a key or bucket that cannot be asked ends the command.

@@ -1,6 +1,7 @@
 //! `kdc encryption enable|rotate|disable|abort|resume`.
 
 use clap::Args;
+use kdc_envelope_k8s::GroupResource;
 use kdc_envelope_k8s::control_plane::{ControlPlane, Observation};
 use kdc_envelope_k8s::rewrite::resolve;
 use kdc_envelope_k8s::rotation::Blocker;
@@ -10,7 +11,7 @@ use super::flags::{ClusterFlags, NodeFlags, PatienceFlag, RewriteFlags, YesFlag}
 use super::wished::{Request, Subset, Wanted, Wished, wished};
 use super::{plan, refusal};
 use crate::failure::{Exit, Failure};
-use crate::output::{Format, Output};
+use crate::output::{Format, Output, note};
 use crate::runtime;
 
 const ENABLE: &str = "\
@@ -152,11 +153,7 @@ fn run(request: &Request, common: &Common, out: &mut Output) -> Result<Exit, Fai
         let (plane, observation) = seen.await?;
         let wished = wished(request, &plane, &observation)?;
         check(&wished, &observation)?;
-        if matches!(request, Request::Enable(_)) {
-            let names: Vec<_> = wished.wish.writers.keys().cloned().collect();
-            let served = resolve(&plane.client, &names).await;
-            served.map_err(|error| refusal::of_rewrite(&error).hint("nothing was changed"))?;
-        }
+        check_names(&plane, &wished, &observation).await?;
         if !matches!(request, Request::Resume) {
             common.yes.confirm(&plan::question(&wished.wish))?;
         }
@@ -170,6 +167,31 @@ fn run(request: &Request, common: &Common, out: &mut Output) -> Result<Exit, Fai
         )
         .await
     })
+}
+
+/// Refuses names that are new to the configuration and under which nothing is served. Of those that it has already, people
+/// are told: a configuration may name what is not installed yet.
+async fn check_names(
+    plane: &ControlPlane,
+    wished: &Wished,
+    observation: &Observation,
+) -> Result<(), Failure> {
+    let names: Vec<_> = wished.wish.writers.keys().cloned().collect();
+    let found = resolve(&plane.client, &names).await;
+    let found = found.map_err(|error| refusal::of_rewrite(&error).hint("nothing was changed"))?;
+    let configured = |name: &GroupResource| {
+        let layouts = observation.layouts();
+        layouts
+            .iter()
+            .any(|layout| layout.rules().any(|(known, _)| known == name))
+    };
+    let new: Vec<_> = names.into_iter().filter(|name| !configured(name)).collect();
+    let required = found.require(&new);
+    required.map_err(|error| refusal::of_rewrite(&error).hint("nothing was changed"))?;
+    for skipped in found.not_served() {
+        note(&skipped.to_string());
+    }
+    Ok(())
 }
 
 /// What can never come to its end is not begun.

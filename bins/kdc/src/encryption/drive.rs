@@ -115,22 +115,12 @@ pub(super) fn refusals(report: &RewriteReport) -> Vec<String> {
     let mut lines = Vec::new();
     for resource in &report.resources {
         for refusal in &resource.refusals {
-            let (namespace, name) = (&refusal.namespace, &refusal.name);
-            let place = match namespace.is_empty() {
-                true => name.to_string(),
-                false => format!("{namespace}/{name}"),
-            };
-            lines.push(format!(
-                "refused: {} {place}: {}",
-                resource.resource, refusal.why
-            ));
+            let (place, why) = (refusal.place(), &refusal.why);
+            lines.push(format!("refused: {} {place}: {why}", resource.resource));
         }
     }
     for skipped in &report.skipped {
-        lines.push(format!(
-            "not passed over: {}: {}",
-            skipped.resource, skipped.reason
-        ));
+        lines.push(format!("not passed over: {skipped}"));
     }
     lines
 }

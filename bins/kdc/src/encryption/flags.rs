@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use kdc_envelope_k8s::cluster::{Kubeconfig, connect, greet};
+use kdc_envelope_k8s::cluster::{ClusterError, Kubeconfig, KubeconfigSource, connect, greet};
 use kdc_envelope_k8s::control_plane::{ControlPlane, Node, Observation};
 use kdc_envelope_k8s::files::{NodeFolder, StateFolder};
 use kdc_envelope_k8s::rewrite::RewriteOptions;
@@ -19,6 +19,10 @@ use crate::output::note;
 
 /// Where `kubeadm` puts the credentials of an administrator.
 const ADMIN: &str = "/etc/kubernetes/admin.conf";
+/// Names kubeconfigs, separated by colons.
+const KUBECONFIG: &str = "KUBECONFIG";
+/// Is set in a Pod.
+const IN_CLUSTER: &str = "KUBERNETES_SERVICE_HOST";
 
 /// What people call the only node.
 const ONLY_NODE: &str = "the API server";
@@ -27,8 +31,9 @@ const ONLY_NODE: &str = "the API server";
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Cluster")]
 pub(super) struct ClusterFlags {
-    /// Kubeconfig file [default: ~/.kube/config, or /etc/kubernetes/admin.conf]
-    #[arg(long, value_name = "FILE", env = "KUBECONFIG", hide_env_values = true)]
+    /// Kubeconfig file [default: the files that KUBECONFIG names, ~/.kube/config, /etc/kubernetes/admin.conf, or the service
+    /// account of the Pod]
+    #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
     /// Context in it, if not the current one.
     #[arg(long, value_name = "NAME")]
@@ -89,16 +94,41 @@ fn parse_node(text: &str) -> Result<(String, PathBuf), String> {
 
 impl ClusterFlags {
     fn kubeconfig(&self) -> Kubeconfig {
-        let admin = Path::new(ADMIN);
-        let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(".kube/config"));
-        let has_home = home.is_some_and(|path| path.exists());
-        let path = match &self.kubeconfig {
-            // As kubectl does, an empty variable counts for nothing.
-            Some(path) if !path.as_os_str().is_empty() => Some(path.clone()),
-            _ => (!has_home && admin.exists()).then(|| admin.to_owned()),
-        };
-        let context = self.context.clone();
-        Kubeconfig { path, context }
+        Kubeconfig {
+            source: self.source(),
+            context: self.context.clone().filter(|name| !name.is_empty()),
+        }
+    }
+
+    /// As kubectl looks for it, and where kubeadm puts one.
+    fn source(&self) -> KubeconfigSource {
+        if let Some(path) = &self.kubeconfig {
+            return KubeconfigSource::File(path.clone());
+        }
+        let named = named_by_environment();
+        if !named.is_empty() {
+            return KubeconfigSource::Files(named);
+        }
+        let home = std::env::var_os("HOME").unwrap_or_default();
+        let of_user = Path::new(&home).join(".kube/config");
+        let admin = PathBuf::from(ADMIN);
+        let is_pod = std::env::var_os(IN_CLUSTER).is_some();
+        if of_user.exists() {
+            KubeconfigSource::File(of_user)
+        } else if is_pod && !admin.exists() {
+            KubeconfigSource::InCluster
+        } else {
+            KubeconfigSource::Files(vec![of_user, admin])
+        }
+    }
+
+    /// Where the kubeconfig was named, for messages.
+    fn place(&self) -> &'static str {
+        match &self.kubeconfig {
+            Some(_) => "--kubeconfig",
+            None if !named_by_environment().is_empty() => KUBECONFIG,
+            None => "no --kubeconfig is given",
+        }
     }
 
     /// A client for the cluster, which answers.
@@ -112,8 +142,21 @@ impl ClusterFlags {
     /// A client for one API server, or for the one that the kubeconfig names.
     async fn client_of(&self, server: Option<&str>) -> Result<Client, Failure> {
         let client = connect(&self.kubeconfig(), server).await;
-        client.map_err(|error| refusal::of_cluster(&error))
+        client.map_err(|error| match &error {
+            ClusterError::Kubeconfig(_) => {
+                let exit = refusal::of_cluster(&error).exit();
+                Failure::at(exit, self.place(), &error)
+            }
+            _ => refusal::of_cluster(&error),
+        })
     }
+}
+
+/// The files that KUBECONFIG names; empty names count for nothing.
+fn named_by_environment() -> Vec<PathBuf> {
+    let paths = std::env::var_os(KUBECONFIG).unwrap_or_default();
+    let paths = std::env::split_paths(&paths);
+    paths.filter(|path| !path.as_os_str().is_empty()).collect()
 }
 
 impl NodeFlags {

@@ -5,9 +5,11 @@ use std::sync::{Mutex, PoisonError};
 use indicatif::ProgressBar;
 use kdc_envelope_k8s::rewrite::Progress;
 
+use crate::output::step;
 use crate::progress;
 
-/// There from the first progress of a pass to its end.
+/// There from the first progress of a pass to its end. What is tried again for long is told in lines of its own, on a terminal
+/// and elsewhere.
 #[derive(Default)]
 pub(super) struct PassBar {
     bar: Mutex<Option<ProgressBar>>,
@@ -20,6 +22,9 @@ impl PassBar {
         bar.set_length(progress.total.unwrap_or(progress.done));
         bar.set_position(progress.done);
         bar.set_message(progress.resource.to_string());
+        if let Some(waiting) = &progress.waiting {
+            bar.suspend(|| step("waiting", &waiting.to_string()));
+        }
     }
 
     pub(super) fn end(&self) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use kdc_envelope_k8s::GroupResource;
 use kdc_envelope_k8s::control_plane::ControlPlane;
-use kdc_envelope_k8s::rewrite::count;
+use kdc_envelope_k8s::rewrite::{Count, Skipped, count};
 use kdc_envelope_k8s::rotation::rehearsal::Rehearsal;
 use kdc_envelope_k8s::rotation::wish::Change;
 use kdc_envelope_k8s::rotation::{Action, Wish};
@@ -92,6 +92,9 @@ struct Report {
     lacking: Vec<String>,
     /// About how many rows would be looked at in each of the two passes.
     objects: Option<u64>,
+    /// Resources whose rows would not be.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    skipped: Vec<Skipped>,
     /// How often every API server would load another file.
     reloads: usize,
     /// About how long it would take with reloads of once a minute.
@@ -138,15 +141,15 @@ async fn report(request: &Request, common: &Common) -> Result<Report, Failure> {
     let (plane, observation) = common.nodes.look(&common.cluster).await?;
     let wished = wished(request, &plane, &observation)?;
     let rehearsal = wished.rehearse(&observation)?;
-    let objects = objects(&plane, &rehearsal).await?;
+    let count = counted(&plane, &rehearsal).await?;
     Ok(Report {
         lacking: lacking::lines(&plane, &observation),
-        ..Report::of(&wished.wish, &rehearsal, objects)
+        ..Report::of(&wished.wish, &rehearsal, count)
     })
 }
 
 /// How many rows the passes would look at; `None` if there is no pass.
-async fn objects(plane: &ControlPlane, rehearsal: &Rehearsal) -> Result<Option<u64>, Failure> {
+async fn counted(plane: &ControlPlane, rehearsal: &Rehearsal) -> Result<Option<Count>, Failure> {
     let actions = rehearsal.steps.iter().flat_map(|step| &step.actions);
     let rewritten = |action: &Action| match action {
         Action::Rewrite { resources, .. } => Some(resources.clone()),
@@ -157,12 +160,12 @@ async fn objects(plane: &ControlPlane, rehearsal: &Rehearsal) -> Result<Option<u
         return Ok(None);
     }
     let count = count(&plane.client, &resources).await;
-    let count = count.map_err(|error| refusal::of_rewrite(&error))?;
-    Ok(Some(count.objects()))
+    count.map(Some).map_err(|error| refusal::of_rewrite(&error))
 }
 
 impl Report {
-    fn of(wish: &Wish, rehearsal: &Rehearsal, objects: Option<u64>) -> Self {
+    fn of(wish: &Wish, rehearsal: &Rehearsal, count: Option<Count>) -> Self {
+        let objects = count.as_ref().map(Count::objects);
         let reloads = rehearsal.reloads();
         let waiting = RELOAD.as_secs().saturating_mul(reloads as u64);
         let rows = objects.map(|objects| objects.saturating_mul(2) / ROWS_PER_SECOND);
@@ -178,6 +181,7 @@ impl Report {
             blockers: rehearsal.blockers.iter().map(ToString::to_string).collect(),
             lacking: Vec::new(),
             objects,
+            skipped: count.map(|count| count.skipped).unwrap_or_default(),
             reloads,
             estimated_seconds: rehearsal
                 .is_complete
@@ -211,6 +215,11 @@ fn show(report: &Report, out: &mut Output) -> Result<(), Failure> {
             "{}: {blocker}",
             if report.complete { "remark" } else { "blocked" }
         ))?;
+    }
+    for skipped in &report.skipped {
+        let line = format!("not passed over: {skipped}");
+        let line = out.paint(Tone::Warning, &line);
+        out.line(line)?;
     }
     if let Some(objects) = report.objects {
         out.line(format_args!("rows: about {objects}, looked at twice"))?;

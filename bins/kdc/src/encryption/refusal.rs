@@ -1,6 +1,6 @@
 //! Errors of the library as lines and exit codes.
 
-use kdc_envelope_k8s::cluster::ClusterError;
+use kdc_envelope_k8s::cluster::{ClusterError, KubeconfigFault};
 use kdc_envelope_k8s::control_plane::{ApplyError, DriveError, ObserveError};
 use kdc_envelope_k8s::files::FilesError;
 use kdc_envelope_k8s::rewrite::RewriteError;
@@ -15,21 +15,18 @@ const LOAD: &str = "an API server loads its file by itself with --encryption-pro
 
 pub(super) fn of_cluster(error: &ClusterError) -> Failure {
     let exit = match error {
-        ClusterError::Kubeconfig { path, .. } if !path.exists() => Exit::NoInput,
-        ClusterError::NoKubeconfig(_) => Exit::NoInput,
-        ClusterError::Kubeconfig { .. } | ClusterError::Client(_) => Exit::Config,
+        ClusterError::Kubeconfig(error) => match error.fault {
+            KubeconfigFault::Missing => Exit::NoInput,
+            KubeconfigFault::Denied => Exit::Denied,
+            KubeconfigFault::Plugin => Exit::Unavailable,
+            _ => Exit::Config,
+        },
         ClusterError::Address { .. } => Exit::Usage,
-        ClusterError::Unauthenticated | ClusterError::Denied { .. } => Exit::Denied,
-        ClusterError::Metrics(_) | ClusterError::Version { .. } => Exit::Data,
+        ClusterError::Unauthenticated { .. } | ClusterError::Denied { .. } => Exit::Denied,
+        ClusterError::Metrics { .. } | ClusterError::Version { .. } => Exit::Data,
         _ => Exit::Unavailable,
     };
-    match error {
-        ClusterError::NoKubeconfig(_) => {
-            Failure::new(exit, error).hint("name one with --kubeconfig")
-        }
-        ClusterError::Kubeconfig { .. } => Failure::at(exit, "--kubeconfig", error),
-        _ => Failure::of(exit, error),
-    }
+    Failure::of(exit, error)
 }
 
 pub(super) fn of_files(error: &FilesError) -> Failure {
@@ -55,14 +52,15 @@ pub(super) fn of_rewrite(error: &RewriteError) -> Failure {
         RewriteError::Denied { .. } => Exit::Denied,
         RewriteError::NoSuchResource { .. }
         | RewriteError::Aggregated { .. }
-        | RewriteError::NoMigrations => Exit::Usage,
+        | RewriteError::NoMigrations { .. } => Exit::Usage,
         RewriteError::Unreadable { .. } => Exit::Data,
-        RewriteError::MigrationFailed { .. } => Exit::Negative,
+        // Somebody has to do something before it can go on, as with an object that is refused.
+        RewriteError::MigrationFailed { .. } | RewriteError::Storage { .. } => Exit::Negative,
         _ => Exit::Unavailable,
     };
     let failure = Failure::of(exit, error);
     match error {
-        RewriteError::NoMigrations | RewriteError::MigrationFailed { .. } => {
+        RewriteError::NoMigrations { .. } | RewriteError::MigrationFailed { .. } => {
             failure.hint("leave --hand-over out")
         }
         _ => failure,

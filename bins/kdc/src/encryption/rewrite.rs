@@ -2,7 +2,9 @@
 
 use clap::Args;
 use kdc_envelope_k8s::GroupResource;
-use kdc_envelope_k8s::rewrite::{Migrated, Progress, RewriteReport, hand_over, rewrite};
+use kdc_envelope_k8s::rewrite::{
+    Migrated, Progress, RewriteReport, Waiting, hand_over, resolve, rewrite,
+};
 use kube::Client;
 use serde::Serialize;
 
@@ -49,6 +51,7 @@ pub(super) fn run(arguments: &Rewrite, out: &mut Output) -> Result<Exit, Failure
     let resources = &arguments.resources;
     let outcome = runtime.block_on(async {
         let client = arguments.cluster.client().await?;
+        require(&client, resources).await?;
         let handed_over = match arguments.hand_over {
             true => migrate(&client, resources, &arguments.rewrite).await?,
             false => Vec::new(),
@@ -65,6 +68,13 @@ pub(super) fn run(arguments: &Rewrite, out: &mut Output) -> Result<Exit, Failure
     } else {
         Exit::Negative
     })
+}
+
+/// Refuses names that somebody typed and under which there is nothing to pass over.
+pub(super) async fn require(client: &Client, typed: &[GroupResource]) -> Result<(), Failure> {
+    let found = resolve(client, typed).await;
+    let required = found.and_then(|found| found.require(typed));
+    required.map_err(|error| refusal::of_rewrite(&error))
 }
 
 /// What is told of it as JSON.
@@ -89,9 +99,10 @@ async fn migrate(
             &format!("kube-controller-manager rewrites {resource}"),
         );
     };
+    let wait = |waiting: Waiting| step("waiting", &waiting.to_string());
     let options = flags.options();
     tokio::select! {
-        migrated = hand_over(client, resources, &options, &tell) => migrated.map_err(|error| refusal::of_rewrite(&error)),
+        migrated = hand_over(client, resources, &options, &tell, &wait) => migrated.map_err(|error| refusal::of_rewrite(&error)),
         _ = tokio::signal::ctrl_c() => {
             let line = "stopped by Ctrl-C; what kube-controller-manager has begun goes on there";
             Err(Failure::new(Exit::Negative, line))

@@ -7,7 +7,7 @@ use kdc_envelope::evidence::{Conclusion, Evidence, Gap, GapKind};
 use kdc_envelope::survey::{Provider, RowGroup, RowSurvey};
 use kdc_envelope_k8s::control_plane::{ControlPlane, Observation};
 use kdc_envelope_k8s::encryption_config::{LocalProvider, Transformer, etcd_prefix};
-use kdc_envelope_k8s::rewrite::{count, resolve};
+use kdc_envelope_k8s::rewrite::{Skipped, count, resolve};
 use kdc_envelope_k8s::{GroupResource, Layout};
 use kube::Client;
 use serde::Serialize;
@@ -39,6 +39,9 @@ pub(super) struct Rows {
     #[serde(flatten)]
     pub(super) origin: Origin,
     pub(super) resources: Vec<ResourceRows>,
+    /// Names under which nothing is served; rows of theirs are looked for all the same.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) skipped: Vec<Skipped>,
     #[serde(skip)]
     evidence: Evidence,
 }
@@ -95,6 +98,7 @@ pub(super) struct Expected {
 /// What the API servers tell of the rows.
 pub(super) struct Told {
     expected: Vec<Expected>,
+    not_served: Vec<Skipped>,
     client: Client,
     /// Whose rows they are.
     identity: Option<prefix::Identity>,
@@ -102,18 +106,20 @@ pub(super) struct Told {
 
 /// Asks the API servers what rows there should be.
 pub(super) async fn ask(plane: &ControlPlane, observation: &Observation) -> Result<Told, Failure> {
+    let (expected, not_served) = expected(plane, observation).await?;
     Ok(Told {
-        expected: expected(plane, observation).await?,
+        expected,
+        not_served,
         client: plane.client.clone(),
         identity: prefix::identity(&plane.client).await,
     })
 }
 
-/// The resources that the configuration names, wildcards spelled out, each with its writer.
+/// The resources that the configuration names, wildcards spelled out, each with its writer; and those that nobody serves.
 async fn expected(
     plane: &ControlPlane,
     observation: &Observation,
-) -> Result<Vec<Expected>, Failure> {
+) -> Result<(Vec<Expected>, Vec<Skipped>), Failure> {
     let layouts = observation.layouts();
     let Some(layout) = layouts.first() else {
         let line = "no EncryptionConfiguration can be read, so nobody knows who should have written the rows";
@@ -121,22 +127,26 @@ async fn expected(
     };
     let names: Vec<_> = layout.rules().map(|(name, _)| name.clone()).collect();
     if names.is_empty() {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), Vec::new()));
     }
     let resolved = resolve(&plane.client, &names).await;
     let resolved = resolved.map_err(|error| refusal::of_rewrite(&error))?;
     let hashes = key_id_hashes(observation);
-    let expected = resolved.resources.into_iter().map(|served| {
-        let writer = writer(layout, &served.resource);
+    // A definition that was deleted may have left rows.
+    let not_served: Vec<_> = resolved.not_served().cloned().collect();
+    let served = resolved.resources.into_iter().map(|served| served.resource);
+    let others = not_served.iter().map(|skipped| skipped.resource.clone());
+    let expected = served.chain(others).map(|resource| {
+        let writer = writer(layout, &resource);
         let kms = writer.kms_v2();
         let key_id_hash = kms.and_then(|kms| hashes.get(&*kms.name).cloned().flatten());
         Expected {
-            resource: served.resource,
+            resource,
             writer,
             key_id_hash,
         }
     });
-    Ok(expected.collect())
+    Ok((expected.collect(), not_served))
 }
 
 fn writer(layout: &Layout, resource: &GroupResource) -> Transformer {
@@ -197,6 +207,7 @@ pub(super) fn read(flags: &RowFlags, told: &Told, runtime: &Runtime) -> Result<R
     Ok(Rows {
         origin,
         resources,
+        skipped: told.not_served.clone(),
         evidence,
     })
 }
@@ -272,7 +283,17 @@ impl ResourceRows {
         if others > 0 {
             evidence.add_gap(Gap::new(GapKind::TooMany, others, place()));
         }
-        let stale = self.rows - self.current - others;
+        let damaged: Vec<_> = survey
+            .groups()
+            .iter()
+            .filter(|group| group.damaged)
+            .collect();
+        let unreadable: u64 = damaged.iter().map(|group| group.rows).sum();
+        if let Some(first) = damaged.iter().map(|group| &group.first_key).min() {
+            let first = String::from_utf8_lossy(first);
+            evidence.add_gap(Gap::new(GapKind::Unreadable, unreadable, first));
+        }
+        let stale = self.rows - self.current - others - unreadable;
         match expected.writer.kms_v2() {
             // Rows of the right plugin are neither new nor old while nobody knows which key is its newest.
             Some(kms) if expected.key_id_hash.is_none() => {

@@ -12,6 +12,8 @@ use crate::failure::{Exit, Failure};
 use crate::output::{Format, Output, Tone, note};
 use crate::runtime;
 use clap::Args;
+use kdc_envelope_k8s::control_plane::{ControlPlane, Observation};
+use kdc_envelope_k8s::rewrite::resolve;
 use report::{Report, ServerReport};
 
 const EXAMPLES: &str = "\
@@ -49,7 +51,8 @@ pub(super) fn run(arguments: &Status, out: &mut Output) -> Result<Exit, Failure>
         let wish = plane.state.wish();
         let wish = wish.map_err(|error| refusal::of_files(&error))?;
         let lacking = lacking::lines(&plane, &observation);
-        let report = Report::new(&observation, wish.as_ref(), lacking);
+        let mut report = Report::new(&observation, wish.as_ref(), lacking);
+        tell_of_served(&mut report, &plane, &observation).await;
         let told = match arguments.rows.etcd.is_given() {
             true => Some(rows::ask(&plane, &observation).await?),
             false => None,
@@ -75,7 +78,53 @@ pub(super) fn run(arguments: &Status, out: &mut Output) -> Result<Exit, Failure>
     })
 }
 
+/// Looks up whether something is served under every name of the configuration. Not to know it is no reason to show nothing.
+async fn tell_of_served(report: &mut Report, plane: &ControlPlane, observation: &Observation) {
+    let layouts = observation.layouts();
+    let rules = layouts
+        .first()
+        .into_iter()
+        .flat_map(|layout| layout.rules());
+    let names: Vec<_> = rules.map(|(name, _)| name.clone()).collect();
+    match resolve(&plane.client, &names).await {
+        Ok(found) => report.skip(&found),
+        Err(error) => note(&format!(
+            "whether every resource of the configuration is served is not known: {error}"
+        )),
+    }
+}
+
 fn show(report: &Report, out: &mut Output) -> Result<(), Failure> {
+    show_resources(report, out)?;
+    out.line("")?;
+    let headings = ["API SERVER", "VERSION", "LOADED", "SINCE", "KMS KEY IDS"];
+    let mut table = vec![headings.map(str::to_owned).to_vec()];
+    table.extend(report.servers.iter().map(ServerReport::cells));
+    out.table(&table, |row| {
+        let server = report.servers.get(row)?;
+        (!server.is_well()).then_some(Tone::Bad)
+    })?;
+    show_rows(report, out)?;
+    out.line("")?;
+    for line in &report.lacking {
+        let line = out.paint(Tone::Bad, line);
+        out.line(format_args!("{line}; {}", lacking::CURE))?;
+    }
+    match &report.change {
+        None => out.line("no change was asked for here"),
+        Some(change) => {
+            let phase = out.paint(Tone::Strong, &change.phase);
+            out.line(format_args!("{}: {phase}", change.heading()))?;
+            for blocker in &change.blockers {
+                let blocker = out.paint(Tone::Warning, blocker);
+                out.line(format_args!("  {blocker}"))?;
+            }
+            Ok(())
+        }
+    }
+}
+
+fn show_resources(report: &Report, out: &mut Output) -> Result<(), Failure> {
     let mut table = vec![
         ["RESOURCE", "WRITTEN WITH", "ALSO READ"]
             .map(str::to_owned)
@@ -103,37 +152,26 @@ fn show(report: &Report, out: &mut Output) -> Result<(), Failure> {
         };
         out.table(&table, |row| is_plain(row).then_some(Tone::Warning))?;
     }
-    out.line("")?;
-    let headings = ["API SERVER", "VERSION", "LOADED", "SINCE", "KMS KEY IDS"];
-    let mut table = vec![headings.map(str::to_owned).to_vec()];
-    table.extend(report.servers.iter().map(ServerReport::cells));
-    out.table(&table, |row| {
-        let server = report.servers.get(row)?;
-        (!server.is_well()).then_some(Tone::Bad)
-    })?;
-    if let (Some(rows), Some(origin)) = (&report.rows, &report.rows_from) {
-        out.line("")?;
-        verify::show_rows(rows, origin, out)?;
-        for gap in &origin.unknown {
-            let gap = out.paint(Tone::Warning, gap);
-            out.line(format_args!("  {gap}"))?;
+    for resource in &report.resources {
+        if let Some(reason) = resource.skipped {
+            let line = format!("{}: {reason}; is it spelt right?", resource.resource);
+            let line = out.paint(Tone::Warning, &line);
+            out.line(line)?;
         }
     }
+    Ok(())
+}
+
+/// What etcd holds, if it was asked, and what is not known of it.
+fn show_rows(report: &Report, out: &mut Output) -> Result<(), Failure> {
+    let (Some(rows), Some(origin)) = (&report.rows, &report.rows_from) else {
+        return Ok(());
+    };
     out.line("")?;
-    for line in &report.lacking {
-        let line = out.paint(Tone::Bad, line);
-        out.line(format_args!("{line}; {}", lacking::CURE))?;
+    verify::show_rows(rows, origin, out)?;
+    for gap in &origin.unknown {
+        let gap = out.paint(Tone::Warning, gap);
+        out.line(format_args!("  {gap}"))?;
     }
-    match &report.change {
-        None => out.line("no change was asked for here"),
-        Some(change) => {
-            let phase = out.paint(Tone::Strong, &change.phase);
-            out.line(format_args!("{}: {phase}", change.heading()))?;
-            for blocker in &change.blockers {
-                let blocker = out.paint(Tone::Warning, blocker);
-                out.line(format_args!("  {blocker}"))?;
-            }
-            Ok(())
-        }
-    }
+    Ok(())
 }

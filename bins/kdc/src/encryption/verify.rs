@@ -1,7 +1,7 @@
 //! `kdc encryption verify`: whether every row is on the newest key.
 
 use clap::Args;
-use kdc_envelope::evidence::{Conclusion, Evidence, Gap, GapKind};
+use kdc_envelope::evidence::Conclusion;
 use kdc_envelope_k8s::GroupResource;
 use kdc_envelope_k8s::rewrite::RewriteReport;
 use serde::Serialize;
@@ -63,6 +63,8 @@ struct RowReport {
 struct PassReport {
     verified: bool,
     conclusion: &'static str,
+    /// What keeps it unknown, a clause each.
+    unknown: Vec<String>,
     pass: RewriteReport,
 }
 
@@ -91,6 +93,10 @@ fn by_rows(arguments: &Verify, out: &mut Output) -> Result<bool, Failure> {
         Format::Text => {
             let rows = &report.rows;
             show_rows(&rows.resources, &rows.origin, out)?;
+            for skipped in &rows.skipped {
+                let line = out.paint(Tone::Warning, &skipped.to_string());
+                out.line(line)?;
+            }
             verdict(rows.conclude(), rows.first_not_current(), out)?;
         }
     }
@@ -111,7 +117,9 @@ fn by_pass(arguments: &Verify, out: &mut Output) -> Result<bool, Failure> {
             resources.extend(rules.map(|(name, _)| name.clone()));
             plane.client
         } else {
-            arguments.cluster.client().await?
+            let client = arguments.cluster.client().await?;
+            rewrite::require(&client, &resources).await?;
+            client
         };
         if resources.is_empty() {
             let line = "no EncryptionConfiguration names a resource; name some with --resources";
@@ -119,10 +127,12 @@ fn by_pass(arguments: &Verify, out: &mut Output) -> Result<bool, Failure> {
         }
         rewrite::pass(&client, &resources, &arguments.rewrite).await
     })?;
-    let evidence = evidence(&pass);
+    let evidence = pass.evidence();
+    let gaps = evidence.gaps().iter();
     let report = PassReport {
         verified: evidence.is_proof(),
         conclusion: word(evidence.conclude()),
+        unknown: gaps.map(ToString::to_string).collect(),
         pass,
     };
     match arguments.output {
@@ -133,29 +143,6 @@ fn by_pass(arguments: &Verify, out: &mut Output) -> Result<bool, Failure> {
         }
     }
     Ok(report.verified)
-}
-
-/// What a pass says about the statement that every row was on the newest key.
-fn evidence(pass: &RewriteReport) -> Evidence {
-    let mut evidence = Evidence::new();
-    evidence.agrees(pass.current().saturating_add(pass.overtaken()));
-    evidence.contradicts(pass.rewritten());
-    for resource in pass
-        .resources
-        .iter()
-        .filter(|resource| resource.refused > 0)
-    {
-        let refused = resource.refused;
-        let place = resource.resource.to_string();
-        evidence.add_gap(Gap::new(GapKind::Unreadable, refused, place));
-    }
-    for skipped in &pass.skipped {
-        if skipped.reason.has_rows() {
-            let place = skipped.resource.to_string();
-            evidence.add_gap(Gap::new(GapKind::NotLookedAt, 0, place));
-        }
-    }
-    evidence
 }
 
 const fn word(conclusion: Conclusion<'_>) -> &'static str {
@@ -180,17 +167,18 @@ fn verdict(
         }
         Conclusion::Unknown([]) => out.paint(
             Tone::Warning,
-            "nothing is proven: there is no row of these resources",
+            &format!("{UNKNOWN}: there is no row of these resources"),
         ),
         Conclusion::Unknown(gaps) => {
             let gaps: Vec<_> = gaps.iter().map(ToString::to_string).collect();
-            let line = format!("nothing is proven: {}", gaps.join("; "));
-            out.paint(Tone::Warning, &line)
+            out.paint(Tone::Warning, &format!("{UNKNOWN}: {}", gaps.join("; ")))
         }
-        _ => out.paint(Tone::Warning, "nothing is proven"),
+        _ => out.paint(Tone::Warning, UNKNOWN),
     };
     out.line(line)
 }
+
+const UNKNOWN: &str = "it is not known whether every row is on the newest key";
 
 /// A line for each way in which rows of a resource were written.
 pub(super) fn show_rows(

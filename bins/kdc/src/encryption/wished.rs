@@ -9,7 +9,9 @@ use kdc_envelope::kmsv2::ProviderName;
 use kdc_envelope::providers::KeyName;
 use kdc_envelope_k8s::GroupResource;
 use kdc_envelope_k8s::control_plane::{ControlPlane, Observation};
-use kdc_envelope_k8s::encryption_config::{KmsProvider, LocalKey, LocalProvider, Transformer};
+use kdc_envelope_k8s::encryption_config::{
+    EndpointFault, KmsProvider, LocalKey, LocalProvider, Transformer,
+};
 use kdc_envelope_k8s::rotation::Wish;
 use kdc_envelope_k8s::rotation::rehearsal::{Rehearsal, rehearse};
 use kdc_envelope_k8s::rotation::wish::{self, Change, WishError};
@@ -270,11 +272,14 @@ fn kms(wanted: &Wanted) -> Result<Option<KmsProvider>, Failure> {
     };
     let name = ProviderName::new(name.as_str());
     let name = name.map_err(|error| Failure::at(Exit::Usage, "--kms-name", &error))?;
-    Ok(Some(KmsProvider::v2(
-        &name,
-        endpoint.as_str(),
-        wanted.kms_timeout,
-    )))
+    let provider = KmsProvider::v2(&name, endpoint.as_str(), wanted.kms_timeout);
+    match provider.socket() {
+        Err(fault @ (EndpointFault::Host { .. } | EndpointFault::NoSlash { .. })) => {
+            Err(Failure::at(Exit::Usage, "--kms-endpoint", &fault))
+        }
+        // What is no URL of a socket at all is refused with the file that would hold it.
+        _ => Ok(Some(provider)),
+    }
 }
 
 fn new_key(provider: LocalProvider, number: u64) -> Result<LocalKey, Failure> {

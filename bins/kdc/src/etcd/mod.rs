@@ -375,15 +375,19 @@ impl Connection {
                 "does not let the name in the client's certificate read that; grant it the range, or name an --etcd-user",
             ),
             (Code::Unauthenticated, _) => denied(&format!("refuses the login: {message}")),
-            (Code::Unimplemented | Code::Unknown | Code::Internal, _) => {
-                let line = format_args!("{place}: {code:?}: {message}");
-                Failure::new(Exit::Unavailable, line)
-                    .hint("is it the port of an etcd 3 for its clients?")
+            _ => {
+                let failure = Failure::new(
+                    Exit::Unavailable,
+                    format_args!("{place}: {code:?}: {message}"),
+                );
+                let is_told = message.starts_with("etcdserver: ") || code == Code::DeadlineExceeded;
+                match self.endpoint.starts_with("http://") {
+                    // In etcd's own words, or by a clock.
+                    _ if is_told => failure,
+                    true => failure.hint("is it the port of an etcd 3 for its clients? if etcd speaks TLS, write https and add --etcd-cacert"),
+                    false => failure.hint("is it the port of an etcd 3 for its clients?"),
+                }
             }
-            _ => Failure::new(
-                Exit::Unavailable,
-                format_args!("{place}: {code:?}: {message}"),
-            ),
         }
     }
 }

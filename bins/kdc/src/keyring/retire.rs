@@ -6,6 +6,7 @@ use kdc_envelope::evidence::{Conclusion, Gap, GapKind};
 use kdc_envelope::local::{EditError, Keyring, VersionState, keyring_file};
 use kdc_envelope::survey::RowSurvey;
 
+use super::tell;
 use crate::clock;
 use crate::etcd::{Connection, EtcdFlags};
 use crate::failure::{Exit, Failure};
@@ -62,18 +63,24 @@ pub(super) fn run(arguments: &Retire, out: &mut Output) -> Result<Exit, Failure>
         }
     })?;
     let shown = out.paint(Tone::Strong, &id);
-    out.line(format_args!(
-        "wiped the key of version {number}, key id {shown}"
-    ))?;
-    match proof {
-        Some(rows) => out.line(format_args!(
+    let consequence = match proof {
+        Some(rows) => format!(
             "none of the {rows} rows in etcd needed it, under whatever prefix; copies of etcd from before may"
-        ))?,
-        None => out.line(
-            "rows and copies of etcd that it encrypted need a copy of the keyring from before",
-        )?,
-    }
-    Ok(Exit::Ok)
+        ),
+        None => "rows and copies of etcd that it encrypted need a copy of the keyring from before"
+            .to_owned(),
+    };
+    tell(
+        out,
+        format_args!(
+            "the key of version {number} in `{}` was wiped",
+            arguments.file.display()
+        ),
+        [
+            format!("wiped the key of version {number}, key id {shown}"),
+            consequence,
+        ],
+    )
 }
 
 /// The key id to retire, once the user has named it and the keyring can do without it.

@@ -58,8 +58,7 @@ pub(super) fn of_file(bytes: &[u8]) -> Option<Foreign> {
     }
     match classify(bytes) {
         StoredValue::Identity(PlainFormat::Json) => json(bytes),
-        StoredValue::Identity(PlainFormat::Other) => file_kind::of(bytes)
-            .and_then(|kind| Foreign::new(kind.what, kind.cure))
+        StoredValue::Identity(PlainFormat::Other) => file(bytes)
             .or_else(|| text(bytes))
             .or_else(|| ciphertext_inside(bytes))
             .or_else(|| {
@@ -147,6 +146,12 @@ fn json(bytes: &[u8]) -> Option<Foreign> {
 fn of_api_server() -> Option<Foreign> {
     let what = "an object as the API server gives it, decrypted; that says nothing about etcd";
     Foreign::new(what, TAKE_JSON)
+}
+
+/// Whole files instead of a value.
+fn file(bytes: &[u8]) -> Option<Foreign> {
+    let kind = file_kind::of(bytes)?;
+    Foreign::new(kind.what, kind.cure)
 }
 
 /// Forms that begin as text; of some the rest is binary.
@@ -267,14 +272,14 @@ mod tests {
         }
     }
 
-    #[test]
-    fn every_form_in_which_a_value_comes_is_told() {
+    /// Each with words that are told.
+    fn forms() -> Vec<(Vec<u8>, &'static str)> {
         let with = |before: &[u8], after: &[u8]| [before, VALUE, after].concat();
         let hex = hex::encode(VALUE);
         let base64 = BASE64.encode(VALUE);
         let wrapped = format!("{}\n{}\n", &base64[..20], &base64[20..]);
         let dump = crate::hexdump::hexdump(VALUE).join("\n").into_bytes();
-        let forms: Vec<(Vec<u8>, &str)> = vec![
+        vec![
             (with(b"/registry/secrets/a/b\n", b"\n"), "--format etcdctl,"),
             (
                 b"/registry/secrets/a/b\nk8s\0obj\n".to_vec(),
@@ -327,8 +332,12 @@ mod tests {
             (with(b"{\"a\":\"", b"\"}"), "after 6 bytes"),
             (b"bare text".to_vec(), "neither an encrypted value"),
             (b" \n".to_vec(), "white space"),
-        ];
-        for (bytes, words) in forms {
+        ]
+    }
+
+    #[test]
+    fn every_form_in_which_a_value_comes_is_told() {
+        for (bytes, words) in forms() {
             let told = told(&bytes);
             assert!(told.contains(words), "{}: {told:?}", bytes.escape_ascii());
         }

@@ -5,8 +5,7 @@ use std::path::Path;
 use kdc_envelope::SecretBytes;
 use kdc_envelope::kmsv2::{self, DekSource};
 use kdc_envelope::providers::{StoredValue, classify};
-use kdc_envelope::survey::{self, Sealed};
-use kdc_envelope_k8s::encryption_config::Provider;
+use kdc_envelope::survey::Sealed;
 use kdc_envelope_k8s::value_opener::{OpenValueError, Opening, Refusal, ValueOpener};
 use kdc_envelope_k8s::{EncryptionConfiguration, object};
 use kdc_envelope_kms::client::CallError;
@@ -194,14 +193,8 @@ fn open_with_config(
         }
     };
     let plaintext = search().map_err(|error| {
-        let failure = match error {
-            OpenValueError::NoMatch => no_match(&stored.value, path, config),
-            _ => {
-                let place = format_args!("--encryption-config: `{}`", path.display());
-                Failure::at(exit_of(&error), place, &error)
-            }
-        };
-        stored.explain(failure)
+        let place = format_args!("--encryption-config: `{}`", path.display());
+        stored.explain(Failure::at(exit_of(&error), place, &error))
     })?;
     if matches!(classify(&stored.value), StoredValue::Aescbc(_)) {
         output::note(
@@ -209,42 +202,6 @@ fn open_with_config(
         );
     }
     Ok(plaintext)
-}
-
-/// Which key the value needs, and which there are.
-fn no_match(value: &[u8], path: &Path, config: &EncryptionConfiguration) -> Failure {
-    let sealed = Sealed::of(value);
-    let needed = match (sealed.provider, &sealed.name) {
-        (survey::Provider::Identity, _) => "the value is not encrypted".to_owned(),
-        (provider, Some(name)) => format!("the value was written by {provider} `{name}`"),
-        (provider, None) => format!("the value was written by {provider}"),
-    };
-    let names: Vec<String> = config
-        .providers()
-        .flat_map(|(_, provider)| names(provider))
-        .collect();
-    let file = path.display();
-    let line = format_args!(
-        "--encryption-config: {needed}, but `{file}` has only {}",
-        names.join(", ")
-    );
-    Failure::new(Exit::Negative, line)
-        .hint("name the file that the API server had when it wrote the row")
-}
-
-/// The keys of a provider, by name.
-fn names(provider: &Provider) -> Vec<String> {
-    fn of<K>(kind: &str, keys: &[K], name: impl Fn(&K) -> String) -> Vec<String> {
-        let named = |key| format!("{kind} `{}`", name(key));
-        keys.iter().map(named).collect()
-    }
-    match provider {
-        Provider::Aesgcm(keys) => of("aesgcm", keys, |key| key.name().to_string()),
-        Provider::Aescbc(keys) => of("aescbc", keys, |key| key.name().to_string()),
-        Provider::Secretbox(keys) => of("secretbox", keys, |key| key.name().to_string()),
-        Provider::Kms(kms) => vec![format!("kms `{}`", kms.name)],
-        _ => vec!["identity".to_owned()],
-    }
 }
 
 fn exit_of(error: &OpenValueError) -> Exit {

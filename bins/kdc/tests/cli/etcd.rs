@@ -91,6 +91,29 @@ fn tls_is_as_strict_as_etcd() {
 }
 
 #[test]
+fn an_etcd_with_tls_is_told_from_one_without() {
+    let scene = Scene::new();
+    let etcd = runtime().block_on(Etcd::start_with_tls()).unwrap();
+    let plain = etcd.endpoint().replace("https://", "http://");
+    let inspect = [
+        "value",
+        "inspect",
+        "--etcd-key",
+        "/a",
+        "--etcd-endpoints",
+        &plain,
+    ];
+    scene
+        .kdc(&inspect)
+        .fails(69, "if etcd speaks TLS, write https");
+    let ca = etcd.tls().unwrap().ca.to_str().unwrap();
+    let mixed = [&inspect[..], &["--etcd-cacert", ca]].concat();
+    scene
+        .kdc(&mixed)
+        .fails(64, "is http, but --etcd-cacert is given; write https");
+}
+
+#[test]
 fn endpoints_that_are_none_are_refused() {
     let scene = Scene::new();
     let inspect = |endpoint| {

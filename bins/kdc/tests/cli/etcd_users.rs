@@ -5,6 +5,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kdc_testbed::Etcd;
+use tokio::runtime::Runtime;
 
 use crate::retire::{retire, two_versions};
 use crate::support::{ETCD_KEY, Scene, runtime, set_mode};
@@ -26,19 +27,27 @@ fn with_users(etcd: &Etcd) {
     etcdctl(&["auth", "enable"]);
 }
 
+/// An etcd with users and the row of a keyring whose second version writes; and the key id of the first, which the row needs.
+fn stand(runtime: &Runtime, scene: &Scene) -> (Etcd, String) {
+    let row = scene.row(b"object");
+    let key_id = two_versions(scene);
+    scene.write("root", "correct horse\n");
+    scene.write("reader", "battery");
+    let etcd = runtime.block_on(Etcd::start()).unwrap();
+    runtime.block_on(etcd.put(ETCD_KEY, &row)).unwrap();
+    (etcd, key_id)
+}
+
+fn login<'a>(name: &'a str, file: &'a str) -> [&'a str; 4] {
+    ["--etcd-user", name, "--etcd-password-file", file]
+}
+
 #[test]
 fn etcd_with_users_is_read_with_name_and_password() {
     let runtime = runtime();
     let scene = Scene::with_keyring();
-    let row = scene.row(b"object");
-    let key_id = two_versions(&scene);
-    let etcd = runtime.block_on(Etcd::start()).unwrap();
-    let (at, user) = (["--etcd-endpoints", etcd.endpoint()], "--etcd-user");
-    scene.write("root", "correct horse\n");
-    scene.write("reader", "battery");
+    let (etcd, _) = stand(&runtime, &scene);
     scene.write("wrong", "staple");
-    let login = |name, file| [user, name, "--etcd-password-file", file];
-    runtime.block_on(etcd.put(ETCD_KEY, &row)).unwrap();
     let open = [
         "value",
         "open",
@@ -47,6 +56,7 @@ fn etcd_with_users_is_read_with_name_and_password() {
         "--etcd-key",
         ETCD_KEY,
     ];
+    let at = ["--etcd-endpoints", etcd.endpoint()];
     let open = |more: &[&str]| scene.kdc(&[&open[..], &at, more].concat());
     let unneeded = open(&login("root", "root"));
     assert_eq!((unneeded.code, &*unneeded.stdout), (0, &b"object"[..]));
@@ -56,20 +66,26 @@ fn etcd_with_users_is_read_with_name_and_password() {
         unneeded.stderr
     );
     with_users(&etcd);
-
     for name in ["root", "reader"] {
         assert_eq!(open(&login(name, name)).succeeds().stdout, b"object");
     }
     open(&[]).fails(77, "asks for a user; name one with --etcd-user");
     open(&login("root", "wrong")).fails(77, "does not know user `root`");
     open(&login("root", "none")).fails(66, "none");
-    open(&[user, "root"]).fails(64, "--etcd-password-file");
+    open(&["--etcd-user", "root"]).fails(64, "--etcd-password-file");
     let shown = open(&login("root:hunter2", "root"));
     assert!(!shown.fails(64, "the name alone").stderr.contains("hunter2"));
     set_mode(&scene.path("reader"), 0o644);
     open(&login("reader", "reader")).fails(77, "reader");
-    set_mode(&scene.path("reader"), 0o600);
+}
 
+#[test]
+fn what_a_user_may_not_read_is_not_known() {
+    let runtime = runtime();
+    let scene = Scene::with_keyring();
+    let (etcd, key_id) = stand(&runtime, &scene);
+    with_users(&etcd);
+    let at = ["--etcd-endpoints", etcd.endpoint()];
     let count = |prefix, name| {
         let inspect = ["value", "inspect", "--etcd-prefix", prefix];
         scene.kdc(&[&inspect[..], &at, &login(name, name)].concat())
@@ -129,7 +145,7 @@ fn a_token_that_ended_is_asked_for_anew() {
             "--etcd-key",
             ETCD_KEY,
         ];
-        let login = ["--etcd-user", "reader", "--etcd-password-file", "reader"];
+        let login = login("reader", "reader");
         let from = ["--etcd-endpoints", &endpoint, "--etcd-timeout", "60s"];
         let run = scene.kdc(&[&open[..], &from, &login].concat());
         assert_eq!(run.succeeds().stdout, b"object");

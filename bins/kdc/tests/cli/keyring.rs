@@ -286,19 +286,19 @@ fn too_many_living_versions_take_no_other() {
 #[test]
 fn a_change_whose_report_cannot_be_written_says_that_it_was_made() {
     let scene = Scene::new();
-    for (arguments, done) in [
-        (&["keyring", "init", "keyring"], "`keyring` was made"),
-        (
-            &["keyring", "add", "keyring"],
-            "version 2 was added to `keyring`",
-        ),
-        (
-            &["keyring", "promote", "keyring"],
-            "version 2 was promoted in `keyring`",
-        ),
+    for (verb, done) in [
+        ("init", "`keyring` was made"),
+        ("add", "version 2 was added to `keyring`"),
+        ("promote", "version 2 was promoted in `keyring`"),
+        ("retire", "the key of version 1 in `keyring` was wiped"),
     ] {
+        let mut command = scene.command(&["keyring", verb, "keyring"]);
+        if verb == "retire" {
+            let first = key_ids(&scene).remove(0);
+            command.args(["--version", "1", "--confirm", &first]);
+        }
         let full = File::options().write(true).open("/dev/full").unwrap();
-        let run = scene.command(arguments).stdout(full).output().unwrap();
+        let run = command.stdout(full).output().unwrap();
         let line = String::from_utf8(run.stderr).unwrap();
         assert_eq!(run.status.code(), Some(74), "{line}");
         assert!(line.contains("cannot write to standard output"), "{line}");
@@ -307,7 +307,7 @@ fn a_change_whose_report_cannot_be_written_says_that_it_was_made() {
             "{line}"
         );
     }
-    assert_eq!(states(&scene), ["readable", "current"]);
+    assert_eq!(states(&scene), ["retired", "current"]);
 }
 
 #[test]

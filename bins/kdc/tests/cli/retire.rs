@@ -42,17 +42,7 @@ fn retire_is_refused_while_a_row_needs_the_key() {
         .kdc(&["keyring", "list", "keyring", "--output", "json"])
         .json();
     let key_id = list["versions"][0]["keyId"].as_str().unwrap();
-    let retire = [
-        "keyring",
-        "retire",
-        "keyring",
-        "--version",
-        "1",
-        "--confirm",
-        key_id,
-        "--etcd-endpoints",
-        etcd.endpoint(),
-    ];
+    let retire = retire(key_id, etcd.endpoint());
     let before = scene.snapshot();
     scene.kdc(&retire).fails(
         1,
@@ -63,16 +53,10 @@ fn retire_is_refused_while_a_row_needs_the_key() {
         66,
         "no row under `/registri/`; API servers have objects under /registry",
     );
-    let down: Vec<&str> = retire
-        .iter()
-        .map(|word| {
-            if word.starts_with("http") {
-                "http://127.0.0.1:1"
-            } else {
-                word
-            }
-        })
-        .collect();
+    let down = retire.map(|word| match word.starts_with("http") {
+        true => "http://127.0.0.1:1",
+        false => word,
+    });
     scene.kdc(&down).fails(69, "cannot connect to etcd");
     runtime.block_on(async {
         for number in 0..230 {

@@ -93,6 +93,16 @@ pub enum BaoSettingsError {
         /// What is wrong.
         source: InvalidNamespace,
     },
+    /// The path by which other tools read the key.
+    #[error(
+        "--bao-key takes the name of a key, not its path; give `{name}`, and `{mount}` as --bao-mount"
+    )]
+    KeyPath {
+        /// The part before `/keys/`.
+        mount: String,
+        /// The part behind it.
+        name: String,
+    },
     /// Mount or key are not what OpenBao takes.
     #[error("--{setting}")]
     Key {
@@ -234,7 +244,12 @@ impl BaoGiven {
                 });
                 is_host_and_port
                     .then(|| host.to_ascii_lowercase())
-                    .ok_or_else(|| not_host_and_port(host))
+                    .ok_or_else(|| {
+                        value(
+                            "bao-redirect-host",
+                            "must be HOST:PORT, such as openbao-1.example.com:8200",
+                        )
+                    })
             })
             .collect()
     }
@@ -325,17 +340,6 @@ pub(super) fn value(
     }
 }
 
-/// Repeats the text unless it may be a credential.
-fn not_host_and_port(text: &str) -> BaoSettingsError {
-    let expected = "must be HOST:PORT, such as openbao-1.example.com:8200";
-    let problem = if looks_secret(text) || text.contains('@') {
-        expected.to_owned()
-    } else {
-        format!("{expected}, and is `{}`", text.escape_debug())
-    };
-    value("bao-redirect-host", problem)
-}
-
 /// The namespace of the Transit engine. By its name, the root namespace is none.
 fn parse_namespace(text: Option<&str>) -> Result<Option<Namespace>, BaoSettingsError> {
     let text = text.filter(|text| !is_root(text));
@@ -365,6 +369,12 @@ fn parse_key(mount: Option<&str>, name: Option<&str>) -> Result<TransitKeyName, 
         setting: "bao-key",
         why: "a key in OpenBao has a name; make one with `bao write -f transit/keys/NAME`",
     })?;
+    if let Some((mount, name)) = name.split_once("/keys/") {
+        return Err(BaoSettingsError::KeyPath {
+            mount: mount.escape_debug().to_string(),
+            name: name.escape_debug().to_string(),
+        });
+    }
     TransitKeyName::new(mount.unwrap_or(DEFAULT_MOUNT), name).map_err(|source| {
         let setting = match source {
             InvalidKeyName::Mount(_) => "bao-mount",

@@ -245,6 +245,19 @@ async fn signals_that_ask_for_nothing_change_nothing() {
 }
 
 #[tokio::test]
+async fn refused_calls_do_not_fill_the_log() {
+    let place = Place::new();
+    let running = place.start(place.command()).await;
+    let mut client = place.client().await;
+    for _ in 0..1_000 {
+        assert!(encrypt(&mut client, &[]).await.is_err());
+    }
+    let lines = place.log().lines().count();
+    assert!((100..400).contains(&lines), "{lines}");
+    assert!(running.stop().await.success());
+}
+
+#[tokio::test]
 async fn its_keys_are_in_no_core_dump() {
     let place = Place::new();
     let line = format!(

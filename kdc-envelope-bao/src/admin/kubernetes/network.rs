@@ -61,6 +61,8 @@ fn first(address: IpAddr, len: u32) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -91,6 +93,21 @@ mod tests {
             ("::/0", "0.0.0.0/0"),
         ] {
             assert_ne!(canonical(one), canonical(other), "{one}");
+        }
+    }
+
+    proptest! {
+        /// Whatever network it is: written anew, with bits of the host, or as IPv6, it is the same one, and one way of writing stays.
+        #[test]
+        fn one_way_of_writing_is_one_way(bits in any::<u32>(), host in any::<u32>(), len in 0u32..=32) {
+            let rest = u32::MAX.checked_shr(len).unwrap_or(0);
+            let network = Ipv4Addr::from_bits(bits & !rest);
+            let inside = Ipv4Addr::from_bits(bits & !rest | host & rest);
+            let one = canonical(&format!("{network}/{len}"));
+            prop_assert_eq!(&canonical(one.as_ref().unwrap()), &one);
+            prop_assert_eq!(&canonical(&format!("{inside}/{len}")), &one);
+            let mapped = format!("{}/{}", inside.to_ipv6_mapped(), len + MAPPED);
+            prop_assert_eq!(&canonical(&mapped), &one);
         }
     }
 

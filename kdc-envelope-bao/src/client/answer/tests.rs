@@ -167,6 +167,20 @@ fn parts_of_a_batch_have_errors_of_their_own() {
 fn what_is_not_json_comes_from_somebody_else() {
     let page = judged(404, "<html>", &[], false).unwrap_err();
     assert!(matches!(page, BaoError::Unintelligible { .. }));
+    for status in [400, 401, 403, 404] {
+        for body in ["{}", r#"{"message":"no Route matched with those values"}"#] {
+            let foreign = judged(status, body, &[], false).unwrap_err();
+            let is_told = matches!(foreign, BaoError::Unintelligible { .. });
+            assert!(is_told, "{status} {body}: {foreign:?}");
+        }
+    }
+    for body in ["<html>It works!</html>", "", " ", "[]", "ok", "{"] {
+        let foreign = judged(200, body, &[], false).unwrap_err();
+        let is_told = matches!(foreign, BaoError::Unintelligible { .. });
+        assert!(is_told, "{body}: {foreign:?}");
+    }
+    assert!(judged(204, "", &[], false).is_ok());
+    assert!(judged(200, " {}\n", &[], false).is_ok());
     let gateway = judged(502, "<html>", &[], false).unwrap_err();
     assert!(matches!(gateway, BaoError::Unready { status: 502, .. }));
 }

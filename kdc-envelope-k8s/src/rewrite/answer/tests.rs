@@ -14,8 +14,8 @@ fn object() -> Object {
 fn answer(status: u16, body: &Value) -> Answer {
     Answer {
         status,
-        retry_after: None,
         body: body.to_string().into_bytes(),
+        ..Answer::default()
     }
 }
 
@@ -54,7 +54,7 @@ fn rights_and_admission_are_told_apart() {
     let rights = r#"secrets "one" is forbidden: User "eve" cannot patch resource "secrets" in API group "" in the namespace "default""#;
     assert!(matches!(
         judged(&status(403, "Forbidden", rights)),
-        Verdict::Denied(_)
+        Verdict::Denied { .. }
     ));
     let policy = r#"secrets "one" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no"#;
     let Verdict::Refused(why) = judged(&status(403, "Forbidden", policy)) else {
@@ -63,10 +63,10 @@ fn rights_and_admission_are_told_apart() {
     assert_eq!(*why, *format!("{policy} (403)"));
     assert!(matches!(
         judged(&status(401, "Unauthorized", "Unauthorized")),
-        Verdict::Denied(_)
+        Verdict::Denied { .. }
     ));
     // Of a proxy.
-    let Verdict::Denied(why) = judged(&answer(403, &json!("<html>"))) else {
+    let Verdict::Denied { why, .. } = judged(&answer(403, &json!("<html>"))) else {
         panic!("not denied");
     };
     assert_eq!(&*why, "status 403 without the reason of an API server");
@@ -119,6 +119,41 @@ fn what_may_pass_is_tried_again_and_what_may_not_is_refused() {
 }
 
 #[test]
+fn what_etcd_will_never_take_is_refused_with_what_to_do() {
+    let Verdict::Refused(why) = judged(&status(500, "", "etcdserver: request is too large")) else {
+        panic!("not refused");
+    };
+    assert!(
+        why.starts_with("etcdserver: request is too large (500); ")
+            && why.contains("--max-request-bytes"),
+        "{why}"
+    );
+    let Verdict::Refused(why) = judged(&status(413, "RequestEntityTooLarge", "limit is 3145728"))
+    else {
+        panic!("not refused");
+    };
+    assert!(why.contains("make the object smaller"), "{why}");
+}
+
+#[test]
+fn a_storage_that_takes_nothing_ends_the_pass_at_once() {
+    let full = status(500, "", "etcdserver: mvcc: database space exceeded");
+    assert!(
+        matches!(judged(&full), Verdict::Storage(_, advice) if advice.contains("etcdctl alarm disarm"))
+    );
+    let denied = status(500, "", "etcdserver: permission denied");
+    let error = judge_list(&GroupResource::from_text("secrets"), &denied).unwrap_err();
+    assert!(matches!(error, RewriteError::Storage { .. }), "{error}");
+    let error = judge_other(Verb::Get, "/apis", &denied).unwrap_err();
+    assert!(
+        error.to_string().starts_with(
+            "the API server cannot get /apis, because its etcd refuses: etcdserver: permission denied (500); "
+        ),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_row_without_a_key_is_refused_but_not_while_the_plugin_is_away() {
     let lost = "Internal error occurred: unable to transform key \"/registry/secrets/default/one\": no matching prefix found";
     assert!(matches!(
@@ -155,6 +190,7 @@ fn the_values_of_an_object_are_not_repeated() {
 #[test]
 fn a_page_has_objects_a_token_and_an_estimate() {
     let body = json!({
+        "kind": "PartialObjectMetadataList",
         "metadata": {"continue": "t", "remainingItemCount": 5},
         "items": [{"metadata": {"name": "one", "namespace": "default", "uid": "u1", "resourceVersion": "7"}}],
     });
@@ -166,7 +202,10 @@ fn a_page_has_objects_a_token_and_an_estimate() {
         (page.token.as_deref(), page.remaining),
         (Some("t"), Some(5))
     );
-    let Listed::Page(page) = listed(&answer(200, &json!({"items": null}))) else {
+    let Listed::Page(page) = listed(&answer(
+        200,
+        &json!({"kind": "PartialObjectMetadataList", "items": null}),
+    )) else {
         panic!("no page");
     };
     assert!(page.objects.is_empty() && page.token.is_none());
@@ -174,8 +213,15 @@ fn a_page_has_objects_a_token_and_an_estimate() {
 
 #[test]
 fn what_is_no_list_is_not_taken_for_an_empty_one() {
-    let nameless = json!({"items": [{"metadata": {}}]});
-    for body in [json!({}), json!("x"), json!({"kind": "Status"}), nameless] {
+    let nameless = json!({"kind": "SecretList", "items": [{"metadata": {}}]});
+    let of_another_server = json!({"items": []});
+    for body in [
+        json!({}),
+        json!("x"),
+        json!({"kind": "Status"}),
+        nameless,
+        of_another_server,
+    ] {
         assert!(
             matches!(listed(&answer(200, &body)), Listed::Failed(_)),
             "{body}"
@@ -189,14 +235,14 @@ fn a_list_that_will_never_come_is_an_error_with_the_name() {
     let error = refused(&status(403, "Forbidden", "no")).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "not allowed to list secrets; the API server says: no (403)"
+        "the API server does not allow to list secrets: no (403); grant the right, or use other credentials"
     );
     let error = refused(&status(404, "NotFound", "no")).unwrap_err();
     assert!(matches!(error, RewriteError::NoSuchResource { .. }));
     let error = refused(&status(400, "BadRequest", "no")).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the attempt to list secrets was answered with no (400)"
+        "the API server answered the attempt to list secrets with no (400)"
     );
 }
 

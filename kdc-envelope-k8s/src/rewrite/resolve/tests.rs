@@ -60,7 +60,7 @@ fn served() -> Vec<Group> {
     ]
 }
 
-fn found(names: &[&str]) -> Result<Resolution, RewriteError> {
+fn found(names: &[&str]) -> Resolution {
     let names: Vec<_> = names
         .iter()
         .map(|name| GroupResource::from_text(name))
@@ -89,8 +89,7 @@ fn a_name_is_found_in_the_version_that_can_be_patched() {
         "widgets.example.com",
         "old.example.com",
         "gadgets.example.com",
-    ])
-    .unwrap();
+    ]);
     assert_eq!(
         names(&resolution),
         [
@@ -105,7 +104,7 @@ fn a_name_is_found_in_the_version_that_can_be_patched() {
 
 #[test]
 fn a_wildcard_is_all_of_its_group_in_order_of_names() {
-    let resolution = found(&["*."]).unwrap();
+    let resolution = found(&["*."]);
     assert_eq!(
         names(&resolution),
         ["configmaps/v1", "events/v1", "secrets/v1"]
@@ -117,7 +116,7 @@ fn a_wildcard_is_all_of_its_group_in_order_of_names() {
             ("frozen".to_owned(), SkipReason::NotPatchable),
         ]
     );
-    let resolution = found(&["*.example.com"]).unwrap();
+    let resolution = found(&["*.example.com"]);
     assert_eq!(
         names(&resolution),
         [
@@ -130,7 +129,7 @@ fn a_wildcard_is_all_of_its_group_in_order_of_names() {
 
 #[test]
 fn everything_is_each_row_once_and_no_row_of_another_server() {
-    let resolution = found(&["secrets", "*.*"]).unwrap();
+    let resolution = found(&["secrets", "*.*"]);
     assert_eq!(
         names(&resolution),
         [
@@ -158,16 +157,45 @@ fn events_have_one_set_of_rows_by_any_name() {
         &["*.events.k8s.io"],
         &["events", "events.events.k8s.io"],
     ] {
-        assert_eq!(names(&found(given).unwrap()), ["events/v1"], "{given:?}");
+        assert_eq!(names(&found(given)), ["events/v1"], "{given:?}");
     }
 }
 
 #[test]
-fn a_name_that_is_not_served_is_refused_and_so_are_rows_of_another_server() {
-    let refused = |name: &str| found(&["secrets", name]).unwrap_err().to_string();
+fn a_name_that_is_not_served_is_named_and_the_rest_is_found() {
+    let resolution = found(&["secrets", "secret", "widgets.nowhere.example", "configmaps"]);
+    assert_eq!(names(&resolution), ["secrets/v1", "configmaps/v1"]);
+    let not_served: Vec<_> = resolution.not_served().map(ToString::to_string).collect();
+    assert_eq!(
+        not_served,
+        [
+            "secret: nothing is served under this name",
+            "widgets.nowhere.example: nothing is served under this name",
+        ]
+    );
+}
+
+#[test]
+fn what_an_aggregated_server_may_serve_is_not_taken_for_a_name_that_nothing_serves() {
+    let resolution = found(&["secrets", "pods.metrics.k8s.io"]);
+    assert_eq!(names(&resolution), ["secrets/v1"]);
+    assert_eq!(resolution.not_served().count(), 0);
+    assert_eq!(
+        resolution.skipped[0].to_string(),
+        "pods.metrics.k8s.io: an aggregated API server keeps its rows elsewhere (service kube-system/metrics-server)"
+    );
+}
+
+#[test]
+fn a_name_that_somebody_typed_has_to_be_served() {
+    let refused = |name: &str| {
+        let typed = ["secrets", name].map(GroupResource::from_text);
+        let required = found(&["secrets", name]).require(&typed);
+        required.unwrap_err().to_string()
+    };
     assert_eq!(
         refused("secret"),
-        "no API server serves the resource `secret`; correct its name, or take it out of the list"
+        "nothing is served under the name `secret`; correct it, or take it out of the list"
     );
     assert!(refused("secrets.example.com").contains("`secrets.example.com`"));
     assert_eq!(
@@ -175,11 +203,14 @@ fn a_name_that_is_not_served_is_refused_and_so_are_rows_of_another_server() {
         "`pods.metrics.k8s.io` is served by the aggregated API server behind the service kube-system/metrics-server, which keeps \
          its own rows; take it out of the list"
     );
+    let resolution = found(&["secrets", "secret", "*.metrics.k8s.io"]);
+    let typed = ["secrets", "*.metrics.k8s.io"].map(GroupResource::from_text);
+    assert_eq!(resolution.require(&typed), Ok(()));
 }
 
 #[test]
 fn a_wildcard_over_nothing_is_named() {
-    let resolution = found(&["*.apps"]).unwrap();
+    let resolution = found(&["*.apps"]);
     assert_eq!(names(&resolution), Vec::<String>::new());
     assert_eq!(
         skipped(&resolution),
@@ -189,7 +220,7 @@ fn a_wildcard_over_nothing_is_named() {
 
 #[test]
 fn a_name_without_patch_is_named_in_the_result() {
-    let resolution = found(&["frozen", "componentstatuses", "bindings"]).unwrap();
+    let resolution = found(&["frozen", "componentstatuses", "bindings"]);
     assert_eq!(
         skipped(&resolution),
         [

@@ -10,8 +10,38 @@ use kdc_envelope::snapshot::check_name;
 use super::{DATA, METADATA, WRAPPED_DEK};
 use crate::failure::Failure;
 
-/// What follows the name of an object while it is being written in a folder.
+/// What follows the name of an object while it is being written in a folder, and then come letters and digits.
 pub(super) const PARTIAL: &str = ".partial-";
+/// How many of these.
+pub(super) const PARTIAL_LEN: usize = 6;
+
+/// Whether a file is one that kdc writes before it has its name. Anything else, however similar, belongs to somebody.
+pub(super) fn is_partial(name: &str) -> bool {
+    name.split_once(PARTIAL).is_some_and(|(file, end)| {
+        [DATA, WRAPPED_DEK, METADATA].contains(&file)
+            && end.len() == PARTIAL_LEN
+            && end.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    })
+}
+
+/// What a pass over a bucket comes across.
+#[derive(Debug)]
+pub(super) enum Found {
+    Object(Object),
+    Obstacle(Obstacle),
+}
+
+/// Something that is no object, and may stand in the way of some.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Obstacle {
+    pub(crate) key: String,
+    /// A noun with its article, for people.
+    pub(crate) what: &'static str,
+    /// Whether snapshots may lie behind it. In the place of an object of a snapshot it is in the way in any case.
+    pub(crate) hides_snapshots: bool,
+    /// In seconds since 1970-01-01 UTC.
+    pub(crate) modified: u64,
+}
 
 /// One object of a listing.
 #[derive(Debug)]
@@ -48,6 +78,8 @@ pub(crate) struct Entry {
     pub(crate) plaintext_db: Option<String>,
     /// The key of an object that kdc does not know. Each is an entry of its own.
     pub(crate) foreign: Vec<String>,
+    /// What keeps kdc from looking at it: what is here is not known.
+    pub(crate) obstacle: Option<Obstacle>,
 }
 
 impl Entry {
@@ -59,15 +91,15 @@ impl Entry {
 
 /// Groups a listing.
 pub(super) struct Entries {
-    objects: Box<dyn Iterator<Item = Result<Object, Failure>>>,
+    found: Box<dyn Iterator<Item = Result<Found, Failure>>>,
     open: Option<Entry>,
     ready: VecDeque<Entry>,
 }
 
 impl Entries {
-    pub(super) fn new(objects: Box<dyn Iterator<Item = Result<Object, Failure>>>) -> Self {
+    pub(super) fn new(found: Box<dyn Iterator<Item = Result<Found, Failure>>>) -> Self {
         Self {
-            objects,
+            found,
             open: None,
             ready: VecDeque::new(),
         }
@@ -78,18 +110,7 @@ impl Entries {
             self.ready.push_back(other(object));
             return;
         };
-        let is_same = self
-            .open
-            .as_ref()
-            .is_some_and(|open| open.cluster == cluster && open.id == id);
-        if !is_same {
-            self.ready.extend(self.open.take());
-        }
-        let open = self.open.get_or_insert_with(|| Entry {
-            cluster: cluster.to_owned(),
-            id: id.to_owned(),
-            ..Entry::default()
-        });
+        let open = self.snapshot(cluster, id);
         open.modified = open.modified.max(object.info.modified);
         match part {
             Part::Data => open.data = Some(object.info),
@@ -103,6 +124,43 @@ impl Entries {
             }
         }
     }
+
+    fn add_obstacle(&mut self, obstacle: Obstacle) {
+        if let Some((cluster, id, _)) = part_of_snapshot(&obstacle.key) {
+            let open = self.snapshot(cluster, id);
+            open.modified = open.modified.max(obstacle.modified);
+            open.obstacle = Some(obstacle);
+            return;
+        }
+        let (cluster, id) = place_of(&obstacle.key);
+        let mut entry = Entry {
+            cluster: cluster.to_owned(),
+            id: id.to_owned(),
+            modified: obstacle.modified,
+            ..Entry::default()
+        };
+        match obstacle.hides_snapshots {
+            true => entry.obstacle = Some(obstacle),
+            false => entry.foreign.push(obstacle.key),
+        }
+        self.ready.push_back(entry);
+    }
+
+    /// The entry of a snapshot; what is open of another one is ready then.
+    fn snapshot(&mut self, cluster: &str, id: &str) -> &mut Entry {
+        let is_same = self
+            .open
+            .as_ref()
+            .is_some_and(|open| open.cluster == cluster && open.id == id);
+        if !is_same {
+            self.ready.extend(self.open.take());
+        }
+        self.open.get_or_insert_with(|| Entry {
+            cluster: cluster.to_owned(),
+            id: id.to_owned(),
+            ..Entry::default()
+        })
+    }
 }
 
 impl Iterator for Entries {
@@ -113,8 +171,9 @@ impl Iterator for Entries {
             if let Some(entry) = self.ready.pop_front() {
                 return Some(Ok(entry));
             }
-            match self.objects.next() {
-                Some(Ok(object)) => self.add(object),
+            match self.found.next() {
+                Some(Ok(Found::Object(object))) => self.add(object),
+                Some(Ok(Found::Obstacle(obstacle))) => self.add_obstacle(obstacle),
                 Some(Err(failure)) => return Some(Err(failure)),
                 None => return self.open.take().map(Ok),
             }
@@ -136,35 +195,43 @@ fn part_of_snapshot(key: &str) -> Option<(&str, &str, Part)> {
         DATA => Part::Data,
         WRAPPED_DEK => Part::WrappedDek,
         METADATA => Part::Metadata,
-        _ => {
-            let (file, end) = file.split_once(PARTIAL)?;
-            let is_ours = [DATA, WRAPPED_DEK, METADATA].contains(&file) && !end.contains('/');
-            is_ours.then_some(Part::Partial)?
-        }
+        _ => is_partial(file).then_some(Part::Partial)?,
     };
     let is_named = check_name("", cluster).is_ok() && check_name("", id).is_ok();
     is_named.then_some((cluster, id, part))
 }
 
-/// A plaintext snapshot, or nothing that we know.
-fn other(object: Object) -> Entry {
-    let mut parts = object.key.splitn(3, '/');
-    let (first, second, third) = (parts.next(), parts.next(), parts.next());
-    let (cluster, id) = match (first, second, third) {
+/// The cluster and the snapshot in whose place a key lies; empty where it lies in none.
+fn place_of(key: &str) -> (&str, &str) {
+    let mut parts = key.splitn(3, '/');
+    match (parts.next(), parts.next(), parts.next()) {
         (Some(cluster), Some(id), Some(_)) => (cluster, id),
         (Some(cluster), Some(_), None) => (cluster, ""),
         _ => ("", ""),
-    };
+    }
+}
+
+/// A plaintext snapshot, a snapshot where none is looked for, or nothing that we know.
+fn other(object: Object) -> Entry {
+    let (cluster, id) = place_of(&object.key);
     let mut entry = Entry {
         cluster: cluster.to_owned(),
         id: id.to_owned(),
         modified: object.info.modified,
         ..Entry::default()
     };
-    let is_plaintext = object.key.ends_with(".db");
-    match is_plaintext {
-        true => entry.plaintext_db = Some(object.key),
-        false => entry.foreign.push(object.key),
+    let is_snapshot = object.key.split('/').any(|part| part == METADATA);
+    if object.key.ends_with(".db") {
+        entry.plaintext_db = Some(object.key);
+    } else if is_snapshot {
+        entry.obstacle = Some(Obstacle {
+            key: object.key,
+            what: "metadata of a snapshot, but not `<cluster>/<id>/metadata.json` below --bucket",
+            hides_snapshots: true,
+            modified: object.info.modified,
+        });
+    } else {
+        entry.foreign.push(object.key);
     }
     entry
 }
@@ -174,19 +241,16 @@ mod tests {
     use super::*;
 
     fn entries(keys: &[&str]) -> Vec<Entry> {
-        let objects: Vec<Result<Object, Failure>> = keys
-            .iter()
-            .map(|key| {
-                Ok(Object {
-                    key: (*key).to_owned(),
-                    info: ObjectInfo {
-                        len: 1,
-                        modified: 2,
-                    },
-                })
-            })
-            .collect();
-        Entries::new(Box::new(objects.into_iter()))
+        let object = |key: &&str| {
+            let info = ObjectInfo {
+                len: 1,
+                modified: 2,
+            };
+            let key = (*key).to_owned();
+            Ok(Found::Object(Object { key, info }))
+        };
+        let found: Vec<Result<Found, Failure>> = keys.iter().map(object).collect();
+        Entries::new(Box::new(found.into_iter()))
             .map(Result::unwrap)
             .collect()
     }
@@ -214,13 +278,10 @@ mod tests {
         let foreign = [
             "x",
             "c/x",
-            "c/a/b/metadata.json",
-            "../a/metadata.json",
-            "c/../metadata.json",
-            "c//metadata.json",
-            "/a/metadata.json",
-            "c/a/metadata.json/",
-            "c/a/other.partial-1",
+            "c/a/b/dek.wrapped",
+            "c/a/other.partial-abc123",
+            "c/a/snapshot.db.enc.partial-2026.txt",
+            "c/a/snapshot.db.enc.partial-abc12",
         ];
         for key in foreign {
             let entries = entries(&[key]);
@@ -230,11 +291,29 @@ mod tests {
             assert_eq!(entry.foreign, [key]);
             assert!(!entry.is_snapshot());
         }
+        let misplaced = [
+            "c/a/b/metadata.json",
+            "../a/metadata.json",
+            "c/../metadata.json",
+            "c//metadata.json",
+            "/a/metadata.json",
+            "c/a/metadata.json/",
+            "metadata.json",
+        ];
+        for key in misplaced {
+            let entry = entries(&[key]).pop().unwrap();
+            assert_eq!(
+                entry.obstacle.map(|obstacle| obstacle.key).as_deref(),
+                Some(key)
+            );
+        }
         for key in ["c/a.db", "c/a/snapshot.db", "x.db", "c/a/b/x.db"] {
             let entry = entries(&[key]).pop().unwrap();
             assert_eq!(entry.plaintext_db.as_deref(), Some(key));
         }
-        let partial = entries(&["c/a/snapshot.db.enc.partial-x1"]).pop().unwrap();
+        let partial = entries(&["c/a/snapshot.db.enc.partial-aB3xyz"])
+            .pop()
+            .unwrap();
         assert!(partial.partial.is_some() && partial.is_snapshot());
     }
 }

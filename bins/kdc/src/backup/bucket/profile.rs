@@ -52,17 +52,24 @@ pub(super) fn load(environment: &Environment) -> Result<Profile, Failure> {
     let config = path("AWS_CONFIG_FILE", ".aws/config");
     let mut settings = Settings::new();
     let mut is_found = false;
-    for (path, has_prefix) in [(config, true), (credentials, false)] {
+    for (path, has_prefix) in [(&config, true), (&credentials, false)] {
         let Some(path) = path else { continue };
-        let Some(text) = read(&path)? else { continue };
-        let section = section(&text, name, has_prefix).map_err(|damage| damage.failure(&path))?;
+        let Some(text) = read(path)? else { continue };
+        let section = section(&text, name, has_prefix).map_err(|damage| damage.failure(path))?;
         is_found |= section.is_some();
         settings.extend(section.unwrap_or_default());
     }
     if asked.is_some() && !is_found {
-        let line = format!("AWS_PROFILE: there is no profile `{name}` in the files of AWS");
-        return Err(Failure::new(Exit::Config, line)
-            .hint("add it to ~/.aws/credentials, or name another one"));
+        let files: Vec<String> = [credentials, config]
+            .into_iter()
+            .flatten()
+            .map(|path| format!("`{}`", path.display()))
+            .collect();
+        let line = format!(
+            "AWS_PROFILE: there is no profile `{name}` in {}",
+            files.join(" or ")
+        );
+        return Err(Failure::new(Exit::Config, line).hint("add it there, or name another one"));
     }
     profile(name, &mut settings)
 }
@@ -71,11 +78,17 @@ fn profile(name: &str, settings: &mut Settings) -> Result<Profile, Failure> {
     let has_key = settings.contains_key("aws_access_key_id");
     let login = LOGINS.iter().find(|key| settings.contains_key(**key));
     if let Some(key) = login.filter(|_| !has_key) {
-        let line = format!("the AWS profile `{name}` has `{key}`, which kdc does not do");
+        let line = format!("the AWS profile `{name}` has `{key}`, a login that kdc does not do");
         return Err(Failure::new(Exit::Config, line).hint(
             "put the credentials into the environment, for example with \
              `eval \"$(aws configure export-credentials --format env)\"`",
         ));
+    }
+    if has_key != settings.contains_key("aws_secret_access_key") {
+        let line = format!(
+            "the AWS profile `{name}` has only one of aws_access_key_id and aws_secret_access_key"
+        );
+        return Err(Failure::new(Exit::Config, line).hint("a profile needs both"));
     }
     let mut take = |key: &str| settings.remove(key);
     let plain = |value: Zeroizing<String>| (*value).clone();

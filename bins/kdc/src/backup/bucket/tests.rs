@@ -30,17 +30,22 @@ pub(super) fn contract(bucket: &Bucket, data: &[u8]) {
     });
     assert_eq!(first.finish().unwrap(), 5);
     drop(second);
-    files.write_wrapped_dek("old").unwrap();
-    files.write_wrapped_dek("new").unwrap();
+    files.claim("old").unwrap();
+    files.claim("old").unwrap();
+    let refused = files.claim("other").unwrap_err();
+    assert_eq!(refused.exit(), Exit::CannotCreate);
+    assert_eq!(files.is_claimed_by("old").unwrap(), Some(true));
+    assert_eq!(files.is_claimed_by("other").unwrap(), Some(false));
+    assert_eq!(small.is_claimed_by("old").unwrap(), None);
     files.commit(b"{\"a\":1}").unwrap();
     files.commit(b"{\"a\":1}").unwrap();
     assert_eq!(files.commit(b"{}").unwrap_err().exit(), Exit::CannotCreate);
     let stored = files.read_metadata().unwrap().unwrap();
     assert_eq!(stored.json, b"{\"a\":1}");
-    let replaced = files.replace_metadata(b"{}", &stored.version).unwrap();
-    assert_eq!(replaced, Replaced::Yes);
-    let replaced = files.replace_metadata(b"x", &stored.version).unwrap();
-    assert_eq!(replaced, Replaced::Conflict);
+    let replace = |json: &[u8]| files.replace_metadata(json, "new", &stored.version);
+    assert_eq!(replace(b"{}").unwrap(), Replaced::Yes);
+    assert_eq!(replace(b"x").unwrap(), Replaced::Conflict);
+    assert_eq!(files.is_claimed_by("new").unwrap(), Some(true));
     let read = |range: Option<Range<u64>>| {
         let mut bytes = Vec::new();
         files.data(range).unwrap().read_to_end(&mut bytes).unwrap();
@@ -58,11 +63,24 @@ pub(super) fn contract(bucket: &Bucket, data: &[u8]) {
     assert!(names.iter().all(|name| expected.contains(name)) && names.len() == 2);
     assert_eq!(bucket.entries(None).count(), 2);
     assert_eq!(bucket.entries(Some("clust")).count(), 0);
-    files.delete().unwrap();
-    files.delete().unwrap();
-    small.delete().unwrap();
-    assert_eq!(bucket.entries(None).count(), 0);
+    deletes_what_was_seen(bucket, &files, &small);
+    assert_eq!(replace(b"y").unwrap(), Replaced::Conflict);
+    let count = bucket.entries(None).count();
+    assert_eq!(count, 0, "nothing is left, and nothing came back");
     assert!(files.data(None).is_err());
+}
+
+/// `files` has the metadata `{}`, and had another before; `small` has none.
+fn deletes_what_was_seen(bucket: &Bucket, files: &SnapshotFiles, small: &SnapshotFiles) {
+    let old = Seen::of_metadata(b"{\"a\":1}");
+    assert_eq!(files.delete_if(old).unwrap(), Deleted::Changed);
+    let seen = Seen::of_metadata(b"{}");
+    assert_eq!(files.delete_if(seen).unwrap(), Deleted::Yes);
+    assert_eq!(files.delete_if(seen).unwrap(), Deleted::Gone);
+    let orphan = bucket.entries(None).next().unwrap().unwrap().modified;
+    let seen = |modified| small.delete_if(Seen::Orphan { modified }).unwrap();
+    assert_eq!(seen(orphan - 1), Deleted::Changed);
+    assert_eq!(seen(orphan), Deleted::Yes);
 }
 
 #[test]
@@ -85,7 +103,7 @@ fn a_snapshot_is_written_and_read_back() {
     let mut data = files.create_data().unwrap();
     data.write_all(b"sealed").unwrap();
     assert_eq!(data.finish().unwrap(), 6);
-    files.write_wrapped_dek("vault:v1:AAAA").unwrap();
+    files.claim("vault:v1:AAAA").unwrap();
     assert!(files.read_metadata().unwrap().is_none());
     files.commit(b"{}").unwrap();
     assert_eq!(files.data_len().unwrap(), Some(6));
@@ -102,8 +120,9 @@ fn a_snapshot_is_written_and_read_back() {
     assert_eq!(mode("c/s"), 0o700);
     assert_eq!(mode("c/s/snapshot.db.enc"), 0o600);
     assert_eq!(mode("c/s/metadata.json"), 0o600);
-    files.delete().unwrap();
-    files.delete().unwrap();
+    let seen = Seen::of_metadata(b"{}");
+    assert_eq!(files.delete_if(seen).unwrap(), Deleted::Yes);
+    assert_eq!(files.delete_if(seen).unwrap(), Deleted::Gone);
     assert_eq!(files_of(&folder), [""; 0]);
     assert_eq!(bucket(&folder).entries(Some("other")).count(), 0);
 }
@@ -131,21 +150,113 @@ fn a_writer_that_is_dropped_leaves_nothing() {
 }
 
 #[test]
-fn what_a_killed_run_left_is_seen_and_deleted() {
+fn what_a_killed_run_left_is_seen_and_deleted_and_nothing_else() {
     let folder = TempDir::new().unwrap();
-    std::fs::create_dir_all(folder.path().join("c/s")).unwrap();
-    let partial = folder.path().join("c/s/snapshot.db.enc.partial-Xyz");
-    std::fs::write(&partial, "x").unwrap();
+    let place = folder.path().join("c/s");
+    std::fs::create_dir_all(&place).unwrap();
+    std::fs::write(place.join("snapshot.db.enc.partial-aXyz12"), "x").unwrap();
     let entry = bucket(&folder).entries(None).next().unwrap().unwrap();
     assert!(entry.is_snapshot() && entry.partial.is_some());
-    bucket(&folder).snapshot("c", "s").delete().unwrap();
-    assert!(!folder.path().join("c/s").exists());
+    let seen = Seen::Orphan {
+        modified: entry.modified,
+    };
+    let files = bucket(&folder).snapshot("c", "s");
+    // A run that goes on holds its file.
+    let running = files.create_data().unwrap();
+    std::fs::write(place.join("notes.partial-2026.txt"), "mine").unwrap();
+    let entry = bucket(&folder)
+        .entries(None)
+        .find(|entry| entry.as_ref().unwrap().is_snapshot());
+    let modified = entry.unwrap().unwrap().modified;
+    assert_eq!(
+        files.delete_if(Seen::Orphan { modified }).unwrap(),
+        Deleted::Changed
+    );
+    drop(running);
+    assert_eq!(files.delete_if(seen).unwrap(), Deleted::Yes);
+    let left: Vec<_> = std::fs::read_dir(&place)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(left, ["notes.partial-2026.txt"]);
+}
+
+#[test]
+fn links_in_a_folder_lead_nowhere() {
+    let folder = TempDir::new().unwrap();
+    let outside = TempDir::new().unwrap();
+    let link =
+        |to: &Path, name: &str| std::os::unix::fs::symlink(to, folder.path().join(name)).unwrap();
+    std::fs::create_dir_all(outside.path().join("s")).unwrap();
+    std::fs::write(outside.path().join("s/snapshot.db.enc"), "precious").unwrap();
+    link(outside.path(), "c");
+    std::fs::create_dir(folder.path().join("d")).unwrap();
+    link(&outside.path().join("s"), "d/s");
+    link(&outside.path().join("new"), "d/.lock");
+    for cluster in ["c", "d"] {
+        let files = bucket(&folder).snapshot(cluster, "s");
+        let words = |failure: Failure| failure.line().unwrap().to_owned();
+        for failure in [
+            files.create_data().unwrap_err(),
+            files.claim("x").unwrap_err(),
+            files.delete_if(Seen::Orphan { modified: 0 }).unwrap_err(),
+            files.data_len().unwrap_err(),
+        ] {
+            let words = words(failure);
+            assert!(words.contains("a symbolic link"), "{words}");
+        }
+    }
+    let found: Vec<Entry> = bucket(&folder).entries(None).map(Result::unwrap).collect();
+    let hidden: Vec<&str> = found
+        .iter()
+        .filter_map(|entry| Some(entry.obstacle.as_ref()?.key.as_str()))
+        .collect();
+    assert_eq!(hidden, ["c", "d/s"]);
+    let listed = bucket(&folder).entries(Some("c")).next().unwrap();
+    assert_eq!(listed.unwrap_err().exit(), Exit::Data);
+    assert!(!outside.path().join("new").exists());
+    let precious = std::fs::read(outside.path().join("s/snapshot.db.enc")).unwrap();
+    assert_eq!(precious, b"precious");
+}
+
+#[test]
+fn a_pipe_in_the_place_of_a_file_makes_nobody_wait() {
+    let folder = TempDir::new().unwrap();
+    let place = folder.path().join("c/s");
+    std::fs::create_dir_all(&place).unwrap();
+    for name in ["metadata.json", "snapshot.db.enc"] {
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mkfifoat(rustix::fs::CWD, place.join(name), mode).unwrap();
+    }
+    let entry = bucket(&folder).entries(None).next().unwrap().unwrap();
+    assert_eq!(entry.obstacle.unwrap().what, "a pipe");
+    let files = bucket(&folder).snapshot("c", "s");
+    assert_eq!(files.read_metadata().unwrap_err().exit(), Exit::Data);
+    assert!(files.data(None).is_err());
+}
+
+#[test]
+fn a_lock_that_somebody_holds_is_waited_for_and_named() {
+    let folder = TempDir::new().unwrap();
+    let files = bucket(&folder).snapshot("c", "s");
+    files.create_data().unwrap().finish().unwrap();
+    files.commit(b"{}").unwrap();
+    let lock = std::fs::File::open(folder.path().join("c/.lock")).unwrap();
+    lock.lock().unwrap();
+    let failure = files.delete_if(Seen::of_metadata(b"{}")).unwrap_err();
+    assert_eq!(failure.exit(), Exit::Unavailable);
+    assert!(failure.line().unwrap().contains("c/.lock` is still locked"));
+    assert!(
+        files.read_metadata().unwrap().is_some(),
+        "nothing was deleted"
+    );
 }
 
 #[test]
 fn of_two_who_replace_one_wins() {
     let folder = TempDir::new().unwrap();
     let files = bucket(&folder).snapshot("c", "s");
+    files.create_data().unwrap().finish().unwrap();
     files.commit(b"0").unwrap();
     let count: usize = std::thread::scope(|scope| {
         let tasks: Vec<_> = (0..8)
@@ -157,7 +268,8 @@ fn of_two_who_replace_one_wins() {
                         let stored = files.read_metadata().unwrap().unwrap();
                         let old: u64 = std::str::from_utf8(&stored.json).unwrap().parse().unwrap();
                         let json = (old + 1).to_string();
-                        let replaced = files.replace_metadata(json.as_bytes(), &stored.version);
+                        let replaced =
+                            files.replace_metadata(json.as_bytes(), "dek", &stored.version);
                         won += usize::from(replaced.unwrap() == Replaced::Yes);
                     }
                     won
@@ -168,8 +280,9 @@ fn of_two_who_replace_one_wins() {
     });
     let last = files.read_metadata().unwrap().unwrap();
     assert_eq!(last.json, count.to_string().as_bytes());
-    files.delete().unwrap();
-    let gone = files.replace_metadata(b"x", &last.version).unwrap();
+    let seen = Seen::of_metadata(&last.json);
+    assert_eq!(files.delete_if(seen).unwrap(), Deleted::Yes);
+    let gone = files.replace_metadata(b"x", "dek", &last.version).unwrap();
     assert_eq!(gone, Replaced::Conflict);
 }
 
@@ -179,7 +292,7 @@ fn names_do_not_leave_the_bucket() {
     for (cluster, id) in [("..", "s"), ("c", ".."), ("c/d", "s"), ("", "s"), ("c", "")] {
         let files = bucket(&folder).snapshot(cluster, id);
         assert_eq!(files.commit(b"{}").unwrap_err().exit(), Exit::Usage);
-        assert!(files.delete().is_err());
+        assert!(files.claim("x").is_err());
     }
 }
 

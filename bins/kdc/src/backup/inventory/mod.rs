@@ -11,8 +11,8 @@ use std::path::PathBuf;
 
 use super::bucket::{Bucket, BucketArguments};
 use super::list::check_cluster;
-use super::pass;
 use super::state::State;
+use super::{pass, proof};
 use crate::clock;
 use crate::failure::{Exit, Failure};
 use crate::output::{Format, Output, Tone, note};
@@ -27,7 +27,9 @@ Examples:
       | jq '[.outerKeys[] | select(.key == \"snapshots\").version] | min'
 
 An outer key wraps the keys of snapshots; `kdc backup rewrap` moves snapshots to a newer version. An inner key encrypts rows inside of a
-snapshot; its version is needed as long as the snapshot is kept.";
+snapshot; its version is needed as long as the snapshot is kept.
+
+Exit code 1 if snapshots do not tell which keys they need, so that any key may be needed, and 66 if there is none.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -37,7 +39,7 @@ pub(crate) struct Inventory {
     /// Only the snapshots of this cluster.
     #[arg(long, value_name = "NAME")]
     cluster: Option<String>,
-    /// Also write a page for the browser, with a picture, into this file.
+    /// Also write a page for the browser, with a picture, into this file, which must not exist.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
     /// How to show it.
@@ -47,11 +49,17 @@ pub(crate) struct Inventory {
 
 pub(super) fn run(arguments: &Inventory, out: &mut Output) -> Result<Exit, Failure> {
     check_cluster(arguments.cluster.as_deref())?;
+    if let Some(path) = &arguments.html {
+        crate::page::check_free(path)?;
+    }
     let bucket = Bucket::open(&arguments.bucket)?;
     let mut survey = Survey::default();
     let cost = pass::examine(&bucket, arguments.cluster.as_deref(), |known| {
         survey.add(&known);
     })?;
+    let place = proof::place(&bucket.name(), arguments.cluster.as_deref());
+    let outer = survey.evidence_of_outer(&place);
+    let inner = survey.evidence_of_inner(&place);
     let report = Report::new(&survey, bucket.name(), cost.reads, clock::now());
     if let Some(path) = &arguments.html {
         crate::page::write(path, &page::render(&report))?;
@@ -61,7 +69,8 @@ pub(super) fn run(arguments: &Inventory, out: &mut Output) -> Result<Exit, Failu
         Format::Json => out.json(&report)?,
         Format::Text => show(&report, &survey, out)?,
     }
-    Ok(Exit::Ok)
+    proof::verdict(&outer, "that these are all outer keys")?;
+    proof::verdict(&inner, "that these are all inner keys")
 }
 
 fn show(report: &Report, survey: &Survey, out: &mut Output) -> Result<(), Failure> {

@@ -4,9 +4,11 @@
 
 use std::collections::BTreeMap;
 
+use kdc_envelope::evidence::{Evidence, Gap, GapKind};
 use kdc_envelope::snapshot::metadata::{RowGroup, WrappedDek};
 use kdc_envelope::survey::Provider;
 
+use crate::backup::proof::{self, Unknowns};
 use crate::backup::state::{Known, State};
 
 /// The most keys that are told apart; those of further snapshots are counted together.
@@ -137,6 +139,10 @@ pub(super) struct Survey {
     pub(super) inner_unknown: Need,
     /// Snapshots beyond the number of keys that are told apart.
     pub(super) beyond: u64,
+    /// Snapshots that tell their outer key.
+    told: u64,
+    /// What does not.
+    unknowns: Unknowns,
 }
 
 impl Survey {
@@ -147,10 +153,17 @@ impl Survey {
         if tally.examples.len() < EXAMPLES {
             tally.examples.push(example(known));
         }
-        if !known.entry.is_snapshot() {
-            return;
-        }
+        self.unknowns.add(known);
         let time = known.created();
+        match known.state {
+            State::Foreign => return,
+            // No key opens it, but its rows may need any.
+            State::Plaintext => {
+                self.inner_unknown.add(known, time, 0);
+                return;
+            }
+            _ => {}
+        }
         let Some(metadata) = &known.metadata else {
             self.outer_unknown.add(known, time, 0);
             self.inner_unknown.add(known, time, 0);
@@ -159,6 +172,7 @@ impl Survey {
         if known.state == State::DataMissing {
             return; // there is nothing that a key could open
         }
+        self.told += 1;
         let outer = OuterKey::from(metadata.wrapped_dek());
         self.beyond += u64::from(!add_to(&mut self.outer, outer, known, time, 0));
         let Some(rows) = metadata.rows() else {
@@ -178,6 +192,36 @@ impl Survey {
         if unknown > 0 {
             self.inner_unknown.add(known, time, unknown);
         }
+    }
+
+    /// For the statement that the outer keys are all that the snapshots in `place` need.
+    pub(super) fn evidence_of_outer(&self, place: &str) -> Evidence {
+        let mut evidence = self.evidence(place);
+        self.unknowns.tell(&mut evidence);
+        evidence
+    }
+
+    /// The same for the inner keys.
+    pub(super) fn evidence_of_inner(&self, place: &str) -> Evidence {
+        let mut evidence = self.evidence(place);
+        let unknown = &self.inner_unknown;
+        if let Some(oldest) = &unknown.oldest {
+            let gap = Gap::new(GapKind::NotLookedAt, unknown.snapshots, &oldest.name);
+            evidence.add_gap(gap);
+        }
+        evidence
+    }
+
+    fn evidence(&self, place: &str) -> Evidence {
+        let mut evidence = Evidence::new();
+        evidence.agrees(self.told);
+        if self.told + self.unknowns.count() == 0 {
+            evidence.add_gap(proof::nothing_in(place));
+        }
+        if self.beyond > 0 {
+            evidence.add_gap(Gap::new(GapKind::TooMany, self.beyond, place));
+        }
+        evidence
     }
 
     /// How many entries are in one of these states.
@@ -210,17 +254,13 @@ fn add_to<K: Ord>(
 fn mark(known: &Known, time: u64) -> Mark {
     Mark {
         time,
-        name: format!("{}/{}", known.entry.cluster, known.entry.id),
+        name: known.object().unwrap_or_else(|| known.name()),
     }
 }
 
 fn example(known: &Known) -> String {
-    let entry = &known.entry;
-    let name = entry
-        .plaintext_db
-        .clone()
-        .or_else(|| entry.foreign.first().cloned())
-        .unwrap_or_else(|| format!("{}/{}", entry.cluster, entry.id));
+    let foreign = known.entry.foreign.first().cloned();
+    let name = known.object().or(foreign).unwrap_or_else(|| known.name());
     match &known.detail {
         Some(detail) => format!("{name}: {detail}"),
         None => name,

@@ -7,12 +7,14 @@ mod tests;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use kdc_envelope::evidence::{Evidence, GapKind};
 use serde::Serialize;
 
-use super::bucket::{Bucket, BucketArguments};
+use super::bucket::{Bucket, BucketArguments, Deleted};
 use super::list::check_cluster;
 use super::pass;
-use super::state::{Known, State};
+use super::proof::{self, Unknowns};
+use super::state::Known;
 use crate::clock::{self, rfc3339};
 use crate::failure::{Exit, Failure};
 use crate::output::{Format, Output, Tone, note};
@@ -27,7 +29,7 @@ Examples:
   kdc backup prune --bucket s3://backups/etcd --keep-last 7 --keep-within 30d --orphans --yes
 
 A snapshot goes only if no rule keeps it. The newest complete snapshot of a cluster always stays, and so does whatever is damaged,
-of a later release, or not of kdc. Uploads to S3 that were cut off are not seen here: let a lifecycle rule
+of a later release, of an unknown time, or not of kdc; none of these counts as one that is kept. Uploads to S3 that were cut off are not seen here: let a lifecycle rule
 of the bucket abort incomplete multipart uploads.";
 
 #[derive(Debug, clap::Args)]
@@ -65,6 +67,16 @@ struct Report {
     delete_bytes: u64,
     /// Snapshots that stay, by reason.
     keep: BTreeMap<Decision, u64>,
+    /// Snapshots that were to go, and could not be deleted.
+    refused: Vec<Refused>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Refused {
+    cluster: String,
+    snapshot: String,
+    why: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -81,7 +93,8 @@ struct Line {
 pub(super) fn run(arguments: &Prune, out: &mut Output) -> Result<Exit, Failure> {
     check_cluster(arguments.cluster.as_deref())?;
     let bucket = Bucket::open(&arguments.bucket)?;
-    let candidates = candidates(&bucket, arguments.cluster.as_deref())?;
+    let cluster = arguments.cluster.as_deref();
+    let (candidates, mut evidence) = candidates(&bucket, cluster)?;
     let retention = Retention {
         last: arguments.keep_last,
         within: arguments.keep_within,
@@ -97,28 +110,48 @@ pub(super) fn run(arguments: &Prune, out: &mut Output) -> Result<Exit, Failure> 
         }
     }
     deletions.sort_by_key(|(candidate, _)| candidate.created);
+    let mut outcome = Outcome::default();
     if arguments.yes {
-        deletions = delete(&bucket, deletions)?;
+        outcome = delete(&bucket, deletions)?;
+    } else {
+        outcome.gone = deletions;
     }
+    let Outcome {
+        gone,
+        refused,
+        is_denied,
+    } = outcome;
+    evidence.contradicts(refused.len() as u64);
     let report = Report {
         dry_run: !arguments.yes,
-        delete_bytes: deletions.iter().map(|(candidate, _)| candidate.bytes).sum(),
-        delete: deletions
+        delete_bytes: gone.iter().map(|(candidate, _)| candidate.bytes).sum(),
+        delete: gone
             .into_iter()
             .map(|(candidate, reason)| line(candidate, reason))
             .collect(),
         keep,
+        refused,
     };
     match arguments.output {
         Format::Json => out.json(&report)?,
         Format::Text => show(&report, out)?,
     }
-    Ok(Exit::Ok)
+    match (report.refused.is_empty(), is_denied) {
+        (true, _) => proof::verdict(&evidence, "that retention was applied to all snapshots"),
+        (false, true) => Ok(Exit::Denied),
+        (false, false) => Ok(Exit::Io),
+    }
 }
 
-fn candidates(bucket: &Bucket, cluster: Option<&str>) -> Result<Vec<Candidate>, Failure> {
+/// Everything that is a snapshot, complete or not; and what was seen for the statement that this is all.
+fn candidates(
+    bucket: &Bucket,
+    cluster: Option<&str>,
+) -> Result<(Vec<Candidate>, Evidence), Failure> {
     let mut candidates = Vec::new();
+    let mut unknowns = Unknowns::default();
     pass::examine(bucket, cluster, |known: Known| {
+        unknowns.add(&known);
         if !known.entry.is_snapshot() {
             return;
         }
@@ -127,61 +160,80 @@ fn candidates(bucket: &Bucket, cluster: Option<&str>) -> Result<Vec<Candidate>, 
             modified: known.entry.modified,
             bytes: known.entry.data.map_or(0, |data| data.len),
             state: known.state,
+            seen: known.seen,
             cluster: known.entry.cluster,
             id: known.entry.id,
         });
     })?;
     candidates.sort_by(|a, b| (&a.cluster, &a.id).cmp(&(&b.cluster, &b.id)));
-    Ok(candidates)
+    let mut evidence = Evidence::new();
+    evidence.agrees(candidates.len() as u64);
+    // What is damaged was looked at: it stays, and counts for nothing.
+    match unknowns.not_looked_at.gap(GapKind::NotLookedAt) {
+        Some(gap) => evidence.add_gap(gap),
+        None if candidates.is_empty() => {
+            evidence.add_gap(proof::nothing_in(&proof::place(&bucket.name(), cluster)));
+        }
+        None => {}
+    }
+    Ok((candidates, evidence))
 }
 
-/// Deletes several at once, the oldest first, and gives what is gone. What fails ends it, with how far it came.
-fn delete(
-    bucket: &Bucket,
-    deletions: Vec<(Candidate, Decision)>,
-) -> Result<Vec<(Candidate, Decision)>, Failure> {
+/// What came of deleting.
+#[derive(Default)]
+struct Outcome {
+    gone: Vec<(Candidate, Decision)>,
+    refused: Vec<Refused>,
+    /// Whether rights or a lock were the reason for some of these.
+    is_denied: bool,
+}
+
+/// Deletes several at once, the oldest first, and gives what is gone. What is refused is told, and the others go nevertheless; a server
+/// that does not answer ends it, with how far it came.
+fn delete(bucket: &Bucket, deletions: Vec<(Candidate, Decision)>) -> Result<Outcome, Failure> {
     let count = deletions.len();
     let bar = progress::count(count as u64, "snapshots");
-    let mut gone = Vec::with_capacity(count);
+    let mut outcome = Outcome::default();
     let delete = |(candidate, decision): (Candidate, Decision)| {
-        let is_gone = delete_one(bucket, &candidate)?;
-        Ok((candidate, decision, is_gone))
+        let files = bucket.snapshot(&candidate.cluster, &candidate.id);
+        match files.delete_if(candidate.seen) {
+            // The next one would wait as long, and fail as well.
+            Err(failure) if failure.exit() == Exit::Unavailable => Err(failure),
+            deleted => Ok((candidate, decision, deleted)),
+        }
     };
     let deletions = deletions.into_iter().map(Ok);
-    let outcome = pass::in_parallel(deletions, delete, |(candidate, decision, is_gone)| {
+    let ended = pass::in_parallel(deletions, delete, |(candidate, decision, deleted)| {
         bar.inc(1);
-        if is_gone {
-            gone.push((candidate, decision));
-        } else {
-            let Candidate { cluster, id, .. } = &candidate;
-            bar.suspend(|| note(&format!("{cluster}/{id} was completed meanwhile and stays")));
+        let name = format!("{}/{}", candidate.cluster, candidate.id);
+        match deleted {
+            Ok(Deleted::Yes) => outcome.gone.push((candidate, decision)),
+            Ok(Deleted::Gone) => {}
+            Ok(Deleted::Changed) => {
+                bar.suspend(|| note(&format!("{name} was changed meanwhile and stays")));
+            }
+            Err(failure) => {
+                let why = failure.line().unwrap_or_default().to_owned();
+                bar.suspend(|| note(&format!("{name} stays: {why}")));
+                outcome.is_denied |= failure.exit() == Exit::Denied;
+                outcome.refused.push(Refused {
+                    cluster: candidate.cluster,
+                    snapshot: candidate.id,
+                    why,
+                });
+            }
         }
         Ok(())
     });
     bar.finish_and_clear();
-    outcome.map_err(|failure| match gone.len() {
+    ended.map_err(|failure| match outcome.gone.len() {
         0 => failure,
         done => failure.hint(&format!("{done} of {count} were deleted before this")),
     })?;
+    let Outcome { gone, refused, .. } = &mut outcome;
     gone.sort_by_key(|(candidate, _)| candidate.created);
-    Ok(gone)
-}
-
-/// Whether it was deleted: what has become a snapshot meanwhile is not.
-fn delete_one(bucket: &Bucket, candidate: &Candidate) -> Result<bool, Failure> {
-    let files = bucket.snapshot(&candidate.cluster, &candidate.id);
-    if is_committed_by_now(&files, candidate.state)? {
-        return Ok(false);
-    }
-    files.delete().map(|()| true)
-}
-
-/// A run that took longer than a day.
-fn is_committed_by_now(
-    files: &super::bucket::SnapshotFiles,
-    state: State,
-) -> Result<bool, Failure> {
-    Ok(state == State::Orphan && files.read_metadata()?.is_some())
+    refused.sort_by(|a, b| (&a.cluster, &a.snapshot).cmp(&(&b.cluster, &b.snapshot)));
+    Ok(outcome)
 }
 
 fn line(candidate: Candidate, reason: Decision) -> Line {
@@ -213,6 +265,10 @@ fn show(report: &Report, out: &mut Output) -> Result<(), Failure> {
     }
     for (decision, count) in &report.keep {
         out.line(format_args!("{count} kept: {}", decision.word()))?;
+    }
+    if !report.refused.is_empty() {
+        let count = report.refused.len();
+        out.line(format_args!("{count} stay, although they were to go"))?;
     }
     let what = if report.dry_run { todo } else { done };
     let (count, bytes) = (report.delete.len(), report.delete_bytes);

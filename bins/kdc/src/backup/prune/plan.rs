@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::backup::bucket::Seen;
 use crate::backup::state::State;
 
 /// An object without metadata may be of a run that is still writing, so long after it was written.
@@ -32,6 +33,8 @@ pub(super) struct Candidate {
     /// When the newest of its objects was written.
     pub(super) modified: u64,
     pub(super) bytes: u64,
+    /// To delete exactly this.
+    pub(super) seen: Seen,
 }
 
 /// What becomes of a snapshot, and why.
@@ -54,7 +57,7 @@ pub(super) enum Decision {
     KeepYoung,
     /// Kept: without `--orphans` what is not complete stays.
     KeepOrphan,
-    /// Kept: damaged, or of a later release. Somebody should look at it.
+    /// Kept: damaged, of a later release, of an unknown time, or not looked at. Somebody should look at it.
     KeepUnknown,
 }
 
@@ -74,7 +77,7 @@ impl Decision {
             Self::KeepNoRule => "no rule for complete ones",
             Self::KeepYoung => "not complete, but younger than a day",
             Self::KeepOrphan => "not complete; --orphans deletes it",
-            Self::KeepUnknown => "damaged, or of a later release; see `kdc backup list`",
+            Self::KeepUnknown => "damaged or unknown; see `kdc backup list`",
         }
     }
 }

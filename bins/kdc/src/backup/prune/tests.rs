@@ -4,6 +4,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::plan::{Candidate, Decision, GRACE, Retention, plan};
+use crate::backup::bucket::Seen;
 use crate::backup::state::State;
 
 const DAY: u64 = 86_400;
@@ -17,6 +18,7 @@ fn candidate(cluster: &str, id: &str, state: State, age: u64) -> Candidate {
         created: NOW - age * DAY,
         modified: NOW - age * DAY,
         bytes: 1,
+        seen: Seen::Orphan { modified: 0 },
     }
 }
 
@@ -85,6 +87,8 @@ fn damaged_ones_do_not_stand_in_for_good_ones() {
         candidate("a", "good", State::CompleteV1, 90),
         candidate("a", "bad", State::MetadataDamaged, 1),
         candidate("a", "new", State::UnknownSchema, 0),
+        candidate("a", "later", State::TimeUnknown, 0),
+        candidate("a", "pipe", State::NotLookedAt, 0),
     ];
     let retention = Retention {
         last: Some(1),
@@ -94,12 +98,18 @@ fn damaged_ones_do_not_stand_in_for_good_ones() {
     use Decision::{KeepNewest, KeepUnknown};
     assert_eq!(
         decide(&candidates, retention),
-        [KeepNewest, KeepUnknown, KeepUnknown]
+        [
+            KeepNewest,
+            KeepUnknown,
+            KeepUnknown,
+            KeepUnknown,
+            KeepUnknown
+        ]
     );
 }
 
 fn any_candidate() -> impl Strategy<Value = Candidate> {
-    let state = prop::sample::select(&State::ALL[..9]);
+    let state = prop::sample::select(&State::ALL[..11]);
     ("[ab]", "[a-z]{1,3}", state, 0..60_u64)
         .prop_map(|(cluster, id, state, age)| candidate(&cluster, &id, state, age))
 }

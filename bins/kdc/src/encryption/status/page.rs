@@ -49,7 +49,13 @@ pub(super) fn render(report: &Report) -> String {
         } else {
             "good"
         };
-        let (name, writer) = (escape(&resource.resource), escape(&resource.writer));
+        let (mut name, writer) = (escape(&resource.resource), escape(&resource.writer));
+        if let Some(reason) = resource.skipped {
+            name.push_str(&format!(
+                " <span class=\"odd\">{}</span>",
+                escape(reason.as_str())
+            ));
+        }
         let readers = escape(&resource.readers.join(", "));
         format!("<tr><td>{name}</td><td class=\"{class}\">{writer}</td><td>{readers}</td></tr>")
     });
@@ -165,6 +171,7 @@ mod tests {
             taken: None,
             resources: vec![ResourceReport {
                 resource: text(),
+                skipped: None,
                 writer: text(),
                 readers: vec![text()],
             }],

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use kdc_envelope_k8s::Layout;
 use kdc_envelope_k8s::control_plane::Observation;
+use kdc_envelope_k8s::rewrite::{Resolution, SkipReason};
 use kdc_envelope_k8s::rotation::{ApiServer, Observed, Phase, Wish, plan};
 use serde::Serialize;
 
@@ -32,6 +33,9 @@ pub(super) struct Report {
 #[serde(rename_all = "camelCase")]
 pub(super) struct ResourceReport {
     pub(super) resource: String,
+    /// Why no row of it is passed over, if that is so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) skipped: Option<SkipReason>,
     pub(super) writer: String,
     pub(super) readers: Vec<String>,
 }
@@ -85,6 +89,7 @@ impl Report {
             .flat_map(|layout| Layout::rules(layout));
         let resources = rules.map(|(name, chain)| ResourceReport {
             resource: name.to_string(),
+            skipped: None,
             writer: chain.writer().to_string(),
             readers: chain.iter().skip(1).map(ToString::to_string).collect(),
         });
@@ -107,6 +112,19 @@ impl Report {
             lacking,
             rows_from: None,
             change: wish.map(|wish| ChangeReport::new(wish, observation)),
+        }
+    }
+}
+
+impl Report {
+    /// Tells of resources that the API server does not serve.
+    pub(super) fn skip(&mut self, found: &Resolution) {
+        for skipped in found.not_served() {
+            let name = skipped.resource.to_string();
+            let mut resources = self.resources.iter_mut();
+            if let Some(resource) = resources.find(|resource| resource.resource == name) {
+                resource.skipped = Some(skipped.reason);
+            }
         }
     }
 }

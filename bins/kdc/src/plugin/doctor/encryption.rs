@@ -4,13 +4,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use kdc_envelope_k8s::EncryptionConfiguration;
+use kdc_envelope_k8s::api_server::ApiServer;
 use kdc_envelope_k8s::encryption_config::{
     KmsApi, KmsProvider, Place, Provider, ResourceConfiguration,
 };
 use kdc_envelope_kms::server::{CALL_DEADLINE, SocketAddress};
 use zeroize::Zeroizing;
 
-use super::apiserver::ApiServer;
 use super::finding::{Check, Finding, Findings};
 use super::socket::is_same;
 use crate::failure::chain;
@@ -70,10 +70,22 @@ pub(super) fn check(
             })
     };
     let is_ours = |kms: &KmsProvider| {
-        let dialled = kms.endpoint.parse::<SocketAddress>();
-        dialled.is_ok_and(|dialled| is_same(&seen_here(dialled, server), socket))
+        dialled(kms).is_some_and(|dialled| is_same(&seen_here(dialled, server), socket))
     };
+    let mut has_fault = false;
+    for (place, kms) in providers() {
+        if let Err(fault) = kms.socket() {
+            has_fault = true;
+            let cure = "correct the endpoint";
+            findings.add(Finding::of_error(Check::KMS_PROVIDER, place, &fault, cure));
+        }
+    }
     let ours: Vec<(Place, &KmsProvider)> = providers().filter(|(_, kms)| is_ours(kms)).collect();
+    if ours.is_empty() && has_fault {
+        // The one that is wanted may be the one that cannot be dialled.
+        findings.skip(&OF_PROVIDER, socket, "`kms-provider` failed");
+        return None;
+    }
     if ours.is_empty() {
         let others: Vec<String> = providers()
             .map(|(_, kms)| format!("`{}`", kms.endpoint))
@@ -93,7 +105,12 @@ pub(super) fn check(
         findings.add(identity(place, entry));
     }
     let (_, first) = ours.first()?;
-    first.endpoint.parse().ok()
+    dialled(first)
+}
+
+/// What kube-apiserver dials to reach a provider.
+fn dialled(kms: &KmsProvider) -> Option<SocketAddress> {
+    kms.socket().ok()?.parse().ok()
 }
 
 /// The socket that kube-apiserver dials, by its path on this machine.

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
+use kdc_envelope::evidence::{Conclusion, Evidence, Gap, GapKind};
 use serde::{Serialize, Serializer};
 
 use crate::failure::chain;
@@ -61,6 +62,7 @@ impl Check {
     pub(super) const IDENTITY: Self = Self("identity");
 
     pub(super) const APISERVER: Self = Self("apiserver");
+    pub(super) const APISERVER_START: Self = Self("apiserver-start");
     pub(super) const APISERVER_CONFIG: Self = Self("apiserver-config");
     pub(super) const APISERVER_RELOAD: Self = Self("apiserver-reload");
     pub(super) const APISERVER_MOUNT: Self = Self("apiserver-mount");
@@ -112,6 +114,8 @@ pub(super) enum Outcome {
     Warn,
     /// It must be fixed.
     Fail,
+    /// It was looked at, and it cannot be told.
+    Unknown,
     /// Not looked at.
     Skip,
 }
@@ -128,7 +132,7 @@ pub(super) struct Finding {
     pub(super) outcome: Outcome,
     /// What was found, or why nothing was looked for.
     pub(super) detail: String,
-    /// What to do; always there for what warns or fails.
+    /// What to do; always there for what warns, fails or is not known.
     #[serde(serialize_with = "none_if_empty")]
     pub(super) cure: String,
 }
@@ -179,6 +183,17 @@ impl Finding {
         cure: impl fmt::Display,
     ) -> Self {
         Self::new(check, subject, Outcome::Fail, detail, cure)
+    }
+
+    /// What nothing follows from; the detail says why.
+    pub(super) fn unknown(
+        check: Check,
+        subject: impl fmt::Display,
+        why: impl fmt::Display,
+        cure: impl fmt::Display,
+    ) -> Self {
+        let detail = format_args!("cannot tell: {why}");
+        Self::new(check, subject, Outcome::Unknown, detail, cure)
     }
 
     pub(super) fn skip(check: Check, subject: impl fmt::Display, why: impl fmt::Display) -> Self {
@@ -241,18 +256,32 @@ impl<'a> Findings<'a> {
     }
 
     pub(super) fn into_report(self) -> Report {
-        let has = |outcome| self.all.iter().any(|finding| finding.outcome == outcome);
-        let verdict = if has(Outcome::Fail) {
-            Verdict::NotReady
-        } else if has(Outcome::Warn) {
-            Verdict::ReadyWithWarnings
-        } else {
-            Verdict::Ready
-        };
         Report {
-            verdict,
+            verdict: verdict(&self.all),
             results: self.all,
         }
+    }
+}
+
+/// What follows from all findings about the statement that nothing must be fixed: what was skipped says nothing about it.
+fn verdict(findings: &[Finding]) -> Verdict {
+    let of = |outcome| {
+        findings
+            .iter()
+            .filter(move |finding| finding.outcome == outcome)
+    };
+    let count = |outcome| u64::try_from(of(outcome).count()).unwrap_or(u64::MAX);
+    let mut evidence = Evidence::new();
+    evidence.agrees(count(Outcome::Pass).saturating_add(count(Outcome::Warn)));
+    evidence.contradicts(count(Outcome::Fail));
+    for finding in of(Outcome::Unknown) {
+        evidence.add_gap(Gap::new(GapKind::Unreadable, 1, &finding.subject));
+    }
+    match evidence.conclude() {
+        Conclusion::Refuted { .. } => Verdict::NotReady,
+        Conclusion::Proven { .. } if count(Outcome::Warn) > 0 => Verdict::ReadyWithWarnings,
+        Conclusion::Proven { .. } => Verdict::Ready,
+        _ => Verdict::CannotTell,
     }
 }
 
@@ -263,6 +292,8 @@ pub(super) enum Verdict {
     Ready,
     ReadyWithWarnings,
     NotReady,
+    /// Nothing that was understood must be fixed, and something was not understood.
+    CannotTell,
 }
 
 /// The whole of it, as `--output json` shows it.

@@ -96,6 +96,9 @@ pub(super) fn of_call(check: Check, subject: &str, error: &BaoError) -> Finding 
     let cure = match error {
         BaoError::Unauthenticated { .. } => "the token was revoked just now; log in again",
         BaoError::NotFound { .. } => "correct --bao-key, --bao-mount or --bao-namespace",
+        BaoError::TokenRefused { .. } => {
+            "correct the role, or give --bao-address of one OpenBao alone"
+        }
         _ => "look into OpenBao's log",
     };
     let mut finding = Finding::of_error(check, subject, error, cure);

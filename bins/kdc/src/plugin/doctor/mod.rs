@@ -48,7 +48,7 @@ Examples:
     kdc plugin doctor --config FILE --output json | jq '.results[] | select(.outcome == \"fail\")'
 
 It logs in once, may renew that token, and wraps and unwraps random bytes. It opens no wrapped secret id, and changes nothing.
-Exit code 0 if nothing must be fixed, 1 if something must.";
+Exit code 0 if nothing must be fixed, 1 if something must or if it cannot be told.";
 
 /// Settings are those of kms-plugin, by the same flags, environment variables and file.
 #[derive(Debug, clap::Args)]
@@ -60,7 +60,7 @@ pub(crate) struct Doctor {
     /// The EncryptionConfiguration of kube-apiserver.
     #[arg(long, value_name = "FILE", help_heading = "API server")]
     encryption_config: Option<PathBuf>,
-    /// The manifest of the pod of kube-apiserver, or a file with its command line.
+    /// How kube-apiserver is started: the manifest of its pod, its unit, a configuration of kubeadm, k3s or RKE2, or a command line.
     #[arg(long, value_name = "FILE", help_heading = "API server")]
     apiserver_manifest: Option<PathBuf>,
     /// How to show it.
@@ -92,7 +92,7 @@ pub(super) fn run(arguments: Doctor, out: &mut Output) -> Result<Exit, Failure> 
         }
     };
     Ok(match report.verdict {
-        Verdict::NotReady => Exit::Negative,
+        Verdict::NotReady | Verdict::CannotTell => Exit::Negative,
         Verdict::Ready | Verdict::ReadyWithWarnings => Exit::Ok,
     })
 }
@@ -127,10 +127,11 @@ async fn examine(arguments: Doctor, mut findings: Findings<'_>) -> Report {
     }
     findings.concern(None);
     let server = apiserver_manifest.and_then(|path| apiserver::read(&path, &mut findings));
+    let path = encryption_config.as_deref();
+    let config = path.and_then(|path| encryption::read(path, &mut findings));
     if let Some(server) = &server {
-        apiserver::check(server, encryption_config.as_deref(), &mut findings);
+        apiserver::check(server, path, config.as_ref(), &mut findings);
     }
-    let config = encryption_config.and_then(|path| encryption::read(&path, &mut findings));
     for key in &keys {
         findings.concern((keys.len() > 1).then_some(key.name.as_str()));
         let KeySettings { socket, .. } = key;

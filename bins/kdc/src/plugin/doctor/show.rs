@@ -45,6 +45,7 @@ impl<'a> Table<'a> {
         let (word, tone) = match finding.outcome {
             Outcome::Warn => ("warn", Tone::Warning),
             Outcome::Fail => ("FAIL", Tone::Bad),
+            Outcome::Unknown => ("????", Tone::Warning),
             _ => ("pass", Tone::Good),
         };
         self.line(word, tone, check, &text)?;
@@ -84,11 +85,16 @@ impl<'a> Table<'a> {
             Verdict::Ready => ("ready", Tone::Good),
             Verdict::ReadyWithWarnings => ("ready, with warnings", Tone::Warning),
             Verdict::NotReady => ("not ready", Tone::Bad),
+            Verdict::CannotTell => ("cannot tell", Tone::Warning),
         };
         let verdict = self.out.paint(tone, verdict);
         let count = |outcome| report.count(outcome);
+        let unknown = match count(Outcome::Unknown) {
+            0 => String::new(),
+            unknown => format!(", {unknown} unknown"),
+        };
         self.out.line(format_args!(
-            "{verdict}: {} passed, {} warned, {} failed, {} skipped",
+            "{verdict}: {} passed, {} warned, {} failed, {} skipped{unknown}",
             count(Outcome::Pass),
             count(Outcome::Warn),
             count(Outcome::Fail),

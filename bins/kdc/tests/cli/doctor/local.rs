@@ -272,7 +272,7 @@ fn a_file_with_the_command_line_of_kube_apiserver_will_do() {
     .warns("apiserver-reload", "off", "add")
     .skips("apiserver-mount", "no pod")
     .only(&[]);
-    examine("hello").fails("apiserver", "neither a pod", "command line");
+    examine("hello").cannot_tell("apiserver", "nothing in it starts", "command line");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -211,12 +211,17 @@ impl Diagnosis {
             "{check} {outcome} `{detail}` `{cure}` is not in {:#}",
             Value::from(self.of(check).into_iter().cloned().collect::<Vec<_>>())
         );
-        let must_be_fixed = !self.checks("fail").is_empty();
-        assert_eq!(self.run.code, i32::from(must_be_fixed));
+        let is_no = ["fail", "unknown"]
+            .iter()
+            .any(|outcome| !self.checks(outcome).is_empty());
+        assert_eq!(self.run.code, i32::from(is_no));
         assert_eq!(self.run.stderr, "");
         for result in self.results() {
             let has_cure = result["cure"].is_string();
-            let is_bad = matches!(result["outcome"].as_str(), Some("warn" | "fail"));
+            let is_bad = matches!(
+                result["outcome"].as_str(),
+                Some("warn" | "fail" | "unknown")
+            );
             assert_eq!(has_cure, is_bad, "{result}");
         }
         self
@@ -225,6 +230,14 @@ impl Diagnosis {
     #[track_caller]
     pub(super) fn fails(&self, check: &str, detail: &str, cure: &str) -> &Self {
         self.has(check, "fail", detail, cure)
+    }
+
+    /// It is said why nothing follows, and the verdict is none.
+    #[track_caller]
+    pub(super) fn cannot_tell(&self, check: &str, detail: &str, cure: &str) -> &Self {
+        assert_eq!(self.report["verdict"], "cannot-tell");
+        let detail = format!("cannot tell: {detail}");
+        self.has(check, "unknown", &detail, cure)
     }
 
     #[track_caller]

@@ -195,6 +195,10 @@ fn every_fault_of_a_flag_has_one_line_and_code_64() {
             "--bao-key: `a/b` is not the name",
         ),
         (
+            "--socket /s --bao-address https://b --bao-role r --bao-key transit/keys/etcd",
+            "--bao-key takes the name of a key, not its path; give `etcd`, and `transit` as --bao-mount",
+        ),
+        (
             "--socket /s --keyring /k --cache-ttl 1m",
             "--keyring cannot be used with --cache-ttl",
         ),

@@ -35,7 +35,11 @@ impl Address {
         let region = region(arguments, environment, profile)?;
         let endpoint = endpoint(arguments, environment, profile)?;
         let is_own = endpoint.is_some();
-        let server = endpoint.unwrap_or_else(|| format!("https://s3.{region}.amazonaws.com"));
+        let aws = || {
+            let server = format!("https://s3.{region}.amazonaws.com");
+            ("--s3-region", server)
+        };
+        let (source, server) = endpoint.unwrap_or_else(aws);
         let is_virtual = arguments.s3_addressing == Some(Addressing::Virtual);
         let base = match is_virtual {
             true => with_bucket(&server, bucket)?,
@@ -52,7 +56,8 @@ impl Address {
         // The client trusts that it can be parsed.
         let is_url = reqwest::Url::parse(&bucket_url).is_ok();
         let Some(bucket_url) = bucket_url.parse().ok().filter(|_| is_url) else {
-            return Err(bad(&format!("`{base}` is not the URL of a server")));
+            let reason = format!("`{base}` is not the URL of a server");
+            return Err(bad(source, &reason));
         };
         Ok(Self {
             name,
@@ -75,54 +80,71 @@ fn region(
     environment: &Environment,
     profile: &Profile,
 ) -> Result<String, Failure> {
-    let region = arguments
-        .s3_region
-        .clone()
-        .or_else(|| environment.get("AWS_REGION"))
-        .or_else(|| environment.get("AWS_DEFAULT_REGION"))
-        .or_else(|| profile.region.clone())
-        .unwrap_or_else(|| DEFAULT_REGION.to_owned());
+    let given = first([
+        ("--s3-region", arguments.s3_region.clone()),
+        ("AWS_REGION", environment.get("AWS_REGION")),
+        ("AWS_DEFAULT_REGION", environment.get("AWS_DEFAULT_REGION")),
+        ("region of the AWS profile", profile.region.clone()),
+    ]);
+    let Some((source, region)) = given else {
+        return Ok(DEFAULT_REGION.to_owned());
+    };
     let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     match !region.is_empty() && region.bytes().all(is_part) {
         true => Ok(region),
-        false => {
-            let line = format!("--s3-region: `{region}` is not the name of a region");
-            Err(Failure::new(Exit::Usage, line)
-                .hint("it may come from AWS_REGION, AWS_DEFAULT_REGION or the profile too"))
-        }
+        false => Err(bad(
+            source,
+            &format!("`{region}` is not the name of a region"),
+        )),
     }
 }
 
+/// The first that is given, with its name.
+fn first<const N: usize>(
+    sources: [(&'static str, Option<String>); N],
+) -> Option<(&'static str, String)> {
+    let mut sources = sources.into_iter();
+    sources.find_map(|(name, value)| Some((name, value?)))
+}
+
+/// Where it is given, and what.
 fn endpoint(
     arguments: &BucketArguments,
     environment: &Environment,
     profile: &Profile,
-) -> Result<Option<String>, Failure> {
-    let endpoint = arguments
-        .s3_endpoint
-        .clone()
-        .or_else(|| environment.get("AWS_ENDPOINT_URL_S3"))
-        .or_else(|| environment.get("AWS_ENDPOINT_URL"))
-        .or_else(|| profile.endpoint.clone());
-    let Some(endpoint) = endpoint else {
+) -> Result<Option<(&'static str, String)>, Failure> {
+    let given = first([
+        ("--s3-endpoint", arguments.s3_endpoint.clone()),
+        (
+            "AWS_ENDPOINT_URL_S3",
+            environment.get("AWS_ENDPOINT_URL_S3"),
+        ),
+        ("AWS_ENDPOINT_URL", environment.get("AWS_ENDPOINT_URL")),
+        ("endpoint_url of the AWS profile", profile.endpoint.clone()),
+    ]);
+    let Some((source, endpoint)) = given else {
         return Ok(None);
     };
+    // Not repeated: what is before it may be a password.
+    if endpoint.contains('@') {
+        return Err(bad(source, "has credentials in it").hint("give them in the environment"));
+    }
     let rest = endpoint
         .strip_prefix("https://")
         .or_else(|| endpoint.strip_prefix("http://"));
     let Some(rest) = rest.filter(|rest| !rest.is_empty()) else {
-        return Err(bad("not a URL that begins with https:// or http://"));
+        let reason = format!("`{endpoint}` is not a URL that begins with https:// or http://");
+        return Err(bad(source, &reason));
     };
-    if rest.contains(['@', '?', '#']) || rest.chars().any(|c| c.is_control() || c == ' ') {
-        return Err(bad(
-            "give only scheme, host and port; credentials come from the environment",
-        ));
+    if rest.contains(['?', '#']) || rest.chars().any(|c| c.is_control() || c == ' ') {
+        let reason = format!("`{endpoint}` has more than scheme, host and port");
+        return Err(bad(source, &reason));
     }
     if is_plain(&endpoint) && !arguments.s3_allow_http {
-        return Err(bad(&format!("`{endpoint}` has no TLS"))
+        return Err(bad(source, &format!("`{endpoint}` has no TLS"))
             .hint("use https://, or say --s3-allow-http if the network is trusted"));
     }
-    Ok(Some(endpoint.trim_end_matches('/').to_owned()))
+    Ok(Some((source, endpoint.trim_end_matches('/').to_owned())))
 }
 
 /// The same server with the bucket in its name.
@@ -151,8 +173,8 @@ fn is_plain(endpoint: &str) -> bool {
     endpoint.starts_with("http://")
 }
 
-fn bad(reason: &str) -> Failure {
-    Failure::new(Exit::Usage, format!("--s3-endpoint: {reason}"))
+fn bad(source: &str, reason: &str) -> Failure {
+    Failure::new(Exit::Usage, format!("{source}: {reason}"))
 }
 
 #[cfg(test)]
@@ -216,17 +238,26 @@ mod tests {
                 "{bad}"
             );
         }
-        let arguments = BucketArguments {
-            s3_region: Some("eu\nwest".to_owned()),
-            ..BucketArguments::of("s3://b")
-        };
-        let failure = region(&arguments, &Environment::default(), &Profile::default());
-        assert!(
-            failure
-                .unwrap_err()
-                .line()
-                .unwrap()
-                .starts_with("--s3-region: ")
-        );
+        let secret = address(Some("https://user:pw@a"), Addressing::Path).unwrap_err();
+        assert!(!secret.line().unwrap().contains("pw"));
+    }
+
+    #[test]
+    fn a_bad_value_is_told_with_where_it_came_from() {
+        let arguments = BucketArguments::of("s3://b");
+        for (name, value) in [
+            ("AWS_DEFAULT_REGION", "eu\nwest"),
+            ("AWS_ENDPOINT_URL", "s3.example"),
+            ("AWS_ENDPOINT_URL_S3", "http://s3.example"),
+        ] {
+            let variable = (name.to_owned(), value.to_owned());
+            let environment = [variable].into_iter().collect();
+            let failure = Address::new(&arguments, &environment, &Profile::default(), "b");
+            let failure = failure.unwrap_err();
+            assert!(
+                failure.line().unwrap().starts_with(&format!("{name}: ")),
+                "{failure:?}"
+            );
+        }
     }
 }

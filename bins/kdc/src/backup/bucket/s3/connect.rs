@@ -231,17 +231,13 @@ fn credentials(
             }
             Ok(builder)
         }
-        (None, None) if !has_endpoint => Ok(builder), // the metadata service of a machine at AWS
-        (None, None) => Err(Failure::new(
+        _ if !has_endpoint => Ok(builder), // the metadata service of a machine at AWS
+        _ => Err(Failure::new(
             Exit::Config,
             "there are no credentials for the S3 server",
         )
         .hint(
             "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile of ~/.aws/credentials in AWS_PROFILE",
-        )),
-        _ => Err(Failure::new(
-            Exit::Config,
-            "the AWS profile has only one of aws_access_key_id and aws_secret_access_key",
         )),
     }
 }

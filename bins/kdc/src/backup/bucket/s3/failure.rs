@@ -81,6 +81,8 @@ pub(super) enum Kind {
     Unfit,
     /// What came in is not what was sent.
     Altered,
+    /// The upload in parts is not known any more.
+    Aborted,
     /// Nothing more goes in.
     Full,
     /// It takes no request of this length.
@@ -115,9 +117,14 @@ impl Kind {
 
     /// By the code where there is one, since it says more than the status.
     fn of_no(no: &No) -> Self {
-        let by_code = match no.code.as_str() {
+        Self::of_code(&no.code).unwrap_or_else(|| Self::of_status(no))
+    }
+
+    fn of_code(code: &str) -> Option<Self> {
+        match code {
             "NoSuchBucket" => Some(Self::NoBucket),
             "NoSuchKey" | "NoSuchVersion" => Some(Self::NoObject),
+            "NoSuchUpload" => Some(Self::Aborted),
             "InvalidAccessKeyId"
             | "SignatureDoesNotMatch"
             | "InvalidToken"
@@ -149,10 +156,10 @@ impl Kind {
             "AccessDenied" | "AllAccessDisabled" => Some(Self::Forbidden),
             "ConditionalRequestConflict" | "OperationAborted" => Some(Self::Changed),
             _ => None,
-        };
-        if let Some(kind) = by_code {
-            return kind;
         }
+    }
+
+    fn of_status(no: &No) -> Self {
         let words = no.message.to_ascii_lowercase();
         let is_of_checksum = ["checksum", "content-md5", "crc64"]
             .iter()
@@ -195,7 +202,7 @@ impl Kind {
             | Self::Unfit => Exit::Config,
             Self::NotS3 | Self::Listing => Exit::Data,
             Self::Server | Self::Silent => Exit::Unavailable,
-            Self::Altered | Self::Full | Self::TooLong | Self::Other => Exit::Io,
+            Self::Altered | Self::Aborted | Self::Full | Self::TooLong | Self::Other => Exit::Io,
         }
     }
 }
@@ -236,6 +243,7 @@ fn no_reason(kind: Kind, endpoint: &str, no: &No) -> String {
         Kind::Addressing => format!("{endpoint} does not take the bucket like this: {said}{code}"),
         Kind::Unknown => format!("{endpoint} does not know this request: {said}{code}"),
         Kind::Altered => format!("what {endpoint} got is not what was sent{code}"),
+        Kind::Aborted => format!("{endpoint} does not know the upload any more{code}"),
         Kind::Full => format!("{endpoint} has no more room: {said}{code}"),
         Kind::TooLong => format!("{endpoint} takes no request of this length: {said}{code}"),
         Kind::Archived => format!("the object is archived{code}"),
@@ -262,6 +270,9 @@ fn no_hint(kind: Kind, verb: &str, no: &No) -> String {
             "a server that lacks it is not fit for snapshots; if it has it, check --s3-endpoint"
         }
         Kind::Altered => "try again; if it stays, something in between changes it",
+        Kind::Aborted => {
+            "try again; a lifecycle rule of the bucket may abort uploads too soon: give it a day at least"
+        }
         Kind::Full => "raise the quota of the bucket, or delete snapshots by `kdc backup prune`",
         Kind::TooLong => {
             "parts have 8 MiB, and 64 MiB after the first 64 GiB; raise the limit, also that of a proxy before the server"

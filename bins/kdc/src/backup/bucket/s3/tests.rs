@@ -188,12 +188,17 @@ fn lost_answers_to_metadata_are_looked_up() {
     scene.proxy.set(Fault::Reset(0).on("PUT").times(1));
     files.commit(b"one").unwrap();
     let stored = files.read_metadata().unwrap().unwrap();
-    scene.proxy.set(Fault::Reset(0).on("PUT").times(1));
-    let replaced = files.replace_metadata(b"two", &stored.version).unwrap();
+    let put = "PUT /bucket/pre/fix/c/s/metadata.json";
+    scene.proxy.set(Fault::Reset(0).on(put).times(1));
+    let replaced = files
+        .replace_metadata(b"two", "dek", &stored.version)
+        .unwrap();
     assert_eq!(replaced, crate::backup::bucket::Replaced::Yes);
-    scene.proxy.set(Fault::status(412, "x").on("PUT"));
+    scene.proxy.set(Fault::status(412, "x").on(put));
     let stored = files.read_metadata().unwrap().unwrap();
-    let replaced = files.replace_metadata(b"three", &stored.version).unwrap();
+    let replaced = files
+        .replace_metadata(b"three", "dek", &stored.version)
+        .unwrap();
     assert_eq!(replaced, crate::backup::bucket::Replaced::Conflict);
     assert_eq!(
         files.commit(b"three").unwrap_err().exit(),

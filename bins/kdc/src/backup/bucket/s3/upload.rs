@@ -245,7 +245,7 @@ impl Drop for Upload {
         // That a server keeps failing is told already by what failed before this.
         let is_told = matches!(
             Kind::of(&error),
-            Kind::NoObject | Kind::Server | Kind::Silent
+            Kind::NoObject | Kind::Aborted | Kind::Server | Kind::Silent
         );
         if !is_told {
             let failure = self.s3.failure("abort the upload of", &self.key, &error);

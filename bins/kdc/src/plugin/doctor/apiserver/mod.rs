@@ -1,101 +1,171 @@
-//! What kube-apiserver is told on its command line: whether it uses the EncryptionConfiguration, and whether it can see the socket.
+//! How kube-apiserver is started: whether it uses the EncryptionConfiguration, and whether it can see the socket.
 
-mod manifest;
+mod mounts;
+mod probes;
 
-use std::path::Path;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
 
-use kdc_envelope_kms::server::SocketAddress;
+use kdc_envelope_k8s::EncryptionConfiguration;
+use kdc_envelope_k8s::api_server::{
+    ApiServer, CONFIG_FLAG, Files, FlagValue, MAX_LEN, Place, RELOAD_FLAG, parse_bool,
+};
 use zeroize::Zeroizing;
 
-pub(super) use manifest::ApiServer;
-
 use super::finding::{Check, Finding, Findings};
-use super::socket::is_same;
 use crate::failure::chain;
-use manifest::{Mount, PROGRAM};
+
+pub(super) use mounts::check_socket;
 
 const CONFIG: &str = "--encryption-provider-config";
 const RELOAD: &str = "--encryption-provider-config-automatic-reload";
-/// No manifest is longer, in bytes.
-const MAX_LEN: usize = 1 << 20;
+
+/// What to name instead of a file that says too little.
+const CURE: &str = "name the manifest of the pod of kube-apiserver, its unit, or a file with its command line such as /proc/PID/cmdline";
 
 /// Reads the file.
 pub(super) fn read(path: &Path, findings: &mut Findings<'_>) -> Option<ApiServer> {
     let (check, subject) = (Check::APISERVER, path.display());
-    match try_read(path) {
+    let text = match Node.read(path) {
+        Ok(text) => text,
+        Err(error) => {
+            findings.add(Finding::fail(check, subject, chain(&error), CURE));
+            return None;
+        }
+    };
+    match ApiServer::parse(&text, path, &Node) {
         Ok(server) => {
-            let kind = match server.pod {
-                Some(_) => "manifest of a pod",
-                None => "command line",
-            };
-            let count = server.arguments.len();
-            let detail = format_args!("{kind}, {count} arguments");
+            let (form, count) = (server.form, server.flags.count());
+            let detail = format_args!("{form}, {count} arguments");
             findings.add(Finding::pass(check, subject, detail));
             Some(server)
         }
-        Err(detail) => {
-            let cure =
-                "name the manifest of the pod of kube-apiserver, or a file with its command line";
-            findings.add(Finding::fail(check, subject, detail, cure));
+        Err(unclear) => {
+            findings.add(Finding::unknown(check, subject, unclear, CURE));
             None
         }
     }
 }
 
-fn try_read(path: &Path) -> Result<ApiServer, String> {
-    let bytes = std::fs::read(path).map_err(|error| chain(&error))?;
-    if bytes.len() > MAX_LEN {
-        return Err(format!("longer than {MAX_LEN} bytes"));
+/// The files of this machine. What is longer than any description is cut, so that it is refused.
+struct Node;
+
+impl Files for Node {
+    fn read(&self, path: &Path) -> io::Result<String> {
+        let mut bytes = Vec::new();
+        let limit = u64::try_from(MAX_LEN).unwrap_or(u64::MAX);
+        std::fs::File::open(path)?
+            .take(limit + 1)
+            .read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
-    let text = String::from_utf8_lossy(&bytes);
-    ApiServer::parse(&text)
-        .ok_or_else(|| format!("neither a pod with a container of {PROGRAM} nor a command line"))
+
+    fn list(&self, folder: &Path) -> io::Result<Vec<PathBuf>> {
+        std::fs::read_dir(folder)?
+            .map(|entry| Ok(entry?.path()))
+            .collect()
+    }
 }
 
-/// The findings about flags and probes; `config` is the file of `--encryption-config`, if it was given.
-pub(super) fn check(server: &ApiServer, config: Option<&Path>, findings: &mut Findings<'_>) {
-    findings.add(config_flag(server, config));
+/// The findings about flags and probes; `path` is the file of `--encryption-config` and `config` what is in it, if it was given.
+pub(super) fn check(
+    server: &ApiServer,
+    path: Option<&Path>,
+    config: Option<&EncryptionConfiguration>,
+    findings: &mut Findings<'_>,
+) {
+    for refusal in server.flags.refusals() {
+        let cure = "correct it; kube-apiserver does not start with it as it is";
+        findings.add(Finding::fail(
+            Check::APISERVER_START,
+            "kube-apiserver",
+            refusal,
+            cure,
+        ));
+    }
+    for gap in server.flags.gaps() {
+        let cure = "name what is started in the end, such as /proc/PID/cmdline of kube-apiserver";
+        findings.add(Finding::unknown(
+            Check::APISERVER_START,
+            "kube-apiserver",
+            gap,
+            cure,
+        ));
+    }
+    findings.add(config_flag(server, path));
     let (check, subject) = (Check::APISERVER_RELOAD, RELOAD);
-    findings.add(match server.flag(RELOAD) {
-        Some("true" | "1" | "t" | "T" | "TRUE" | "True") => Finding::pass(check, subject, "on"),
-        _ => {
+    let is_on = match server.flags.value(RELOAD_FLAG) {
+        FlagValue::Known(value) => parse_bool(value).ok_or(value),
+        FlagValue::Absent => Ok(false),
+        FlagValue::Open(value) => {
+            let detail = format_args!("`{value}`, of which a part is set elsewhere");
+            let cure = format_args!("write {RELOAD}=true");
+            findings.add(Finding::unknown(check, subject, detail, cure));
+            Ok(false)
+        }
+        _ => Ok(false),
+    };
+    findings.add(match is_on {
+        Ok(true) => mounts::reload(server),
+        Ok(false) => {
             let cure = format_args!("add {RELOAD}=true");
             let detail = "off: a change of the configuration needs a restart of every API server";
             Finding::warn(check, subject, detail, cure)
         }
+        Err(value) => {
+            let detail = format_args!(
+                "`{value}` is neither on nor off, so that kube-apiserver does not start"
+            );
+            Finding::fail(check, subject, detail, format_args!("write {RELOAD}=true"))
+        }
     });
-    findings.add(probes(server));
+    probes::check(server, config, is_on == Ok(true), findings);
 }
 
 fn config_flag(server: &ApiServer, config: Option<&Path>) -> Finding {
     let check = Check::APISERVER_CONFIG;
-    let Some(value) = server.flag(CONFIG).filter(|value| !value.is_empty()) else {
-        let detail = "not given: nothing is encrypted";
-        let cure =
-            format_args!("add {CONFIG}=FILE, and mount the folder of FILE if it runs in a pod");
-        return Finding::fail(check, CONFIG, detail, cure);
+    let value = match server.flags.value(CONFIG_FLAG) {
+        FlagValue::Known(value) if !value.is_empty() => value,
+        FlagValue::Open(value) => {
+            let detail = format_args!("`{value}`, of which a part is set elsewhere");
+            return Finding::unknown(check, CONFIG, detail, "write the whole path");
+        }
+        _ if !server.flags.gaps().is_empty() => {
+            let detail = "not given as far as it is known";
+            let cure = "write it where kube-apiserver is started";
+            return Finding::unknown(check, CONFIG, detail, cure);
+        }
+        _ => {
+            let detail = "not given: nothing is encrypted";
+            let cure =
+                format_args!("add {CONFIG}=FILE, and mount the folder of FILE if it runs in a pod");
+            return Finding::fail(check, CONFIG, detail, cure);
+        }
     };
     let inside = Path::new(value);
-    if let Some(pod) = &server.pod
-        && pod.mount_of(inside).is_none()
+    if !inside.is_absolute() {
+        let detail = format_args!("`{value}` is relative to a folder that is not known");
+        return Finding::unknown(check, CONFIG, detail, "write the whole path");
+    }
+    if let Place::OtherPod(why) = server.place {
+        return Finding::unknown(check, CONFIG, format_args!("`{value}`: {why}"), CURE);
+    }
+    if let Place::Pod(pod) = &server.place
+        && let Some(finding) = mounts::of_config(pod, inside)
     {
-        let detail = format_args!("`{value}` is not on any volume of the container");
-        let cure = "mount the folder with the file into the container of kube-apiserver";
-        return Finding::fail(check, CONFIG, detail, cure);
+        return finding;
     }
     let Some(config) = config else {
         return Finding::pass(check, CONFIG, format_args!("`{value}`"));
     };
-    let here = match (&server.pod, server.on_host(inside)) {
-        (_, Some(path)) => path,
-        (None, None) => inside.to_owned(),
-        (Some(_), None) => {
+    match server.on_host(inside) {
+        Some(here) => compare(&here, config),
+        None => {
             let detail =
                 format_args!("`{value}`, of a volume that is not a folder of this machine");
-            return Finding::pass(check, CONFIG, detail);
+            Finding::pass(check, CONFIG, detail)
         }
-    };
-    compare(&here, config)
+    }
 }
 
 /// Whether the file that kube-apiserver reads is the one that was looked at.
@@ -124,92 +194,4 @@ fn compare(here: &Path, config: &Path) -> Finding {
             Finding::warn(check, CONFIG, detail, cure)
         }
     }
-}
-
-/// A plugin that is away makes `/healthz` fail, and with it the probe.
-fn probes(server: &ApiServer) -> Finding {
-    let (check, subject) = (Check::APISERVER_PROBES, "livenessProbe");
-    let Some(path) = server.pod.as_ref().and_then(|pod| pod.liveness.as_deref()) else {
-        return Finding::skip(check, subject, "no liveness probe is known");
-    };
-    if path.starts_with("/healthz") {
-        let detail = format_args!(
-            "`{path}` fails with the plugin: kubelet restarts kube-apiserver, which then cannot read anything"
-        );
-        return Finding::warn(check, subject, detail, "probe /livez instead");
-    }
-    if path.contains("exclude=kms-provider") {
-        let detail = format_args!("`{path}`; the exclusion is not needed since Kubernetes 1.29");
-        return Finding::pass(check, subject, detail);
-    }
-    Finding::pass(
-        check,
-        subject,
-        format_args!("`{path}` does not depend on the plugin"),
-    )
-}
-
-/// The finding about one socket: whether kube-apiserver can see it. `dialled` is how its configuration calls it, if that is known.
-pub(super) fn check_socket(
-    server: &ApiServer,
-    socket: &SocketAddress,
-    dialled: Option<&SocketAddress>,
-    findings: &mut Findings<'_>,
-) {
-    let check = Check::APISERVER_MOUNT;
-    let Some(pod) = &server.pod else {
-        let why = "no pod: kube-apiserver sees the folders of the machine";
-        findings.add(Finding::skip(check, socket, why));
-        return;
-    };
-    let path = match socket {
-        SocketAddress::Path(path) => std::path::absolute(path).ok(),
-        _ => None,
-    };
-    findings.add(match (path, dialled) {
-        (Some(path), Some(SocketAddress::Path(dialled))) => mounted(&path, pod.mount_of(dialled)),
-        (Some(path), _) => mounted(&path, pod.mount_to(&path)),
-        _ if pod.has_host_network => {
-            Finding::pass(check, socket, "the network of the host is shared")
-        }
-        _ => {
-            let detail = "abstract sockets are of a network, and the pod has its own";
-            let cure = "set hostNetwork: true in the pod of kube-apiserver, or take a path";
-            Finding::fail(check, socket, detail, cure)
-        }
-    });
-}
-
-/// The finding about the mount through which kube-apiserver reaches the socket.
-fn mounted(socket: &Path, mount: Option<&Mount>) -> Finding {
-    let check = Check::APISERVER_MOUNT;
-    let subject = socket.display();
-    let folder = socket.parent().unwrap_or(socket).display();
-    let Some(mount) = mount else {
-        let detail = format_args!("`{folder}` is not mounted into kube-apiserver");
-        let cure = format_args!(
-            "add a hostPath volume of `{folder}` (type DirectoryOrCreate) and mount it at `{folder}`"
-        );
-        return Finding::fail(check, subject, detail, cure);
-    };
-    if mount
-        .host
-        .as_deref()
-        .is_some_and(|host| is_same_path(host, socket))
-    {
-        let detail = "the socket itself is mounted; it is made anew at each start of the plugin, and the mount keeps the old one";
-        let cure = format_args!("mount the folder `{folder}` instead");
-        return Finding::fail(check, subject, detail, cure);
-    }
-    let inside = mount.inside.display();
-    Finding::pass(
-        check,
-        subject,
-        format_args!("volume `{}` at `{inside}`", mount.volume),
-    )
-}
-
-fn is_same_path(one: &Path, other: &Path) -> bool {
-    let address = |path: &Path| SocketAddress::Path(path.to_owned());
-    is_same(&address(one), &address(other))
 }
