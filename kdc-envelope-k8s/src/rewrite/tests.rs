@@ -161,7 +161,7 @@ async fn an_api_server_that_does_not_say_what_it_serves_is_waited_for_aloud() {
         let mut asked = asked.lock().unwrap();
         *asked += 1;
         match *asked {
-            ..8 => status(500, "etcdserver: leader changed"),
+            ..12 => status(500, "etcdserver: leader changed"),
             _ => served(&["secrets"], method, path),
         }
     });
