@@ -119,7 +119,7 @@ fn what_cannot_be_counted_is_refused_in_one_line() {
     scene.write("text.db", "no database");
     scan("text.db", &[]).fails(65, "no valid bbolt meta page");
     scene.write("empty.db", "");
-    scan("empty.db", &[]).fails(65, "no valid bbolt meta page");
+    scan("empty.db", &[]).fails(65, "no snapshot or data file of etcd, but empty");
     scan("none.db", &[]).fails(66, "cannot read `none.db`");
     scan(".", &[]).fails(66, "cannot read `.`");
     scan("/dev/null", &[]).fails(74, "no regular file");

@@ -61,9 +61,14 @@ fn a_server_that_fails_for_ever_ends_each_verb_in_one_line() {
     let always = || Fault::status(500, "x");
     let open = |out| [&PROD[..], &["--out", out]].concat();
     let (opened, cut) = (open("opened.db"), open("cut.db"));
-    let seal = [&PROD[..], &["saved.db"]].concat();
-    let long = [&PROD[..], &["long.db", "--without-checksum"]].concat();
-    let run = [&PROD[..], &["--etcd-endpoints", etcd.endpoint()]].concat();
+    // All run at once, so each has an id of its own.
+    let named = |id, more: &[&'static str]| [&PROD[..], &["--snapshot", id], more].concat();
+    let seal = named("sealed", &["saved.db"]);
+    let parts = named("parts", &["long.db", "--without-checksum"]);
+    let posts = named("posts", &["long.db", "--without-checksum"]);
+    let etcd = ["--etcd-endpoints", etcd.endpoint()];
+    let run = [&named("run", &[])[..], &etcd].concat();
+    let puts = [&named("puts", &[])[..], &etcd].concat();
     let cases = [
         case(always(), "list", &[]),
         case(always(), "inventory", &[]),
@@ -74,9 +79,9 @@ fn a_server_that_fails_for_ever_ends_each_verb_in_one_line() {
         case(always(), "rewrap", &PROD),
         case(always(), "prune", &["--keep-last", "1", "--yes"]),
         // From the middle on.
-        case(always().on("partNumber"), "seal", &long),
-        case(always().on("POST"), "seal", &long),
-        case(always().on("PUT"), "run", &run),
+        case(always().on("partNumber"), "seal", &parts),
+        case(always().on("POST"), "seal", &posts),
+        case(always().on("PUT"), "run", &puts),
         case(always().on("PUT"), "rewrap", &PROD),
         case(
             always().on("DELETE"),
