@@ -59,7 +59,10 @@ pub(crate) fn check_free(path: &Path) -> Result<(), Failure> {
 }
 
 fn exists(path: &Path) -> Failure {
-    let line = format!("--html: `{}` exists already; it is not replaced", path.display());
+    let line = format!(
+        "--html: `{}` exists already; it is not replaced",
+        path.display()
+    );
     Failure::new(Exit::CannotCreate, line).hint("name another file, or remove it first")
 }
 
