@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use kdc_testbed::proxy::{Fault, Rule};
+use kdc_testbed::s3::hostile::{Asker, Hostile, answers};
 use kdc_testbed::s3::{ACCESS_KEY_ID, SECRET_ACCESS_KEY};
 use kdc_testbed::{Proxy, S3};
 use sha2::{Digest as _, Sha256};
@@ -14,70 +14,8 @@ use crate::system_calls::private_file;
 const KEY: [&str; 2] = ["--keyring", "keyring"];
 const BUCKET: &str = "backups";
 
-/// Answers to every request that asks for a listing.
-fn listings() -> Vec<(&'static str, Rule)> {
-    let xml = |body: &str| {
-        Fault::answer(200, &[("content-type", "application/xml")], body).on("list-type=2")
-    };
-    let result = |inside: &str| xml(&format!("<ListBucketResult>{inside}</ListBucketResult>"));
-    let contents = |key: &str| {
-        format!(
-            "<Contents><Key>{key}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified><Size>9</Size></Contents>"
-        )
-    };
-    vec![
-        ("a web page", Fault::html().on("list-type=2")),
-        ("an empty answer", xml("")),
-        ("204", Fault::answer(204, &[], "").on("list-type=2")),
-        ("JSON", Fault::garbage().on("list-type=2")),
-        ("XML of something else", xml("<ListAllMyBucketsResult/>")),
-        (
-            "an error with status 200",
-            xml("<Error><Code>InternalError</Code><Message>x</Message></Error>"),
-        ),
-        (
-            "half a listing",
-            xml("<ListBucketResult><IsTruncated>false</IsTruncated><Contents>"),
-        ),
-        (
-            "an empty listing that says nothing more",
-            xml("<ListBucketResult/>"),
-        ),
-        (
-            "truncated, and no token",
-            result(&format!(
-                "<IsTruncated>true</IsTruncated>{}",
-                contents("prod/a/metadata.json")
-            )),
-        ),
-        (
-            "the same token for ever",
-            result(
-                "<IsTruncated>true</IsTruncated><NextContinuationToken>t</NextContinuationToken>",
-            ),
-        ),
-        (
-            "keys of another prefix",
-            result(&format!(
-                "<Name>backups</Name><Prefix></Prefix><KeyCount>1</KeyCount><MaxKeys>1000</MaxKeys><IsTruncated>false</IsTruncated>{}",
-                contents("\u{1}/../x")
-            )),
-        ),
-        ("16 MiB", Fault::Oversized(16 << 20).on("list-type=2")),
-        (
-            "an answer cut off",
-            Fault::TruncateBody(40).on("list-type=2"),
-        ),
-        (
-            "403",
-            Fault::answer(403, &[], "<Error><Code>AccessDenied</Code></Error>").on("list-type=2"),
-        ),
-        (
-            "a redirect to another host",
-            Fault::answer(307, &[("location", "http://localhost:2/")], "").on("list-type=2"),
-        ),
-    ]
-}
+/// Answers in the run among the other tests, which try all of them elsewhere.
+const FEW: usize = 4;
 
 /// Verbs that make something of a listing, and must not say 0.
 const VERBS: [&[&str]; 5] = [
@@ -113,6 +51,16 @@ impl Victim<'_> {
     }
 }
 
+/// Answers to whoever lists: all in a long run, else some.
+fn chosen(report: &mut Report) -> Vec<Hostile> {
+    let mut all = answers("").unwrap();
+    all.retain(|answer| answer.asker == Asker::List);
+    if !report.is_long() {
+        all = (0..FEW).map(|_| report.random.pick(&all).clone()).collect();
+    }
+    all
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_stands_in_for_s3_no_answer_is_taken_for_an_empty_bucket() {
     let mut report = Report::begin("S3");
@@ -138,7 +86,7 @@ async fn whatever_stands_in_for_s3_no_answer_is_taken_for_an_empty_bucket() {
         assert_eq!(sealed.code, Some(0), "{}", sealed.text);
     }
     let mut failures = Vec::new();
-    for (name, rule) in listings() {
+    for Hostile { name, rule, .. } in chosen(&mut report) {
         let before = failures.len();
         for words in VERBS {
             proxy.set(rule.clone());
@@ -149,7 +97,7 @@ async fn whatever_stands_in_for_s3_no_answer_is_taken_for_an_empty_bucket() {
             }
         }
         if failures.len() == before {
-            report.line(name, VERBS.len(), "refused by each verb");
+            report.line(&name, VERBS.len(), "refused by each verb");
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
