@@ -28,6 +28,9 @@ const OWN_DESCRIPTORS: u64 = 64;
 /// Also where there are hardly any file descriptors: one that is in use, and a newcomer.
 const FEWEST_CONNECTIONS: usize = 2;
 
+/// Calls that a connection always gets, however many there are: connections that had to make room still hold theirs until they end.
+const CALLS_OF_ONE: usize = 8;
+
 /// Who is behind a connection: those of one party share their fate, as far as that is fair.
 pub(crate) trait Party: Clone + Eq + Hash + Display + Send + 'static {}
 
@@ -128,13 +131,24 @@ impl<P: Party> Inner<P> {
         }
     }
 
-    fn begin_call(&self, number: u64) {
+    /// Whether the connection gets another call. One that has to make room gets none, and only few do while those that had to, and have
+    /// not ended yet, hold as many calls as there may be.
+    fn begin_call(&self, number: u64) -> bool {
         let mut table = self.table();
+        let is_crowded = table.unfinished >= 2 * self.bounds.calls;
+        let has_room = table
+            .open
+            .get(&number)
+            .is_some_and(|open| !is_crowded || open.calls < CALLS_OF_ONE);
+        if !has_room {
+            return false;
+        }
         table.begin_call(number);
         if table.calls > self.bounds.calls {
             let victim = table.heaviest(None, |open| open.calls);
             self.evict(&mut table, victim, "calls");
         }
+        true
     }
 
     fn take_bytes(&self, number: u64, bytes: usize) {
@@ -168,12 +182,12 @@ impl<P: Party> Seat<P> {
         open.is_some_and(|open| open.calls > 0 || open.used.is_some())
     }
 
-    fn begin_call(self: &Arc<Self>) -> Call<P> {
-        self.inner.begin_call(self.number);
-        Call {
+    /// `None` if it must be refused.
+    fn begin_call(self: &Arc<Self>) -> Option<Call<P>> {
+        self.inner.begin_call(self.number).then(|| Call {
             seat: Arc::clone(self),
             bytes: AtomicUsize::new(0),
-        }
+        })
     }
 }
 
@@ -218,6 +232,8 @@ struct Table<P> {
     next: u64,
     calls: usize,
     bytes: usize,
+    /// Calls that have not ended, those of connections included that had to go.
+    unfinished: usize,
 }
 
 #[derive(Debug)]
@@ -237,6 +253,7 @@ impl<P: Party> Table<P> {
             next: 0,
             calls: 0,
             bytes: 0,
+            unfinished: 0,
         }
     }
 
@@ -266,6 +283,7 @@ impl<P: Party> Table<P> {
         if let Some(open) = self.open.get_mut(&number) {
             open.calls += 1;
             self.calls += 1;
+            self.unfinished += 1;
         }
     }
 
@@ -277,6 +295,7 @@ impl<P: Party> Table<P> {
     }
 
     fn end_call(&mut self, number: u64, bytes: usize) {
+        self.unfinished -= 1;
         if let Some(open) = self.open.get_mut(&number) {
             open.calls -= 1;
             open.bytes -= bytes;

@@ -63,9 +63,10 @@ impl Lease {
         self.has_worked.load(Ordering::Relaxed)
     }
 
-    /// Whether a refusal now says something about the login rather than about what happened since.
+    /// Whether a refusal now says something about the login rather than about what happened since: a token of a few seconds ends soon.
     pub(super) fn is_fresh(&self) -> bool {
-        self.born.elapsed() < AT_ONCE
+        let at_once = self.first_ttl.map_or(AT_ONCE, |ttl| AT_ONCE.min(ttl / 2));
+        self.born.elapsed() < at_once
     }
 
     pub(super) fn ttl_left(&self) -> Option<Duration> {

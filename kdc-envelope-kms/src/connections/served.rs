@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
-use hyper::{Request, Response};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::service::TowerToHyperService;
 use tonic::codegen::Service;
 
@@ -41,7 +41,9 @@ where
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let call = Arc::new(self.seat.begin_call());
+        let Some(call) = self.seat.begin_call().map(Arc::new) else {
+            return Box::pin(async { Ok(Answer::busy()) });
+        };
         let body = |body| Asked {
             body,
             call: Arc::clone(&call),
@@ -50,7 +52,9 @@ where
         Box::pin(async move {
             let response = answering.await?;
             call.answered();
-            Ok(response.map(|body| Answer { body, _call: call }))
+            Ok(response.map(|body| Answer {
+                body: Some((body, call)),
+            }))
         })
     }
 }
@@ -88,11 +92,19 @@ impl<P: Party> Body for Asked<P> {
     }
 }
 
-/// The body of an answer. While the client has not taken it, the call goes on.
+/// The body of an answer, none for a call that was refused. While the client has not taken it, the call goes on.
 #[derive(Debug)]
 pub(crate) struct Answer<B, P: Party> {
-    body: B,
-    _call: Arc<Call<P>>,
+    body: Option<(B, Arc<Call<P>>)>,
+}
+
+impl<B, P: Party> Answer<B, P> {
+    /// What gRPC takes for `UNAVAILABLE`.
+    fn busy() -> Response<Self> {
+        let mut response = Response::new(Self { body: None });
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        response
+    }
 }
 
 impl<B: Body + Unpin, P: Party> Body for Answer<B, P> {
@@ -103,14 +115,21 @@ impl<B: Body + Unpin, P: Party> Body for Answer<B, P> {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        match &mut self.body {
+            Some((body, _)) => Pin::new(body).poll_frame(context),
+            None => Poll::Ready(None),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body
+            .as_ref()
+            .is_none_or(|(body, _)| body.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body
+            .as_ref()
+            .map_or_else(|| SizeHint::with_exact(0), |(body, _)| body.size_hint())
     }
 }

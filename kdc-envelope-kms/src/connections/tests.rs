@@ -22,7 +22,7 @@ fn admit(connections: &Connections<&'static str>, parties: &[&'static str]) -> P
 }
 
 fn answer(seat: &Arc<Seat<&'static str>>) {
-    seat.begin_call().answered();
+    seat.begin_call().unwrap().answered();
 }
 
 /// Which of them had to go.
@@ -98,15 +98,35 @@ fn a_crowd_of_silent_connections_only_drives_out_itself() {
 fn too_many_calls_cost_whoever_has_most() {
     let connections = table();
     let seats = admit(&connections, &["a", "b", "b"]);
-    let few = seats[0].begin_call();
-    let many: Vec<_> = (0..9).map(|_| seats[1].begin_call()).collect();
+    let few = seats[0].begin_call().unwrap();
+    let many: Vec<_> = (0..9).map(|_| seats[1].begin_call().unwrap()).collect();
     assert_eq!(gone(&seats), NOBODY);
-    let one_more = seats[2].begin_call();
+    let one_more = seats[2].begin_call().unwrap();
     assert_eq!(gone(&seats), [1]);
     drop(many);
-    let again: Vec<_> = (0..8).map(|_| seats[2].begin_call()).collect();
+    let again: Vec<_> = (0..8).map(|_| seats[2].begin_call().unwrap()).collect();
     assert_eq!(gone(&seats), [1], "what the lost one had counts no more");
     drop((few, one_more, again, seats));
+    assert!(is_empty(&connections));
+}
+
+#[test]
+fn those_that_had_to_go_and_have_not_ended_leave_few_calls_to_others() {
+    let connections = table();
+    let most = connections.0.bounds.calls;
+    let seats = admit(&connections, &["a", "b", "c", "d"]);
+    let mut unfinished = Vec::new();
+    for seat in &seats[..3] {
+        unfinished.extend((0..most).map_while(|_| seat.begin_call()));
+    }
+    assert!(unfinished.len() <= 2 * most + CALLS_OF_ONE);
+    assert!(seats[0].begin_call().is_none(), "it had to go");
+    // Who calls rarely is served all the same, and who calls much again when the others have ended.
+    let few: Vec<_> = (0..most).map_while(|_| seats[3].begin_call()).collect();
+    assert_eq!(few.len(), CALLS_OF_ONE.min(most));
+    unfinished.clear();
+    assert!(seats[3].begin_call().is_some());
+    drop((few, seats));
     assert!(is_empty(&connections));
 }
 
@@ -114,9 +134,9 @@ fn too_many_calls_cost_whoever_has_most() {
 fn too_many_bytes_cost_whoever_has_most() {
     let connections = table();
     let seats = admit(&connections, &["a", "b"]);
-    let small = seats[0].begin_call();
+    let small = seats[0].begin_call().unwrap();
     small.take_bytes(300);
-    let large = seats[1].begin_call();
+    let large = seats[1].begin_call().unwrap();
     large.take_bytes(700);
     assert_eq!(gone(&seats), NOBODY);
     small.take_bytes(1);
@@ -133,7 +153,7 @@ fn a_call_counts_until_its_last_part_is_dropped() {
     let connections = table();
     let seat = admit(&connections, &["a"]).remove(0);
     assert!(!seat.was_used());
-    let call = Arc::new(seat.begin_call());
+    let call = Arc::new(seat.begin_call().unwrap());
     let answer = Arc::clone(&call);
     call.take_bytes(10);
     drop(call);

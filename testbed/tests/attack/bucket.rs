@@ -23,7 +23,7 @@ const VERBS: [&[&str]; 5] = [
     &["inventory"],
     &["rewrap", KEY[0], KEY[1]],
     &["prune", "--keep-last", "1", "--yes"],
-    &["verify", "--all", KEY[0], KEY[1]],
+    &["verify", "--cluster", "prod", "--all", KEY[0], KEY[1]],
 ];
 
 struct Victim<'v> {
@@ -102,7 +102,15 @@ async fn whatever_stands_in_for_s3_no_answer_is_taken_for_an_empty_bucket() {
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
     let verified = victim
-        .run(&["verify", "--all", "--full", KEY[0], KEY[1]])
+        .run(&[
+            "verify",
+            "--cluster",
+            "prod",
+            "--all",
+            "--full",
+            KEY[0],
+            KEY[1],
+        ])
         .await;
     assert_eq!(verified.code, Some(0), "{}", verified.text);
     report.write();
