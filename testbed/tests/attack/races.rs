@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use crate::random::Random;
 use crate::report::Report;
@@ -97,13 +98,14 @@ fn runs_that_race_on_a_bucket_lose_nothing() {
             scope.spawn(|| race.work(random));
         }
         while report.goes_on() {
-            std::thread::sleep(std::time::Duration::from_millis(200));
+            std::thread::sleep(Duration::from_millis(200));
         }
         race.is_over.store(true, Ordering::Relaxed);
     });
     let failures = race.failures.into_inner().unwrap();
     assert!(failures.is_empty(), "{}", failures.join("\n"));
-    // What is told 0 last is the newest, and stays.
+    // What is told 0 last is the newest, and stays. Times in metadata are whole seconds.
+    std::thread::sleep(Duration::from_secs(1));
     succeed(folder, &words("seal", "last"));
     succeed(folder, &words("prune", ""));
     let verify = ["backup", "verify", "--full", "--snapshot", "last"];
