@@ -9,7 +9,7 @@ use super::{Blocker, ConfigHash, Desired, Observed, Others, Timestamp};
 use crate::encryption_config::Transformer;
 
 /// What the files lack of what rows may lie under, a [`Blocker::Lacks`] for each of it. Files that cannot be read are not
-/// among them; [`plan`] tells of those.
+/// among them; [`plan`](super::plan) tells of those.
 #[must_use]
 pub fn lacking(observed: &Observed, now: Timestamp) -> Vec<Blocker> {
     let mut readable = observed.clone();

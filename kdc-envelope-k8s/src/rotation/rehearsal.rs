@@ -20,7 +20,7 @@ const MAX_STEPS: usize = 64;
 pub struct Rehearsal {
     /// The steps in their order.
     pub steps: Vec<Step>,
-    /// What the files lack before the first step: [`lacking`](super::lacking).
+    /// What the files lack before the first step: [`lacking`].
     pub lacking: Vec<Blocker>,
     /// Why it would not get to its end, or what would be put off.
     pub blockers: Vec<Blocker>,
