@@ -11,21 +11,42 @@ use kdc_testbed::servers::KUBE_MINORS;
 
 use crate::servers;
 
-/// What `cargo test` is run on. All features bring `aws-lc`, so the core is tested a second time without it.
-const RUNS: [&[&str]; 2] = [
-    &["--workspace", "--all-features"],
-    &["--package", "kdc-envelope", "--features", "testing"],
+/// What `cargo test` is run on. All features bring `aws-lc`, so the core is tested a second time without it. Changes of keys wait for
+/// API servers most of the time, so many of them go on at once.
+const RUNS: [Run; 3] = [
+    Run {
+        what: &["--workspace", "--all-features"],
+        at_once: None,
+    },
+    Run {
+        what: &["--workspace", "--all-features", "--test", "encryption"],
+        at_once: Some("8"),
+    },
+    Run {
+        what: &["--package", "kdc-envelope", "--features", "testing"],
+        at_once: None,
+    },
 ];
 
+/// One run of `cargo test`.
+struct Run {
+    what: &'static [&'static str],
+    /// How many tests at once, if not as many as there are cores.
+    at_once: Option<&'static str>,
+}
+
 /// What has one API server for all its tests, and so is run once for each.
-const ON_EACH_MINOR: [&str; 6] = [
-    "--workspace",
-    "--all-features",
-    "--test",
-    "encryption",
-    "--test",
-    "rewrite",
-];
+const ON_EACH_MINOR: Run = Run {
+    what: &[
+        "--workspace",
+        "--all-features",
+        "--test",
+        "encryption",
+        "--test",
+        "rewrite",
+    ],
+    at_once: None,
+};
 
 /// Ends as `cargo test` does.
 pub(crate) fn run(root: &Path, matrix: bool, cargo_arguments: &[OsString]) -> Result<ExitCode> {
@@ -33,7 +54,7 @@ pub(crate) fn run(root: &Path, matrix: bool, cargo_arguments: &[OsString]) -> Re
     let all = KubeMinor::ALL.map(|minor| minor.to_string()).join(",");
     let minors = matrix.then_some(all.as_str());
     for run in RUNS {
-        if !test(root, run, minors, cargo_arguments)? {
+        if !test(root, &run, minors, cargo_arguments)? {
             return Ok(ExitCode::FAILURE);
         }
     }
@@ -55,7 +76,7 @@ pub(crate) fn run(root: &Path, matrix: bool, cargo_arguments: &[OsString]) -> Re
 
 fn test(
     root: &Path,
-    run: &[&str],
+    run: &Run,
     minors: Option<&str>,
     cargo_arguments: &[OsString],
 ) -> Result<bool> {
@@ -63,8 +84,11 @@ fn test(
     cargo
         .current_dir(root)
         .args(["test", "--locked"])
-        .args(run)
+        .args(run.what)
         .args(cargo_arguments);
+    if let Some(at_once) = run.at_once {
+        cargo.env("RUST_TEST_THREADS", at_once);
+    }
     if let Some(minors) = minors {
         cargo.env(KUBE_MINORS, minors);
     }
