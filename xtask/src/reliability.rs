@@ -97,7 +97,13 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_the_document_has_the_marks() {
-        assert!(section(TAIL).is_some());
+    fn the_document_ends_as_it_would_be_written() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reliability.md");
+        let text = fs::read_to_string(path).unwrap();
+        let text = with_section(&text, section(TAIL).unwrap()).unwrap();
+        assert!(
+            text.ends_with(TAIL),
+            "edit xtask/src/reliability_tail.md as well"
+        );
     }
 }
