@@ -6,6 +6,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, TryLockError};
 use std::io::{self, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 
 use super::folder::Folder;
 use crate::backup::bucket::entries::{PARTIAL, PARTIAL_LEN, is_partial};
@@ -34,11 +35,18 @@ impl Home {
         Ok(false)
     }
 
-    /// Deletes what runs that were killed left.
+    /// Deletes what runs that were killed left. Each file is locked until it is gone, so that a run that has just made it notices.
     pub(super) fn delete_rest(&self) -> io::Result<()> {
         for name in self.partials()? {
-            if !self.is_locked(&name)? {
-                absent_is_fine(self.folder.remove(&name))?;
+            let file = match self.folder.open_file(&name) {
+                Ok(file) => file,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            match file.try_lock() {
+                Ok(()) => absent_is_fine(self.folder.remove(&name))?,
+                Err(TryLockError::WouldBlock) => {}
+                Err(TryLockError::Error(error)) => return Err(error),
             }
         }
         Ok(())
@@ -75,12 +83,20 @@ pub(super) struct Staged {
 }
 
 impl Staged {
-    /// On its way to be `target`.
+    /// On its way to be `target`. [`io::ErrorKind::NotFound`] if somebody deletes it, or its folder, as something that a run left.
     pub(super) fn new(home: Home, target: &OsStr) -> io::Result<Self> {
         let name = partial_name(target)?;
         let file = home.folder.create(&name)?;
         // Where nothing can be locked, nothing tells that this run goes on; prune then goes by the age alone.
-        let _ = file.try_lock();
+        let is_deleted = match file.try_lock() {
+            Err(TryLockError::WouldBlock) => true,
+            Ok(()) | Err(TryLockError::Error(_)) => file.metadata()?.nlink() == 0,
+        };
+        if is_deleted {
+            // Whoever looked into it may leave it there all the same.
+            absent_is_fine(home.folder.remove(&name))?;
+            return Err(io::ErrorKind::NotFound.into());
+        }
         Ok(Self {
             home,
             file,
