@@ -63,10 +63,11 @@ impl Lease {
         self.has_worked.load(Ordering::Relaxed)
     }
 
-    /// Whether a refusal now says something about the login rather than about what happened since: a token of a few seconds ends soon.
+    /// Whether a refusal now says something about the login rather than about what happened since. A token of a few seconds ends soon by
+    /// itself, which says nothing, and costs OpenBao little.
     pub(super) fn is_fresh(&self) -> bool {
-        let at_once = self.first_ttl.map_or(AT_ONCE, |ttl| AT_ONCE.min(ttl / 2));
-        self.born.elapsed() < at_once
+        let ends_soon = self.first_ttl.is_some_and(|ttl| ttl < 2 * AT_ONCE);
+        !ends_soon && self.born.elapsed() < AT_ONCE
     }
 
     pub(super) fn ttl_left(&self) -> Option<Duration> {
