@@ -10,6 +10,7 @@ pub mod control_plane;
 pub mod encryption_config;
 pub mod files;
 pub mod object;
+mod percent;
 #[cfg(feature = "client")]
 pub mod rewrite;
 pub mod rotation;

@@ -1,5 +1,7 @@
 //! Which probes fail when a KMS plugin is away (`pkg/server/healthz` and `pkg/server/options` of `k8s.io/apiserver`).
 
+use crate::percent;
+
 /// What a probe does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -147,18 +149,7 @@ fn excluded(query: &str) -> Vec<String> {
 }
 
 fn unescape(text: &str) -> Option<String> {
-    let plain = text.replace('+', " ");
-    let mut parts = plain.split('%');
-    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
-    for part in parts {
-        let (digits, rest) = part.split_at_checked(2)?;
-        if !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return None;
-        }
-        bytes.push(u8::from_str_radix(digits, 16).ok()?);
-        bytes.extend_from_slice(rest.as_bytes());
-    }
-    String::from_utf8(bytes).ok()
+    String::from_utf8(percent::decoded(&text.replace('+', " "))?).ok()
 }
 
 #[cfg(test)]

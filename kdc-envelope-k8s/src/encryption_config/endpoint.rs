@@ -3,6 +3,8 @@
 
 use std::net::Ipv6Addr;
 
+use crate::percent;
+
 /// An endpoint that kube-apiserver takes, although it can reach no plugin there.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -147,17 +149,7 @@ fn is_host(host: &str) -> bool {
 
 /// Escapes undone; `None` if one is broken.
 fn unescape(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut parts = text.split('%');
-    bytes.extend_from_slice(parts.next().unwrap_or_default().as_bytes());
-    for part in parts {
-        let (digits, rest) = part.split_at_checked(2)?;
-        if !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return None;
-        }
-        bytes.push(u8::from_str_radix(digits, 16).ok()?);
-        bytes.extend_from_slice(rest.as_bytes());
-    }
+    let bytes = percent::decoded(text)?;
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
