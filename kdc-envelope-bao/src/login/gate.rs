@@ -101,7 +101,8 @@ impl Gate {
     }
 
     /// Takes note that the token of the last login is of no use, so that the next login with the same credential waits. Gives how many
-    /// such tokens there were in a row. One that `has_worked` may have been revoked by chance: the first of those costs no pause.
+    /// such tokens there were in a row. One that `has_worked` may have been revoked by chance: the first of those costs no pause, and
+    /// no further one more than an outage does.
     pub(super) fn reject(
         &mut self,
         method: &LoginMethod,
@@ -115,6 +116,7 @@ impl Gate {
         let counted = self.useless - usize::from(has_worked);
         self.pause = match counted {
             0 => Duration::ZERO,
+            counted if has_worked => pause_after(counted.min(QUICK.len()), false),
             counted => pause_after(counted, false),
         };
         let success = self.succeeded.take();
@@ -319,10 +321,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let hour = Duration::from_secs(3_600);
         for method in [approle(&folder), kubernetes(PathBuf::from("/nowhere"))] {
-            for has_worked in [false, true] {
-                // Two to four a minute, after a few quick ones; one a second would be 3,600.
+            // One a second would be 3,600.
+            for (has_worked, expected) in [(false, 100..=260), (true, 700..=1_400)] {
                 let logins = useless_logins(&method, has_worked, hour).await;
-                assert!((100..=260).contains(&logins), "{logins}");
+                assert!(expected.contains(&logins), "{logins}");
                 // Whoever repairs the role soon is noticed soon.
                 let soon = useless_logins(&method, has_worked, Duration::from_secs(12)).await;
                 assert!((4..=6).contains(&soon), "{soon}");
