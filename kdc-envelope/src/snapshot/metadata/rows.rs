@@ -51,8 +51,8 @@ pub struct RowsInside {
     /// By key, ordered, at most [`MAX_ROW_GROUPS`].
     pub groups: Vec<RowGroup>,
     /// Rows of groups beyond that.
-    #[serde(default)]
-    pub others: u64,
+    #[serde(default, rename = "others")]
+    pub ungrouped: u64,
 }
 
 impl RowsInside {
@@ -61,7 +61,7 @@ impl RowsInside {
     pub fn new(mut groups: Vec<RowGroup>) -> Self {
         let total = groups.iter().map(|group| group.rows).sum();
         groups.sort_by_key(|group| core::cmp::Reverse(group.rows));
-        let others = groups
+        let ungrouped = groups
             .drain(MAX_ROW_GROUPS.min(groups.len())..)
             .map(|group| group.rows)
             .sum();
@@ -69,7 +69,7 @@ impl RowsInside {
         Self {
             total,
             groups,
-            others,
+            ungrouped,
         }
     }
 
@@ -81,7 +81,7 @@ impl RowsInside {
         let sum = self
             .groups
             .iter()
-            .try_fold(self.others, |sum, group| sum.checked_add(group.rows));
+            .try_fold(self.ungrouped, |sum, group| sum.checked_add(group.rows));
         match sum == Some(self.total) {
             true => Ok(()),
             false => refuse("does not add up to its total"),

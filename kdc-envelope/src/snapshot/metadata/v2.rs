@@ -214,7 +214,7 @@ impl Facts {
             return mac;
         };
         field(&rows.total.to_be_bytes());
-        field(&rows.others.to_be_bytes());
+        field(&rows.ungrouped.to_be_bytes());
         for group in &rows.groups {
             field(group.provider.as_bytes());
             field(group.name.as_deref().unwrap_or_default().as_bytes());
