@@ -8,5 +8,6 @@ mod usage;
 mod value;
 
 pub use prefixes::Prefixes;
+pub(crate) use usage::MAX_GROUPS;
 pub use usage::{KeyUsage, RowGroup};
 pub use value::{Damage, Provider, ValueEncryption};

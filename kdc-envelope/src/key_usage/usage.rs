@@ -1,14 +1,11 @@
 //! Counting rows by what encrypts them.
 
-use std::collections::BTreeMap;
-
 use super::prefixes::{Place, REGISTRY, resource_of};
 use super::{Damage, Prefixes, Provider, ValueEncryption};
 use crate::evidence::{Evidence, Gap, GapKind};
-use crate::snapshot::metadata::{self, RowsInside};
 
 /// The most groups that are told apart.
-const MAX_GROUPS: usize = metadata::MAX_ROW_GROUPS;
+pub(crate) const MAX_GROUPS: usize = 1024;
 /// The longest name, key id or resource that is kept, in bytes.
 const MAX_TEXT_LEN: usize = 1024;
 
@@ -236,30 +233,6 @@ impl KeyUsage {
     }
 }
 
-/// What metadata of a snapshot says of its rows: plain rows without their resource, damaged rows with the others of their key.
-impl From<&KeyUsage> for RowsInside {
-    fn from(usage: &KeyUsage) -> Self {
-        let mut sums = BTreeMap::new();
-        for group in &usage.groups {
-            let key = (group.provider, &group.name, &group.key_id, group.version);
-            *sums.entry(key).or_insert(0) += group.rows;
-        }
-        let groups = sums.into_iter();
-        let groups = groups.map(|((provider, name, key_id, version), rows)| {
-            let mut group = metadata::RowGroup::new(provider.as_str(), rows);
-            group.name.clone_from(name);
-            group.key_id.clone_from(key_id);
-            group.version = version;
-            group
-        });
-        let groups = groups.collect();
-        let mut inside = Self::new(groups);
-        inside.total += usage.ungrouped;
-        inside.ungrouped += usage.ungrouped;
-        inside
-    }
-}
-
 impl RowGroup {
     fn new(alike: Alike<'_>) -> Self {
         Self {
@@ -344,45 +317,6 @@ mod tests {
             ]
         );
         assert_eq!((usage.rows(), usage.ungrouped()), (4, 0));
-    }
-
-    #[test]
-    fn metadata_leaves_out_resources_and_damage() {
-        let v2 = |data: &str| {
-            let message = format!(
-                "\n{}{data}\x12\x0alocal-v7-a\x1a\x01w",
-                char::from(u8::try_from(data.len()).unwrap())
-            );
-            [b"k8s:enc:kms:v2:p:", message.as_bytes()].concat()
-        };
-        let mut usage = KeyUsage::new("/registry/");
-        usage.count(b"/registry/secrets/a", &v2("too short"));
-        usage.count(b"/registry/secrets/b", &v2(&"x".repeat(60)));
-        usage.count(b"/registry/secrets/c", b"{}");
-        usage.count(b"/registry/pods/d", b"{}");
-        assert_eq!(usage.groups().len(), 4);
-        assert_eq!(usage.rows_under("local-v7-a"), 2);
-        let inside = RowsInside::from(&usage);
-        let groups: Vec<_> = inside
-            .groups
-            .iter()
-            .map(|group| {
-                (
-                    group.provider.as_str(),
-                    group.key_id.as_deref(),
-                    group.version,
-                    group.rows,
-                )
-            })
-            .collect();
-        assert_eq!(
-            groups,
-            [
-                ("identity", None, None, 2),
-                ("kms-v2", Some("local-v7-a"), Some(7), 2)
-            ]
-        );
-        assert_eq!((inside.total, inside.ungrouped), (4, 0));
     }
 
     fn kms(key_id: &str) -> Vec<u8> {
@@ -495,8 +429,6 @@ mod tests {
         usage.count(b"a", &gcm("0"));
         assert_eq!((usage.groups().len(), usage.ungrouped()), (MAX_GROUPS, 976));
         assert_eq!(usage.groups()[0].rows, 2);
-        let inside = RowsInside::from(&usage);
-        assert_eq!((inside.total, inside.ungrouped), (2001, 976));
         let mut usage = KeyUsage::new("");
         usage.count(b"a", &gcm(&"x".repeat(MAX_TEXT_LEN + 1)));
         assert_eq!((usage.groups().len(), usage.ungrouped()), (0, 1));

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
-use super::MetadataError;
+use super::error::MetadataError;
 use crate::kek::{MAX_WRAPPED_LEN, TransitCiphertext, version_in_key_id};
 use crate::{KeyId, WrappedKey};
 
