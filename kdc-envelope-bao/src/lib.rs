@@ -33,7 +33,6 @@
 #![forbid(unsafe_code)]
 
 pub mod admin;
-mod ciphertext;
 mod client;
 mod credential;
 mod error;
@@ -41,7 +40,8 @@ pub mod inspect;
 mod login;
 mod transit;
 
-pub use ciphertext::{InvalidCiphertext, TransitCiphertext};
+pub use kdc_envelope::kek::{InvalidCiphertext, TransitCiphertext};
+
 pub use client::{
     Answer, BaoAddress, BreakerState, Client, ClientCertificateFiles, ClientConfig, InvalidAddress,
     InvalidNamespace, MAX_ANSWER_LEN, Method, Namespace, Operation, Outcome, Request, ServerHealth,

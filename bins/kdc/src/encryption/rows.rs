@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use kdc_envelope::evidence::{Conclusion, Evidence, Gap, GapKind};
-use kdc_envelope::survey::{Provider, RowGroup, RowSurvey};
+use kdc_envelope::key_usage::{KeyUsage, Provider, RowGroup};
 use kdc_envelope_k8s::control_plane::{ControlPlane, Observation};
 use kdc_envelope_k8s::encryption_config::{LocalProvider, Transformer, etcd_prefix};
 use kdc_envelope_k8s::rewrite::{Skipped, count, resolve};
@@ -185,9 +185,9 @@ pub(super) fn read(flags: &RowFlags, told: &Told, runtime: &Runtime) -> Result<R
     let mut resources = Vec::new();
     let mut without_rows = Vec::new();
     for expected in &told.expected {
-        let survey = survey(&etcd, &prefix, expected)?;
-        let rows = ResourceRows::of(expected, &survey);
-        evidence.merge(rows.evidence(expected, &survey));
+        let usage = key_usage(&etcd, &prefix, expected)?;
+        let rows = ResourceRows::of(expected, &usage);
+        evidence.merge(rows.evidence(expected, &usage));
         if rows.rows == 0 {
             without_rows.push(expected.resource.clone());
         }
@@ -212,13 +212,13 @@ pub(super) fn read(flags: &RowFlags, told: &Told, runtime: &Runtime) -> Result<R
     })
 }
 
-fn survey(etcd: &Connection, prefix: &str, expected: &Expected) -> Result<RowSurvey, Failure> {
+fn key_usage(etcd: &Connection, prefix: &str, expected: &Expected) -> Result<KeyUsage, Failure> {
     let prefix = format!("{prefix}/{}", etcd_prefix(&expected.resource));
-    let mut survey = RowSurvey::new(prefix.as_str());
+    let mut usage = KeyUsage::new(prefix.as_str());
     etcd.scan(prefix.as_bytes(), |row| {
-        survey.count(&row.key, &row.value);
+        usage.count(&row.key, &row.value);
     })?;
-    Ok(survey)
+    Ok(usage)
 }
 
 /// No row is as it should be only where the API server has no object either: its rows may be under another prefix, or in
@@ -253,21 +253,21 @@ impl Rows {
 }
 
 impl ResourceRows {
-    fn of(expected: &Expected, survey: &RowSurvey) -> Self {
-        let groups: Vec<_> = survey
+    fn of(expected: &Expected, usage: &KeyUsage) -> Self {
+        let groups: Vec<_> = usage
             .groups()
             .iter()
             .map(|group| GroupRows::of(expected, group))
             .collect();
         let current = groups.iter().filter(|group| group.current);
         let current = current.map(|group| group.rows).sum();
-        let stale = survey.groups().iter().zip(&groups);
+        let stale = usage.groups().iter().zip(&groups);
         let stale = stale.filter(|(_, shown)| !shown.current);
         let first = stale.map(|(group, _)| &group.first_key).min();
         Self {
             resource: expected.resource.to_string(),
             writer: expected.writer.to_string(),
-            rows: survey.rows(),
+            rows: usage.rows(),
             current,
             first_not_current: first.map(|key| String::from_utf8_lossy(key).into_owned()),
             groups,
@@ -275,15 +275,15 @@ impl ResourceRows {
     }
 
     /// What the rows say about the statement that every one is on the newest key.
-    fn evidence(&self, expected: &Expected, survey: &RowSurvey) -> Evidence {
+    fn evidence(&self, expected: &Expected, usage: &KeyUsage) -> Evidence {
         let mut evidence = Evidence::new();
         evidence.agrees(self.current);
-        let place = || String::from_utf8_lossy(survey.prefix()).into_owned();
-        let others = survey.others();
-        if others > 0 {
-            evidence.add_gap(Gap::new(GapKind::TooMany, others, place()));
+        let place = || String::from_utf8_lossy(usage.prefix()).into_owned();
+        let ungrouped = usage.ungrouped();
+        if ungrouped > 0 {
+            evidence.add_gap(Gap::new(GapKind::TooMany, ungrouped, place()));
         }
-        let damaged: Vec<_> = survey
+        let damaged: Vec<_> = usage
             .groups()
             .iter()
             .filter(|group| group.damaged)
@@ -293,12 +293,12 @@ impl ResourceRows {
             let first = String::from_utf8_lossy(first);
             evidence.add_gap(Gap::new(GapKind::Unreadable, unreadable, first));
         }
-        let stale = self.rows - self.current - others - unreadable;
+        let stale = self.rows - self.current - ungrouped - unreadable;
         match expected.writer.kms_v2() {
             // Rows of the right plugin are neither new nor old while nobody knows which key is its newest.
             Some(kms) if expected.key_id_hash.is_none() => {
                 let name = &*kms.name;
-                let of_plugin = survey.groups().iter().filter(|group| {
+                let of_plugin = usage.groups().iter().filter(|group| {
                     let is_writer = group.provider == Provider::KmsV2;
                     is_writer && group.name.as_deref() == Some(name) && !group.damaged
                 });
@@ -337,7 +337,7 @@ fn is_current(expected: &Expected, group: &RowGroup) -> bool {
     let is_writer = match &expected.writer {
         Transformer::Identity => group.provider == Provider::Identity,
         Transformer::Local(key) => {
-            group.provider == survey_provider(key.provider()) && name == key.name().as_str()
+            group.provider == row_provider(key.provider()) && name == key.name().as_str()
         }
         Transformer::Kms(kms) => group.provider == Provider::KmsV2 && *kms.name == *name,
         _ => false,
@@ -350,7 +350,7 @@ fn is_current(expected: &Expected, group: &RowGroup) -> bool {
     is_writer && has_newest_key && !group.damaged
 }
 
-const fn survey_provider(provider: LocalProvider) -> Provider {
+const fn row_provider(provider: LocalProvider) -> Provider {
     match provider {
         LocalProvider::Aesgcm => Provider::Aesgcm,
         LocalProvider::Aescbc => Provider::Aescbc,

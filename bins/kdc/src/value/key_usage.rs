@@ -1,17 +1,17 @@
 //! Counting rows of a live etcd by what encrypts them.
 
-use kdc_envelope::survey::RowSurvey;
+use kdc_envelope::key_usage::KeyUsage;
 
 use crate::etcd::Connection;
 use crate::failure::{Exit, Failure};
 
 /// Counts the rows under `prefix` as of one moment; an empty one stands for the whole etcd.
-pub(super) fn take(etcd: &Connection, prefix: &str) -> Result<RowSurvey, Failure> {
-    let mut survey = RowSurvey::new(prefix);
+pub(super) fn count(etcd: &Connection, prefix: &str) -> Result<KeyUsage, Failure> {
+    let mut usage = KeyUsage::new(prefix);
     etcd.scan(prefix.as_bytes(), |row| {
-        survey.count(&row.key, &row.value);
+        usage.count(&row.key, &row.value);
     })?;
-    if survey.rows() == 0 {
+    if usage.rows() == 0 {
         let failure = match prefix.is_empty() {
             true => Failure::new(
                 Exit::NoInput,
@@ -28,5 +28,5 @@ pub(super) fn take(etcd: &Connection, prefix: &str) -> Result<RowSurvey, Failure
         };
         return Err(failure);
     }
-    Ok(survey)
+    Ok(usage)
 }

@@ -1,8 +1,10 @@
 //! What encrypts a value, and what that tells of the key.
 
 use core::fmt;
+use core::num::NonZeroU32;
 use std::borrow::Cow;
 
+use crate::kek::{TransitCiphertext, version_in_key_id};
 use crate::kmsv2::{self, DekSourceType};
 use crate::providers::{LocalValue, RESERVED_PREFIX, StoredValue, classify, kmsv1};
 
@@ -75,7 +77,7 @@ pub enum Damage {
 /// A value as far as it can be known without a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Sealed<'a> {
+pub struct ValueEncryption<'a> {
     /// The kind of provider.
     pub provider: Provider,
     /// The name of the KMS provider, or of the local key.
@@ -93,8 +95,8 @@ pub struct Sealed<'a> {
 const GCM: usize = 12 + 16;
 const INFO: usize = 32;
 
-impl<'a> Sealed<'a> {
-    /// Looks at a value as etcd stores it.
+impl<'a> ValueEncryption<'a> {
+    /// Reads a value as etcd stores it.
     #[must_use]
     pub fn of(value: &'a [u8]) -> Self {
         if is_cut_off(value) {
@@ -171,34 +173,9 @@ fn is_cut_off(value: &[u8]) -> bool {
     value.len() < RESERVED_PREFIX.len() && RESERVED_PREFIX.starts_with(value)
 }
 
-/// N of `vault:vN:`, as OpenBao and Vault write it.
-pub(crate) fn transit_version(wrapped: &[u8]) -> Option<u32> {
-    version_before(wrapped.strip_prefix(b"vault:v")?, b':')
-}
-
-/// N of `local-vN-` or `bao-vN-`.
-pub(crate) fn version_in_key_id(key_id: &str) -> Option<u32> {
-    let rest = key_id
-        .strip_prefix("local-v")
-        .or_else(|| key_id.strip_prefix("bao-v"))?;
-    version_before(rest.as_bytes(), b'-')
-}
-
-/// A number from 1 without leading zeros that `end` follows.
-fn version_before(text: &[u8], end: u8) -> Option<u32> {
-    let mut version = 0u32;
-    for byte in text {
-        match byte {
-            b'0' if version == 0 => return None,
-            b'0'..=b'9' => {
-                version = version
-                    .checked_mul(10)?
-                    .checked_add(u32::from(byte - b'0'))?;
-            }
-            _ => return (*byte == end && version > 0).then_some(version),
-        }
-    }
-    None
+/// The version of the Transit key that wrapped a DEK source, if one did.
+fn transit_version(wrapped: &[u8]) -> Option<u32> {
+    TransitCiphertext::version_of(wrapped).map(NonZeroU32::get)
 }
 
 #[cfg(test)]
@@ -206,33 +183,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_are_read_as_they_are_written() {
-        assert_eq!(transit_version(b"vault:v12:YWJj"), Some(12));
-        assert_eq!(transit_version(b"vault:v4294967295:"), Some(u32::MAX));
-        assert_eq!(version_in_key_id("local-v3-0123456789"), Some(3));
-        assert_eq!(version_in_key_id("bao-v70-c6712a48"), Some(70));
-        for wrong in [
-            "vault:v:YWJj",
-            "vault:v0:YWJj",
-            "vault:v01:YWJj",
-            "vault:v4294967296:YWJj",
-            "vault:v1",
-            "vault:v1-",
-            "vault:v+1:",
-            "vaul",
-        ] {
-            assert_eq!(transit_version(wrong.as_bytes()), None, "{wrong}");
-        }
-        assert_eq!(version_in_key_id("local-v3"), None);
-        assert_eq!(version_in_key_id("other-v3-0123"), None);
-    }
-
-    #[test]
     fn a_value_of_every_provider_is_told() {
         let told = |value: &[u8]| {
-            let sealed = Sealed::of(value);
-            let name = sealed.name.map(Cow::into_owned);
-            (sealed.provider.as_str(), name, sealed.damage)
+            let encryption = ValueEncryption::of(value);
+            let name = encryption.name.map(Cow::into_owned);
+            (encryption.provider.as_str(), name, encryption.damage)
         };
         let name = |name: &str| Some(name.to_owned());
         let gcm = [b"k8s:enc:aesgcm:v1:key1:".as_slice(), &[0; 33]].concat();
@@ -247,24 +202,24 @@ mod tests {
         ]
         .concat();
         assert_eq!(told(&v1), ("kms-v1", name("p"), None));
-        assert_eq!(Sealed::of(&v1).version, Some(12));
+        assert_eq!(ValueEncryption::of(&v1).version, Some(12));
         assert_eq!(told(b"k8s\0rest"), ("identity", None, None));
     }
 
     #[test]
     fn what_no_kube_apiserver_would_read_is_damaged() {
-        let damage = |value: &[u8]| Sealed::of(value).damage;
+        let damage = |value: &[u8]| ValueEncryption::of(value).damage;
         assert_eq!(damage(b""), Some(Damage::CutOff));
         assert_eq!(damage(b"k8s:enc"), Some(Damage::CutOff));
         assert_eq!(damage(b"k8s:enc:new:v1:"), Some(Damage::UnknownPrefix));
         assert_eq!(damage(b"k8s:enc:aesgcm:v1:k:short"), Some(Damage::Local));
         assert_eq!(damage(b"k8s:enc:kms:v1:p:\0\x01"), Some(Damage::KmsV1));
-        let v2 = Sealed::of(b"k8s:enc:kms:v2::x");
+        let v2 = ValueEncryption::of(b"k8s:enc:kms:v2::x");
         assert_eq!(v2.provider, Provider::KmsV2);
         assert_eq!(v2.damage, Some(kmsv2::ParseError::ProviderName.into()));
         // One byte of data, key id `local-v7-a`, one byte of wrapped seed, type 1.
         let short = b"k8s:enc:kms:v2:p:\x0a\x01d\x12\x0alocal-v7-a\x1a\x01w\x28\x01";
-        let short = Sealed::of(short);
+        let short = ValueEncryption::of(short);
         assert_eq!((short.key_id, short.version), (Some("local-v7-a"), Some(7)));
         assert_eq!(short.damage, Some(kmsv2::OpenError::Truncated(1).into()));
     }

@@ -1,9 +1,13 @@
-//! `vault:vN:<base64>`.
+//! `vault:vN:<base64>`, the form in which OpenBao and Vault return what their Transit engine encrypts.
+//!
+//! The core reads the version to tell which key a row or a snapshot needs, and the client of OpenBao to hold responses against it.
 
 use core::num::NonZeroU32;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+
+use super::names::version_number;
 
 const PREFIX: &[u8] = b"vault:v";
 
@@ -38,21 +42,21 @@ impl<'a> TransitCiphertext<'a> {
     /// # Errors
     /// [`InvalidCiphertext`] naming the first part that does not fit.
     pub fn parse(ciphertext: &'a [u8]) -> Result<Self, InvalidCiphertext> {
-        let rest = ciphertext
-            .strip_prefix(PREFIX)
-            .ok_or(InvalidCiphertext::Prefix)?;
-        let end = rest
-            .iter()
-            .position(|byte| *byte == b':')
-            .ok_or(InvalidCiphertext::Version)?;
-        let (version, payload) = rest.split_at(end);
-        let version = parse_version(version).ok_or(InvalidCiphertext::Version)?;
-        let payload = payload
-            .strip_prefix(b":")
-            .and_then(|payload| core::str::from_utf8(payload).ok())
+        if !ciphertext.starts_with(PREFIX) {
+            return Err(InvalidCiphertext::Prefix);
+        }
+        let (version, payload) = split(ciphertext).ok_or(InvalidCiphertext::Version)?;
+        let payload = core::str::from_utf8(payload)
+            .ok()
             .filter(|payload| !payload.is_empty() && STANDARD.decode(payload).is_ok())
             .ok_or(InvalidCiphertext::Payload)?;
         Ok(Self { version, payload })
+    }
+
+    /// The version in front of a wrapped key, if it begins like a Transit ciphertext; the payload may be damaged.
+    #[must_use]
+    pub fn version_of(wrapped: &[u8]) -> Option<NonZeroU32> {
+        split(wrapped).map(|(version, _)| version)
     }
 
     /// The version of the Transit key that made it, counted from 1.
@@ -68,12 +72,12 @@ impl<'a> TransitCiphertext<'a> {
     }
 }
 
-fn parse_version(digits: &[u8]) -> Option<NonZeroU32> {
-    // `parse` alone would take a sign and leading zeros.
-    if !matches!(digits.first(), Some(b'1'..=b'9')) {
-        return None;
-    }
-    core::str::from_utf8(digits).ok()?.parse().ok()
+/// The version and what follows its `:`.
+fn split(ciphertext: &[u8]) -> Option<(NonZeroU32, &[u8])> {
+    let rest = ciphertext.strip_prefix(PREFIX)?;
+    let end = rest.iter().position(|byte| *byte == b':')?;
+    let (version, payload) = rest.split_at_checked(end)?;
+    Some((version_number(version)?, payload.strip_prefix(b":")?))
 }
 
 #[cfg(test)]
@@ -87,6 +91,23 @@ mod tests {
         assert_eq!((parsed.version().get(), parsed.payload()), (12, "AAECAw=="));
         let last = TransitCiphertext::parse(b"vault:v4294967295:AAEC").unwrap();
         assert_eq!(last.version(), NonZeroU32::MAX);
+    }
+
+    #[test]
+    fn a_damaged_payload_does_not_hide_the_version() {
+        let version = |wrapped: &[u8]| TransitCiphertext::version_of(wrapped).map(NonZeroU32::get);
+        assert_eq!(version(b"vault:v12:YWJj"), Some(12));
+        assert_eq!(version(b"vault:v12:\xff"), Some(12));
+        assert_eq!(version(b"vault:v4294967295:"), Some(u32::MAX));
+        for wrong in [
+            "vault:v:YWJj",
+            "vault:v01:YWJj",
+            "vault:v1",
+            "vault:v1-",
+            "vaul",
+        ] {
+            assert_eq!(version(wrong.as_bytes()), None, "{wrong}");
+        }
     }
 
     #[test]

@@ -1,14 +1,11 @@
 //! Counting rows by what encrypts them.
 
-use std::collections::BTreeMap;
-
-use super::place::{Place, REGISTRY, resource_of};
-use super::{Damage, Prefixes, Provider, Sealed};
+use super::prefixes::{Place, REGISTRY, resource_of};
+use super::{Damage, Prefixes, Provider, ValueEncryption};
 use crate::evidence::{Evidence, Gap, GapKind};
-use crate::snapshot::metadata::{self, RowsInside};
 
 /// The most groups that are told apart.
-const MAX_GROUPS: usize = metadata::MAX_ROW_GROUPS;
+pub(crate) const MAX_GROUPS: usize = 1024;
 /// The longest name, key id or resource that is kept, in bytes.
 const MAX_TEXT_LEN: usize = 1024;
 
@@ -43,15 +40,15 @@ pub struct RowGroup {
 /// go: see [`Self::none_needs`].
 ///
 /// Takes bounded memory whatever the rows say: it keeps up to 1,024 groups with texts of up to 1,024 bytes, and counts rows
-/// beyond that as [others](Self::others).
+/// beyond that as [ungrouped](Self::ungrouped).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RowSurvey {
+pub struct KeyUsage {
     prefix: Vec<u8>,
     prefixes: Prefixes,
     groups: Vec<RowGroup>,
     /// The group of the row before, which most rows share with theirs.
     last: usize,
-    others: u64,
+    ungrouped: u64,
     rows: u64,
     bytes: u64,
     first_damaged: Option<Vec<u8>>,
@@ -68,7 +65,7 @@ struct Alike<'a> {
     damaged: bool,
 }
 
-impl RowSurvey {
+impl KeyUsage {
     /// An empty one of rows whose etcd keys begin with `prefix`.
     #[must_use]
     pub fn new(prefix: impl Into<Vec<u8>>) -> Self {
@@ -77,7 +74,7 @@ impl RowSurvey {
             prefixes: Prefixes::default(),
             groups: Vec::new(),
             last: 0,
-            others: 0,
+            ungrouped: 0,
             rows: 0,
             bytes: 0,
             first_damaged: None,
@@ -90,8 +87,8 @@ impl RowSurvey {
         if !key.starts_with(&self.prefix) {
             return false;
         }
-        let sealed = sealed(key, value);
-        let damaged = sealed.damage.is_some();
+        let encryption = encryption_of(key, value);
+        let damaged = encryption.damage.is_some();
         if damaged
             && self
                 .first_damaged
@@ -102,12 +99,12 @@ impl RowSurvey {
         }
         self.rows += 1;
         self.bytes += value.len() as u64;
-        let is_plain = sealed.provider == Provider::Identity;
+        let is_plain = encryption.provider == Provider::Identity;
         let alike = Alike {
-            provider: sealed.provider,
-            name: sealed.name.as_deref(),
-            version: sealed.version,
-            key_id: sealed.key_id,
+            provider: encryption.provider,
+            name: encryption.name.as_deref(),
+            version: encryption.version,
+            key_id: encryption.key_id,
             resource: is_plain.then(|| resource_of(key)).flatten(),
             damaged,
         };
@@ -120,7 +117,7 @@ impl RowSurvey {
                     key.clone_into(&mut group.first_key);
                 }
             }
-            None => self.others += 1,
+            None => self.ungrouped += 1,
         }
         true
     }
@@ -171,14 +168,14 @@ impl RowSurvey {
         let damaged: u64 = silent.iter().map(|group| group.rows).sum();
         let mut evidence = Evidence::new();
         evidence.contradicts(needing);
-        evidence.agrees(self.rows - needing - damaged - self.others);
+        evidence.agrees(self.rows - needing - damaged - self.ungrouped);
         if let Some(first) = silent.iter().map(|group| &group.first_key).min() {
             let first = String::from_utf8_lossy(first);
             evidence.add_gap(Gap::new(GapKind::Unreadable, damaged, first));
         }
-        if self.others > 0 {
+        if self.ungrouped > 0 {
             let place = String::from_utf8_lossy(&self.prefix);
-            evidence.add_gap(Gap::new(GapKind::TooMany, self.others, place));
+            evidence.add_gap(Gap::new(GapKind::TooMany, self.ungrouped, place));
         }
         if !self.prefix.is_empty() {
             let place = String::from_utf8_lossy(&self.prefix);
@@ -190,11 +187,11 @@ impl RowSurvey {
 
     /// Rows that are in no group because there were too many or too long ones.
     #[must_use]
-    pub const fn others(&self) -> u64 {
-        self.others
+    pub const fn ungrouped(&self) -> u64 {
+        self.ungrouped
     }
 
-    /// All rows, the others too.
+    /// How many rows there are, those in no group included.
     #[must_use]
     pub const fn rows(&self) -> u64 {
         self.rows
@@ -236,30 +233,6 @@ impl RowSurvey {
     }
 }
 
-/// What metadata of a snapshot says of its rows: plain rows without their resource, damaged rows with the others of their key.
-impl From<&RowSurvey> for RowsInside {
-    fn from(survey: &RowSurvey) -> Self {
-        let mut sums = BTreeMap::new();
-        for group in &survey.groups {
-            let key = (group.provider, &group.name, &group.key_id, group.version);
-            *sums.entry(key).or_insert(0) += group.rows;
-        }
-        let groups = sums.into_iter();
-        let groups = groups.map(|((provider, name, key_id, version), rows)| {
-            let mut group = metadata::RowGroup::new(provider.as_str(), rows);
-            group.name.clone_from(name);
-            group.key_id.clone_from(key_id);
-            group.version = version;
-            group
-        });
-        let groups = groups.collect();
-        let mut inside = Self::new(groups);
-        inside.total += survey.others;
-        inside.others += survey.others;
-        inside
-    }
-}
-
 impl RowGroup {
     fn new(alike: Alike<'_>) -> Self {
         Self {
@@ -298,16 +271,16 @@ impl Alike<'_> {
 }
 
 /// What encrypts the value at a key. Other programs than kube-apiserver keep empty values, such as those of locks: with them nothing is damaged.
-fn sealed<'v>(key: &[u8], value: &'v [u8]) -> Sealed<'v> {
-    let sealed = Sealed::of(value);
+fn encryption_of<'v>(key: &[u8], value: &'v [u8]) -> ValueEncryption<'v> {
+    let encryption = ValueEncryption::of(value);
     let is_foreign = || !key.starts_with(REGISTRY) && Place::of(key).is_none();
-    match sealed.damage {
-        Some(Damage::CutOff) if is_foreign() => Sealed {
+    match encryption.damage {
+        Some(Damage::CutOff) if is_foreign() => ValueEncryption {
             provider: Provider::Identity,
             damage: None,
-            ..sealed
+            ..encryption
         },
-        _ => sealed,
+        _ => encryption,
     }
 }
 
@@ -324,13 +297,13 @@ mod tests {
 
     #[test]
     fn rows_are_grouped_in_order_and_only_under_the_prefix() {
-        let mut survey = RowSurvey::new("/registry/");
-        assert!(survey.count(b"/registry/secrets/a/b", &gcm("k2")));
-        assert!(survey.count(b"/registry/secrets/a/c", &gcm("k1")));
-        assert!(survey.count(b"/registry/secrets/a/d", &gcm("k2")));
-        assert!(survey.count(b"/registry/configmaps/a/e", b"{}"));
-        assert!(!survey.count(b"/registry2/secrets/a/f", &gcm("k1")));
-        let seen: Vec<_> = survey
+        let mut usage = KeyUsage::new("/registry/");
+        assert!(usage.count(b"/registry/secrets/a/b", &gcm("k2")));
+        assert!(usage.count(b"/registry/secrets/a/c", &gcm("k1")));
+        assert!(usage.count(b"/registry/secrets/a/d", &gcm("k2")));
+        assert!(usage.count(b"/registry/configmaps/a/e", b"{}"));
+        assert!(!usage.count(b"/registry2/secrets/a/f", &gcm("k1")));
+        let seen: Vec<_> = usage
             .groups()
             .iter()
             .map(|group| (group.name.as_deref(), group.resource.as_deref(), group.rows))
@@ -343,46 +316,7 @@ mod tests {
                 (None, Some("configmaps"), 1)
             ]
         );
-        assert_eq!((survey.rows(), survey.others()), (4, 0));
-    }
-
-    #[test]
-    fn metadata_leaves_out_resources_and_damage() {
-        let v2 = |data: &str| {
-            let message = format!(
-                "\n{}{data}\x12\x0alocal-v7-a\x1a\x01w",
-                char::from(u8::try_from(data.len()).unwrap())
-            );
-            [b"k8s:enc:kms:v2:p:", message.as_bytes()].concat()
-        };
-        let mut survey = RowSurvey::new("/registry/");
-        survey.count(b"/registry/secrets/a", &v2("too short"));
-        survey.count(b"/registry/secrets/b", &v2(&"x".repeat(60)));
-        survey.count(b"/registry/secrets/c", b"{}");
-        survey.count(b"/registry/pods/d", b"{}");
-        assert_eq!(survey.groups().len(), 4);
-        assert_eq!(survey.rows_under("local-v7-a"), 2);
-        let inside = RowsInside::from(&survey);
-        let groups: Vec<_> = inside
-            .groups
-            .iter()
-            .map(|group| {
-                (
-                    group.provider.as_str(),
-                    group.key_id.as_deref(),
-                    group.version,
-                    group.rows,
-                )
-            })
-            .collect();
-        assert_eq!(
-            groups,
-            [
-                ("identity", None, None, 2),
-                ("kms-v2", Some("local-v7-a"), Some(7), 2)
-            ]
-        );
-        assert_eq!((inside.total, inside.others), (4, 0));
+        assert_eq!((usage.rows(), usage.ungrouped()), (4, 0));
     }
 
     fn kms(key_id: &str) -> Vec<u8> {
@@ -394,35 +328,35 @@ mod tests {
 
     #[test]
     fn rows_of_everybody_tell_whether_a_key_is_needed() {
-        let mut survey = RowSurvey::new("");
-        survey.count(b"/tenant_a/secrets/default/db", &kms("local-v1-a"));
-        survey.count(b"/registry/secrets/default/other", &kms("another"));
-        survey.count(b"/locks/leader", b"");
-        survey.count(b"/app/state", b"anything");
-        assert_eq!(survey.prefixes().found(), ["/registry", "/tenant_a"]);
-        let needed = survey.none_needs("local-v1-a");
+        let mut usage = KeyUsage::new("");
+        usage.count(b"/tenant_a/secrets/default/db", &kms("local-v1-a"));
+        usage.count(b"/registry/secrets/default/other", &kms("another"));
+        usage.count(b"/locks/leader", b"");
+        usage.count(b"/app/state", b"anything");
+        assert_eq!(usage.prefixes().found(), ["/registry", "/tenant_a"]);
+        let needed = usage.none_needs("local-v1-a");
         assert_eq!((needed.contradicting(), needed.seen()), (1, 4));
-        let first = survey.first_under("local-v1-a").unwrap();
+        let first = usage.first_under("local-v1-a").unwrap();
         assert_eq!(first, b"/tenant_a/secrets/default/db");
         assert_eq!(
-            survey.none_needs("local-v2-b").conclude(),
+            usage.none_needs("local-v2-b").conclude(),
             Conclusion::Proven { seen: 4 }
         );
     }
 
     #[test]
     fn what_was_not_looked_at_proves_nothing() {
-        let gaps = |survey: &RowSurvey| -> Vec<GapKind> {
-            let evidence = survey.none_needs("a");
+        let gaps = |usage: &KeyUsage| -> Vec<GapKind> {
+            let evidence = usage.none_needs("a");
             assert!(!evidence.is_proof());
             evidence.gaps().iter().map(|gap| gap.kind).collect()
         };
-        assert!(gaps(&RowSurvey::new("")).is_empty());
-        let mut narrow = RowSurvey::new("/registry/");
+        assert!(gaps(&KeyUsage::new("")).is_empty());
+        let mut narrow = KeyUsage::new("/registry/");
         narrow.count(b"/registry/secrets/a", &kms("b"));
         narrow.count(b"/tenant_a/secrets/a", &kms("a"));
         assert_eq!(gaps(&narrow), [GapKind::NotLookedAt]);
-        let mut damaged = RowSurvey::new("");
+        let mut damaged = KeyUsage::new("");
         damaged.count(b"/registry/secrets/a", &kms("b"));
         damaged.count(b"/registry/secrets/b", b"k8s:enc:kms:v2:p:\xff");
         assert_eq!(gaps(&damaged), [GapKind::Unreadable]);
@@ -430,7 +364,7 @@ mod tests {
             damaged.none_needs("a").gaps()[0].to_string(),
             "1 could not be read, among them `/registry/secrets/b`"
         );
-        let mut many = RowSurvey::new("");
+        let mut many = KeyUsage::new("");
         for number in 0..2000 {
             many.count(b"/registry/secrets/a", &kms(&number.to_string()));
         }
@@ -443,7 +377,7 @@ mod tests {
             rows in prop::collection::vec((0_u8..6, 0_u8..4), 0..12),
             prefix in prop_oneof![Just(""), Just("/registry/"), Just("/t/")],
         ) {
-            let mut survey = RowSurvey::new(prefix);
+            let mut usage = KeyUsage::new(prefix);
             let mut is_needed = false;
             let mut is_certain = prefix.is_empty() && !rows.is_empty();
             for (kind, place) in rows {
@@ -458,9 +392,9 @@ mod tests {
                 };
                 is_needed |= kind == 0;
                 is_certain &= kind != 3 && (kind != 4 || place > 1);
-                survey.count(key.as_bytes(), &value);
+                usage.count(key.as_bytes(), &value);
             }
-            let evidence = survey.none_needs("wanted");
+            let evidence = usage.none_needs("wanted");
             prop_assert_eq!(evidence.is_proof(), !is_needed && is_certain);
         }
     }
@@ -468,9 +402,9 @@ mod tests {
     #[test]
     fn an_empty_value_is_damage_only_where_kube_apiserver_writes() {
         let damaged = |key: &str| {
-            let mut survey = RowSurvey::new("");
-            survey.count(key.as_bytes(), b"");
-            survey.first_damaged().is_some()
+            let mut usage = KeyUsage::new("");
+            usage.count(key.as_bytes(), b"");
+            usage.first_damaged().is_some()
         };
         assert!(damaged("/registry/anything"));
         assert!(damaged("/tenant_a/secrets/default/a"));
@@ -479,27 +413,25 @@ mod tests {
 
     #[test]
     fn the_least_damaged_key_is_named_whatever_the_order() {
-        let mut survey = RowSurvey::new("");
-        survey.count(b"b", b"k8s:enc:x");
-        survey.count(b"a", b"k8s:enc:x");
-        survey.count(b"c", b"k8s:enc:x");
-        assert_eq!(survey.first_damaged(), Some(b"a".as_slice()));
+        let mut usage = KeyUsage::new("");
+        usage.count(b"b", b"k8s:enc:x");
+        usage.count(b"a", b"k8s:enc:x");
+        usage.count(b"c", b"k8s:enc:x");
+        assert_eq!(usage.first_damaged(), Some(b"a".as_slice()));
     }
 
     #[test]
     fn memory_is_bounded_whatever_the_rows_say() {
-        let mut survey = RowSurvey::new("");
+        let mut usage = KeyUsage::new("");
         for number in 0..2000 {
-            survey.count(b"a", &gcm(&number.to_string()));
+            usage.count(b"a", &gcm(&number.to_string()));
         }
-        survey.count(b"a", &gcm("0"));
-        assert_eq!((survey.groups().len(), survey.others()), (MAX_GROUPS, 976));
-        assert_eq!(survey.groups()[0].rows, 2);
-        let inside = RowsInside::from(&survey);
-        assert_eq!((inside.total, inside.others), (2001, 976));
-        let mut survey = RowSurvey::new("");
-        survey.count(b"a", &gcm(&"x".repeat(MAX_TEXT_LEN + 1)));
-        assert_eq!((survey.groups().len(), survey.others()), (0, 1));
-        assert_eq!(survey.rows(), 1);
+        usage.count(b"a", &gcm("0"));
+        assert_eq!((usage.groups().len(), usage.ungrouped()), (MAX_GROUPS, 976));
+        assert_eq!(usage.groups()[0].rows, 2);
+        let mut usage = KeyUsage::new("");
+        usage.count(b"a", &gcm(&"x".repeat(MAX_TEXT_LEN + 1)));
+        assert_eq!((usage.groups().len(), usage.ungrouped()), (0, 1));
+        assert_eq!(usage.rows(), 1);
     }
 }
