@@ -1,4 +1,4 @@
-//! Results on standard output: plain when piped, coloured on a terminal, quiet when nobody reads any more.
+//! Results on standard output: plain when piped, coloured on a terminal, quiet when the reader has closed the pipe.
 
 use std::fmt;
 use std::io::{self, IsTerminal as _, StdoutLock, Write as _};
@@ -179,7 +179,7 @@ fn wants_colour() -> bool {
     !is_set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|terminal| terminal != "dumb")
 }
 
-/// Standard output cannot be written; no failure if somebody had enough of it.
+/// The failure for standard output that cannot be written; a closed pipe is reported as success.
 pub(crate) fn write_failure(error: &io::Error) -> Failure {
     if error.kind() == io::ErrorKind::BrokenPipe {
         return Failure::nobody_reads();
@@ -189,13 +189,13 @@ pub(crate) fn write_failure(error: &io::Error) -> Failure {
 
 /// A step of a longer work on standard error.
 pub(crate) fn step(phase: &str, what: &str) {
-    // A closed standard error is nobody's loss.
+    // A closed standard error is no reason to fail.
     let _ = writeln!(io::stderr(), "kdc: {phase}: {}", escaped(what));
 }
 
 /// A remark on standard error, for people; results stay alone on standard output.
 pub(crate) fn note(remark: &str) {
-    // A closed standard error is nobody's loss.
+    // A closed standard error is no reason to fail.
     let _ = writeln!(io::stderr(), "kdc: note: {}", escaped(remark));
 }
 

@@ -195,7 +195,7 @@ async fn serve(mut stream: TcpStream, shared: Arc<Shared>) -> io::Result<()> {
     }
 }
 
-/// What the client shall be told.
+/// The response for the client: that of the fault, or that of the server behind.
 async fn answer(shared: &Shared, request: &Request, fault: Option<&Fault>) -> Answer {
     match fault {
         Some(Fault::Hang) => std::future::pending().await,

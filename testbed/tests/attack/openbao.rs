@@ -1,5 +1,5 @@
-//! Whatever stands where OpenBao should be and answers: the plugin gives no wrong answer, does not end, and is well again as soon as the
-//! real one answers.
+//! A hostile server in the place of OpenBao: the plugin gives no wrong answer, does not exit, and recovers as soon as the real OpenBao
+//! answers.
 
 use std::fs;
 use std::process::Command;

@@ -59,7 +59,7 @@ impl Report {
             .push([attack.to_owned(), count.to_string(), outcome.to_owned()]);
     }
 
-    /// Writes the lines, if somebody wants them.
+    /// Writes the lines, if the environment names a folder for them.
     pub(crate) fn write(&self) {
         let Some(folder) = std::env::var_os(TABLES) else {
             return;
@@ -72,7 +72,7 @@ impl Report {
     }
 }
 
-/// For whoever runs it by hand; cargo shows it with `--nocapture`.
+/// Progress for a run by hand; cargo shows it with `--nocapture`.
 #[expect(clippy::print_stderr, reason = "an attack is watched")]
 pub(crate) fn say(line: &str) {
     eprintln!("{line}");

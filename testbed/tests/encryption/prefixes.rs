@@ -1,4 +1,4 @@
-//! Several API servers on one etcd, each under a prefix of its own, and rows that are where nobody looks.
+//! Several API servers on one etcd, each under a prefix of its own, and rows outside of all prefixes.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -136,7 +136,7 @@ async fn rows_are_looked_for_where_the_api_server_keeps_them() {
     );
 }
 
-/// Rows that are not those of the API server prove nothing, whatever they are.
+/// Rows that do not belong to the API server prove nothing.
 async fn refuses_others(tenant: &Tenant, etcd: &str) {
     let root = tenant.run("verify", etcd, &["--etcd-prefix", "/"]).await;
     let (code, line) = root.refusal();

@@ -1,4 +1,4 @@
-//! Everything that a fault needs: servers, a plugin between them, and somebody who uses them.
+//! Everything that a fault needs: servers, a plugin between them, and clients that use them.
 
 use std::time::{Duration, Instant};
 
@@ -98,7 +98,7 @@ impl Stand<Proxied> {
         let bao = Bao::options().persistent().start().await.unwrap();
         let role = set_up(bao.root()).await;
         let proxy = Proxy::start(bao.address()).await.unwrap();
-        // Nobody listens on the first address.
+        // No server listens on the first address.
         let addresses = format!("http://127.0.0.1:1,{}", proxy.address());
         let root_token = bao.root_token().to_owned();
         let backend = Proxied { bao, proxy };
