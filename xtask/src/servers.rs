@@ -37,7 +37,7 @@ fn need_strace() -> Result<()> {
     }
     say("strace               is installed");
     for step in [&["update"][..], &["install", "--yes", "strace"]] {
-        // Whether it helped shows below.
+        // The check below shows whether this succeeded.
         let _ = Command::new("apt-get").arg("--quiet").args(step).output();
     }
     ensure!(

@@ -49,7 +49,7 @@ impl Tone {
     }
 }
 
-/// Standard output.
+/// Standard output, and whether it is a terminal with colours.
 #[derive(Debug)]
 pub(crate) struct Output {
     stdout: StdoutLock<'static>,
@@ -68,7 +68,7 @@ impl Output {
         }
     }
 
-    /// Whether a person reads along.
+    /// Whether standard output is a terminal.
     pub(crate) const fn is_terminal(&self) -> bool {
         self.is_terminal
     }
@@ -83,13 +83,13 @@ impl Output {
         }
     }
 
-    /// A line; what is in it commands no terminal, but for the colours of [`paint`](Self::paint).
+    /// Writes a line, without control characters except for the colours of [`paint`](Self::paint).
     pub(crate) fn line(&mut self, line: impl fmt::Display) -> Result<(), Failure> {
         let line = harmless(&line.to_string(), self.has_colour);
         writeln!(self.stdout, "{line}").map_err(|error| write_failure(&error))
     }
 
-    /// Exactly these bytes.
+    /// Writes exactly these bytes, unescaped.
     pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         self.stdout
             .write_all(bytes)

@@ -96,7 +96,7 @@ impl Proxy {
         *lock(&self.shared.rule) = Some(rule.into());
     }
 
-    /// Passes requests on from now on.
+    /// Removes the rule: requests are passed on.
     pub fn clear(&self) {
         *lock(&self.shared.rule) = None;
     }

@@ -138,7 +138,7 @@ impl Victim {
         victim
     }
 
-    /// Uses it while the server answers so.
+    /// Calls the plugin while the server answers by `rule`, and returns the number of calls.
     async fn suffer(&mut self, name: &str, rule: Rule) -> usize {
         self.proxy.set(rule);
         let begin = Instant::now();
@@ -224,7 +224,7 @@ async fn whatever_stands_in_for_openbao_nothing_wrong_is_given_out_and_it_heals(
     report.write();
 }
 
-/// All at once, in this task.
+/// Polls all futures concurrently in this task.
 async fn join_all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
     let mut all: Vec<_> = futures.map(Box::pin).collect();
     let mut outputs: Vec<Option<F::Output>> = all.iter().map(|_| None).collect();

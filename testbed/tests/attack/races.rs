@@ -43,12 +43,12 @@ fn words<'w>(verb: &'w str, id: &'w str) -> Vec<&'w str> {
     [&["backup", verb], own, &CLUSTER, key].concat()
 }
 
-/// What the workers share.
+/// The state that the workers share.
 struct Race<'r> {
     folder: &'r Path,
     is_over: AtomicBool,
     runs: AtomicUsize,
-    /// By verb and exit code.
+    /// Number of runs by verb and exit code.
     codes: Mutex<BTreeMap<(&'static str, i32), usize>>,
     failures: Mutex<Vec<String>>,
 }

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use crate::random::Random;
 
-/// How long each part that draws its attacks at random goes on, in seconds.
+/// The variable that says how long each part with random attacks runs, in seconds.
 const SECONDS: &str = "KDC_ATTACK_SECONDS";
-/// Decides what is drawn.
+/// The variable with the seed of the random choices.
 const SEED: &str = "KDC_ATTACK_SEED";
-/// Names the folder that takes the tables.
+/// The variable that names the folder for the tables.
 const TABLES: &str = "KDC_ATTACK_TABLES";
 const DEFAULT_SECONDS: u64 = 8;
 

@@ -35,7 +35,7 @@ fn from_environment(name: &str) -> Option<u64> {
     )
 }
 
-/// What was done to the cluster.
+/// Counts of kills and of changes.
 #[derive(Default)]
 struct Tally {
     tools: u64,
@@ -59,7 +59,7 @@ impl Chaos {
         self.tool = Some(command.spawn().unwrap());
     }
 
-    /// Sees to it that the tool is at work.
+    /// Starts or resumes a change, unless the tool is still running.
     fn begin_or_go_on(&mut self) {
         if let Some(tool) = &mut self.tool {
             match tool.try_wait().unwrap() {
