@@ -37,7 +37,7 @@ fn need_strace() -> Result<()> {
     }
     say("strace               is installed");
     for step in [&["update"][..], &["install", "--yes", "strace"]] {
-        // The check below shows whether this succeeded.
+        // Whether it helped shows below.
         let _ = Command::new("apt-get").arg("--quiet").args(step).output();
     }
     ensure!(

@@ -142,7 +142,7 @@ fn usage_line(error: &clap::Error) -> String {
         Some(ContextValue::String(text)) => text.as_str(),
         _ => "",
     };
-    // The value may be a credential that was given by mistake.
+    // Somebody may have put a credential there.
     let value = context(ContextKind::InvalidValue);
     let argument = context(ContextKind::InvalidArg);
     let is_remote = argument.starts_with("--bao-") || argument.starts_with("--otel-");

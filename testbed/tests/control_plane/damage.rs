@@ -161,7 +161,7 @@ async fn assert_refused(plane: &Plane, name: &str, row: &Row) {
     assert!(line.contains("does not belong to the etcd key"), "{line}");
 }
 
-/// Writes the original row back, and checks that it is read with its original value.
+/// The row as it was is read as it was.
 async fn put_back(plane: &Plane, name: &str, row: &Row, value: &str) {
     plane.etcd.put(&row.key, &row.value).await.unwrap();
     assert_eq!(read(plane.client(), name).await, value);

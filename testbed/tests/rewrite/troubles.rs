@@ -86,7 +86,7 @@ fn answers_that_do_not_come_are_asked_for_again() {
         let report = pass(&client, &things.group_resource(), &options)
             .await
             .unwrap();
-        // The row whose answer was lost had been rewritten: what overtook the retry was the first try.
+        // The row whose answer was lost had been rewritten: somebody overtook us, and it was us.
         assert_eq!(counts(&report), [40, 39, 0, 1, 0], "{report:?}");
         assert_eq!(things.stale_names().await, Vec::<String>::new());
     });
