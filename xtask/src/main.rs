@@ -116,7 +116,7 @@ enum Task {
 
 #[derive(Debug, Subcommand)]
 enum Testbed {
-    /// Start a control plane, print what to try, and run until Ctrl-C. Nothing is left behind.
+    /// Start it, print what to try, and run until Ctrl-C. Nothing is left behind.
     Up,
 }
 
