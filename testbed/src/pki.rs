@@ -44,7 +44,7 @@ pub(crate) fn authority() -> Result<&'static Authority, Error> {
         .map_err(|error| Error::Certificate(error.to_string()))
 }
 
-/// An authority that nobody trusts yet.
+/// An authority that is in no trust store yet.
 pub(crate) fn other_authority() -> Result<Authority, Error> {
     Authority::generate().map_err(|error| Error::Certificate(error.to_string()))
 }

@@ -1,4 +1,4 @@
-//! Attacks from outside: those that the tests run briefly, for as long as somebody wants.
+//! Attacks from outside: those that the tests run briefly, for as long as requested.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! Long runs of tests that are short among the others: whoever wants more of them asks here.
+//! Long runs of the tests that `cargo xtask test` runs briefly.
 
 use std::path::Path;
 use std::process::Command;

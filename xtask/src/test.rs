@@ -58,7 +58,7 @@ pub(crate) fn run(root: &Path, matrix: bool, cargo_arguments: &[OsString]) -> Re
             return Ok(ExitCode::FAILURE);
         }
     }
-    // The default one had its turn.
+    // The default version was tested above.
     let mut others = KubeMinor::ALL.to_vec();
     others.retain(|minor| matrix && *minor != KubeMinor::DEFAULT);
     for minor in others {

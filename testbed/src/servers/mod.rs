@@ -264,7 +264,7 @@ where
         })
 }
 
-/// How a preparation comes along.
+/// Progress of preparing a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Progress {

@@ -193,7 +193,7 @@ fn a_thousand_objects_share_one_wrapped_seed() {
     });
 }
 
-/// What kube-apiserver stores outside its encrypted storage, whatever it is told to encrypt.
+/// What kube-apiserver stores outside its encrypted storage, whatever its configuration says.
 const NEVER_ENCRYPTED: [&str; 4] = [
     "/registry/masterleases/",
     "/registry/peerserverleases/",
