@@ -39,6 +39,10 @@ mod credential;
 mod error;
 pub mod inspect;
 mod login;
+#[cfg(feature = "metrics")]
+pub mod metrics;
+#[cfg(feature = "settings")]
+pub mod settings;
 mod transit;
 
 pub use ciphertext::{InvalidCiphertext, TransitCiphertext};

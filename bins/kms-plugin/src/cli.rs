@@ -6,14 +6,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use kdc_envelope_bao::settings::section::{duration, parsed, path, plain, section, through, time};
+use kdc_envelope_bao::settings::{ConnectionArgs, FromEnvironment, TransitArgs, VariablePrefix};
 use kdc_envelope_kms::server::{SocketAddress, SocketMode};
 use serde::Deserialize;
 use serde::de::MapAccess;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
-use crate::bao::BaoGiven;
 use crate::failure::EXIT_CODES;
-use crate::settings::section::{duration, parsed, path, plain, section, through, time};
 #[cfg(feature = "otel")]
 use crate::telemetry::OtelEndpoint;
 
@@ -108,6 +108,15 @@ pub struct NamedKey {
     pub key: KeyGiven,
 }
 
+/// The program whose environment variables these are.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct KmsPlugin;
+
+impl VariablePrefix for KmsPlugin {
+    const PREFIX: &'static str = "KMS_PLUGIN_";
+}
+
 /// The settings of a key and its socket, given or not.
 #[derive(Debug, Default, Clone, Args)]
 #[non_exhaustive]
@@ -118,9 +127,12 @@ pub struct KeyGiven {
     /// A key in a file.
     #[command(flatten)]
     pub file: FileGiven,
+    /// How OpenBao is reached.
+    #[command(flatten)]
+    pub connection: FromEnvironment<KmsPlugin, ConnectionArgs>,
     /// A key in OpenBao.
     #[command(flatten)]
-    pub bao: BaoGiven,
+    pub transit: FromEnvironment<KmsPlugin, TransitArgs>,
     /// What is remembered of a key in OpenBao.
     #[command(flatten)]
     pub cache: CacheGiven,

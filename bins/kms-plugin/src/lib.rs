@@ -1,11 +1,10 @@
 //! The program `kms-plugin`: a KMS v2 plugin over keys in OpenBao or on this machine.
 //!
 //! * [`cli`]: flags, environment and the text of `--help`; `openshift`: other flags that are taken too;
-//! * [`bao`]: the settings of a key in OpenBao, for other programs too;
 //! * [`settings`]: the same settings from a YAML file, merged and checked;
 //! * [`group`]: finds the number of a group;
 //! * `failure`: what ends the program, and with which exit code;
-//! * `key`: opens the keys, and keeps them usable; `bao_metrics`: what those in OpenBao did;
+//! * `key`: opens the keys, and keeps them usable;
 //! * `logging`, `notify`, and `telemetry` (feature `otel`): what the outside learns;
 //! * `run`, `validate`: the two things it does; `signals`: what stops the first.
 #![forbid(unsafe_code)]
@@ -17,8 +16,6 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory as _, Parser as _};
 
-pub mod bao;
-mod bao_metrics;
 pub mod cli;
 mod failure;
 pub mod group;

@@ -1,13 +1,13 @@
 //! Serves until told to stop.
 
 use kdc_envelope::local::private_process::keep_private;
+use kdc_envelope_bao::metrics::BaoMetrics;
 use kdc_envelope_kms::metrics::Metrics;
 use kdc_envelope_kms::server::{BoundServer, KeyEndpoint, Server, use_all_descriptors};
 use tokio::task::JoinSet;
 #[cfg(not(feature = "otel"))]
 use tracing_subscriber::layer::Identity;
 
-use crate::bao_metrics::BaoMetrics;
 use crate::failure::Failure;
 use crate::key::Key;
 use crate::logging;
@@ -99,7 +99,7 @@ fn metrics_of(keys: &[Key]) -> Metrics {
         .filter_map(|key| Some((key.endpoint.name.clone(), key.transit()?.clone())))
         .collect();
     Metrics::builder(env!("CARGO_PKG_VERSION"))
-        .collector(Box::new(BaoMetrics(in_bao)))
+        .collector(Box::new(BaoMetrics::new(in_bao)))
         .build()
 }
 

@@ -3,9 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 
+use kdc_envelope_bao::settings::BaoSettingsError;
 use kdc_envelope_kms::server::ServeError;
 
-use crate::bao::BaoSettingsError;
 use crate::group::GroupError;
 
 /// Settings that do not make sense, or a file that cannot be had.

@@ -119,7 +119,7 @@ async fn examine(arguments: Doctor, mut findings: Findings<'_>) -> Report {
         match &key.source {
             KeySource::File(source) => files::check_key_file(source, &mut findings),
             KeySource::Bao(source) => {
-                bao::check(&source.settings, &key.name, &mut known, &mut findings).await;
+                bao::check(source, &key.name, &mut known, &mut findings).await;
             }
             _ => {}
         }

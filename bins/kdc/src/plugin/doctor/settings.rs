@@ -22,7 +22,7 @@ pub(super) fn gather(options: Options, findings: &mut Findings<'_>) -> Vec<KeySe
         Some(path) => match read(path) {
             Ok(file) => {
                 findings.add(of_mode(path, &subject));
-                given.over(file)
+                given.merge_over(file)
             }
             Err(error) => {
                 findings.add(of_fault(&subject, &error));

@@ -140,7 +140,7 @@ fn the_static_pod_with_openbao_needs_no_api_either() {
         pod["spec"]["dnsPolicy"], "Default",
         "not the cluster's own resolver"
     );
-    let method = in_bao(only_key(&settings)).login_method();
+    let method = in_bao(only_key(&settings)).connection.login_method();
     assert!(matches!(method, LoginMethod::AppRole { .. }), "{method:?}");
 }
 
@@ -194,7 +194,7 @@ fn the_sidecar_logs_in_as_the_role_is_bound() {
     let settings = settings(&sidecar_line(), "");
     let LoginMethod::Kubernetes {
         mount, token_file, ..
-    } = in_bao(only_key(&settings)).login_method()
+    } = in_bao(only_key(&settings)).connection.login_method()
     else {
         panic!("not with a ServiceAccount");
     };
