@@ -9,9 +9,9 @@ use kdc_envelope_bao::Client;
 use kdc_envelope_bao::settings::BaoConnection;
 use kdc_envelope_kms::server::{ServeError, check_place};
 
-use crate::cli::Given;
 use crate::failure::Failure;
-use crate::settings::{BaoSource, FileSource, KeySettings, KeySource, Settings};
+use kdc_shared::plugin::Given;
+use kdc_shared::plugin::{BaoSource, FileSource, KeySettings, KeySource, Settings};
 
 /// Prints a line for each check.
 pub(crate) fn validate(given: Given) -> Result<(), Failure> {

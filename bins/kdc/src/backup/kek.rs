@@ -9,7 +9,7 @@ use kdc_envelope::{Aad, KekError, Key256, KeyEncryptionKey as _};
 use kdc_envelope_bao::TransitSnapshotDeks;
 use kdc_envelope_bao::settings::section::Section as _;
 use kdc_envelope_bao::settings::{ConnectionArgs, FromEnvironment, KeyArgs, VariablePrefix as _};
-use kms_plugin::cli::KmsPlugin;
+use kdc_shared::plugin::KmsPlugin;
 use tokio::runtime::Runtime;
 
 use crate::failure::{Exit, Failure, chain, exit_of_kek};

@@ -7,7 +7,7 @@ use kdc_envelope::KeyEncryptionKey;
 use kdc_envelope::cache::CachedKek;
 use kdc_envelope_bao::{CredentialError, TransitKek};
 
-use crate::settings::BaoSource;
+use kdc_shared::plugin::BaoSource;
 
 /// A key in OpenBao that knows nothing until it is [kept](Self::keep).
 pub(crate) struct BaoKey {

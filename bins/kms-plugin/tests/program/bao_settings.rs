@@ -11,8 +11,8 @@ use crate::support::{Place, output, stderr};
 use clap::{CommandFactory as _, Parser as _};
 use kdc_envelope_bao::settings::{DEFAULT_JWT_FILE, DEFAULT_KUBERNETES_MOUNT};
 use kdc_envelope_bao::{LoginMethod, LoginPlace, RoleId};
+use kdc_shared::plugin::{BaoSource, KeySource, Settings, read};
 use kms_plugin::cli::Cli;
-use kms_plugin::settings::{BaoSource, KeySource, Settings, read};
 
 /// Complete settings of a key, but for the login.
 const KEY: &str = "--socket /s/kms.sock --bao-address https://bao:8200 --bao-key k";
@@ -153,7 +153,7 @@ keys:
         "its file hides OpenBao"
     );
     assert_eq!(three.cluster, "prod");
-    let of = |key: kms_plugin::settings::KeySettings| match key.source {
+    let of = |key: kdc_shared::plugin::KeySettings| match key.source {
         KeySource::Bao(source) => (key.name, key.cluster, *source),
         other => panic!("{other:?}"),
     };

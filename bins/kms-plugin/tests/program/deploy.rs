@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 
 use clap::{CommandFactory as _, Parser as _};
 use kdc_envelope_bao::{LoginMethod, RoleId};
-use kms_plugin::cli::{Cli, Command as Subcommand, Given};
-use kms_plugin::settings::{BaoSource, DEFAULT_NAME, KeySettings, KeySource, Settings, read};
+use kdc_shared::plugin::Given;
+use kdc_shared::plugin::{BaoSource, DEFAULT_NAME, KeySettings, KeySource, Settings, read};
+use kms_plugin::cli::{Cli, Command as Subcommand};
 use serde_json::Value;
 
 const LOCAL_SAMPLE: &str = "kms-plugin.yaml";
@@ -71,7 +72,6 @@ fn files(key: &KeySettings) -> Vec<PathBuf> {
     let settings = match &key.source {
         KeySource::File(source) => return vec![source.path().to_owned()],
         KeySource::Bao(source) => source,
-        other => panic!("{other:?}"),
     };
     let tls = settings.connection.client_config().tls;
     let mut files: Vec<PathBuf> = tls.ca_file.into_iter().collect();

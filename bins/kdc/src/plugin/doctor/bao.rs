@@ -1,7 +1,7 @@
 //! A key in OpenBao, from its files to one wrap and one unwrap. Each step needs those before it.
 
 use kdc_envelope_bao::{BaoAddress, Client, ClientConfig, LoginMethod, Session, TlsConfig};
-use kms_plugin::settings::BaoSource;
+use kdc_shared::plugin::BaoSource;
 
 use super::files;
 use super::finding::{Check, Findings};

@@ -21,8 +21,8 @@ mod token;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kms_plugin::cli::Options;
-use kms_plugin::settings::{KeySettings, KeySource};
+use kdc_shared::plugin::Options;
+use kdc_shared::plugin::{KeySettings, KeySource};
 
 use crate::failure::{Exit, Failure};
 use crate::output::{Format, Output};
@@ -121,7 +121,6 @@ async fn examine(arguments: Doctor, mut findings: Findings<'_>) -> Report {
             KeySource::Bao(source) => {
                 bao::check(source, &key.name, &mut known, &mut findings).await;
             }
-            _ => {}
         }
         socket::check(&key.socket, &mut findings).await;
     }

@@ -3,8 +3,8 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use kms_plugin::cli::Options;
-use kms_plugin::settings::{KeySettings, Settings, SettingsError, read};
+use kdc_shared::plugin::Options;
+use kdc_shared::plugin::{KeySettings, Settings, SettingsError, read};
 
 use super::finding::{Check, Finding, Findings};
 

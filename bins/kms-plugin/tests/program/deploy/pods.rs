@@ -1,7 +1,7 @@
 //! The manifests of pods.
 
 use kdc_envelope_bao::LoginMethod;
-use kms_plugin::settings::Settings;
+use kdc_shared::plugin::Settings;
 use serde_json::Value;
 
 use super::{BAO_SAMPLE, SETTINGS, files, in_bao, only_key, openbao, settings, text, yaml};

@@ -6,11 +6,10 @@ use std::path::PathBuf;
 use kdc_envelope_bao::settings::BaoSettingsError;
 use kdc_envelope_kms::server::ServeError;
 
-use crate::group::GroupError;
+use super::group::GroupError;
 
 /// Settings that do not make sense, or a file that cannot be had.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum SettingsError {
     /// Nowhere to listen.
     #[error(

@@ -1,24 +1,30 @@
-//! Merges flags, environment and file, and turns the result into what the server takes.
+//! The settings of kms-plugin, which serves with them, and which `kdc plugin doctor` looks into.
+//!
+//! Flags, environment and file are merged, and turned into what the server takes.
 
+mod args;
 mod error;
 mod file;
+mod group;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kdc_envelope::cache::Limits;
+use kdc_envelope::local::keyring_file::KeyringFileError;
+use kdc_envelope::local::{Keyring, keyring_file, root_secret};
 use kdc_envelope_bao::settings::section::Section as _;
 use kdc_envelope_bao::settings::{BaoConnection, TransitSettings};
 use kdc_envelope_kms::server::{SocketMode, SocketOptions, check_distinct};
 use tracing_subscriber::filter::Targets;
 
+pub use args::{CacheGiven, FileGiven, Given, KeyGiven, KmsPlugin, NamedKey, Options, SocketGiven};
 pub use error::SettingsError;
 pub use file::read;
+pub use group::GroupError;
 
-use crate::cli::{CacheGiven, Given, KeyGiven, LogFormat, NamedKey, Options, SocketGiven};
-use crate::failure::Failure;
-use crate::group;
+use crate::logging::LogFormat;
 
 /// What a key is called that is the only one: the name of the provider in most EncryptionConfigurations.
 pub const DEFAULT_NAME: &str = "kube-dc-kms-plugin";
@@ -27,7 +33,6 @@ const LONGEST_TTL: Duration = Duration::from_secs(24 * 3_600);
 
 /// Everything the program needs to know, checked as far as that goes without touching keys or sockets.
 #[derive(Debug)]
-#[non_exhaustive]
 pub struct Settings {
     /// The keys; at least one, no two of one name or on one socket.
     pub keys: Vec<KeySettings>,
@@ -44,7 +49,6 @@ pub struct Settings {
 
 /// A key and its socket.
 #[derive(Debug)]
-#[non_exhaustive]
 pub struct KeySettings {
     /// What it is called in logs, metrics and probes.
     pub name: String,
@@ -58,7 +62,6 @@ pub struct KeySettings {
 
 /// Where a key is.
 #[derive(Debug)]
-#[non_exhaustive]
 pub enum KeySource {
     /// In a file on this machine.
     File(FileSource),
@@ -68,7 +71,6 @@ pub enum KeySource {
 
 /// The file that holds a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum FileSource {
     /// A keyring with versions.
     Keyring(PathBuf),
@@ -78,7 +80,6 @@ pub enum FileSource {
 
 /// A key in OpenBao.
 #[derive(Debug)]
-#[non_exhaustive]
 pub struct BaoSource {
     /// How OpenBao is reached.
     pub connection: BaoConnection,
@@ -96,12 +97,26 @@ impl FileSource {
             Self::Keyring(path) | Self::RootSecret(path) => path,
         }
     }
+
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn load(&self) -> Result<Keyring, KeyringFileError> {
+        match self {
+            Self::Keyring(path) => keyring_file::load(path),
+            Self::RootSecret(path) => root_secret::load(path),
+        }
+    }
 }
 
 impl Settings {
     /// Reads the file, if one is named, and puts what was given over it.
-    pub(crate) fn gather(options: Options) -> Result<Self, Failure> {
-        Ok(Self::resolve(merged(options)?)?)
+    ///
+    /// # Errors
+    /// [`SettingsError`]: the file cannot be read, or the first of the faults that [`Self::examine`] finds.
+    pub fn gather(options: Options) -> Result<Self, SettingsError> {
+        Self::resolve(merged(options)?)
     }
 
     /// Checks settings for completeness.
@@ -162,7 +177,10 @@ impl Settings {
 }
 
 /// What the file says, if one is named, under what was given.
-pub(crate) fn merged(options: Options) -> Result<Given, SettingsError> {
+///
+/// # Errors
+/// [`SettingsError`] if the file cannot be read.
+pub fn merged(options: Options) -> Result<Given, SettingsError> {
     let file = match &options.config {
         Some(path) => read(path)?,
         None => Given::default(),

@@ -12,7 +12,8 @@ use kdc_envelope_bao::settings::section::{Section as _, plain, through};
 use serde_saphyr::{DuplicateKeyPolicy, Spanned};
 
 use super::SettingsError;
-use crate::cli::{Given, KeyGiven, NamedKey, log_level};
+use super::args::{Given, KeyGiven, NamedKey};
+use crate::logging::log_level;
 
 /// Of a configuration file, in bytes; a hundred keys have some 50 KiB.
 const MAX_LEN: u64 = 1 << 20;
