@@ -38,6 +38,10 @@ mod credential;
 mod error;
 pub mod inspect;
 mod login;
+#[cfg(feature = "metrics")]
+pub mod metrics;
+#[cfg(feature = "settings")]
+pub mod settings;
 mod transit;
 
 pub use kdc_envelope::kek::{InvalidCiphertext, TransitCiphertext};

@@ -7,7 +7,6 @@ const GROUP_FILE: &str = "/etc/group";
 
 /// A group that cannot be found.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum GroupError {
     /// The name is not in the file.
     #[error("socket group `{0}` is not in {GROUP_FILE}; give its number instead")]
@@ -23,7 +22,7 @@ pub enum GroupError {
 }
 
 /// The number of `group`, which is a number or a name.
-pub(crate) fn number(group: &str) -> Result<u32, GroupError> {
+pub(super) fn number(group: &str) -> Result<u32, GroupError> {
     if let Ok(number) = group.parse() {
         return Ok(number);
     }

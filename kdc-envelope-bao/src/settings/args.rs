@@ -1,4 +1,5 @@
-//! Flags of a key in OpenBao, their environment variables, and their names in the file.
+//! Flags of OpenBao and of a key in it, and their names in a file; the environment variables come with
+//! [`FromEnvironment`](super::FromEnvironment).
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,115 +7,133 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use kdc_envelope_bao::{BaoAddress, InvalidAddress};
 
 use super::secrecy::looks_secret;
-use crate::settings::section::{duration, list, parsed, path, plain, section, time};
+use super::section::{Section, duration, list, parsed, path, plain, section, time};
+use crate::client::{BaoAddress, InvalidAddress};
 
-/// Every setting of a key in OpenBao, given or not. Credentials are always files.
+/// How OpenBao is reached, with each setting given or not. Credentials are always files.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Args)]
 #[non_exhaustive]
-pub struct BaoGiven {
+pub struct ConnectionArgs {
     /// Where OpenBao answers, such as `https://openbao.example.com:8200`; several for one that is highly available.
-    #[arg(long, value_name = "URL", env = "KMS_PLUGIN_BAO_ADDRESS", hide_env_values = true, value_delimiter = ',', help_heading = BAO)]
+    #[arg(long, value_name = "URL", value_delimiter = ',', help_heading = BAO)]
     pub bao_address: Option<Vec<AddressGiven>>,
 
-    /// Name of the Transit key that wraps.
-    #[arg(long, value_name = "NAME", env = "KMS_PLUGIN_BAO_KEY", hide_env_values = true, help_heading = BAO)]
-    pub bao_key: Option<String>,
-
-    /// Where the Transit engine is mounted [default: transit]
-    #[arg(long, value_name = "PATH", env = "KMS_PLUGIN_BAO_MOUNT", hide_env_values = true, help_heading = BAO)]
-    pub bao_mount: Option<String>,
-
     /// Namespace of the Transit engine, such as org/project [default: none]
-    #[arg(long, value_name = "PATH", env = "KMS_PLUGIN_BAO_NAMESPACE", hide_env_values = true, help_heading = BAO)]
+    #[arg(long, value_name = "PATH", help_heading = BAO)]
     pub bao_namespace: Option<String>,
 
-    /// How often the key is read, to follow its rotation: 1s to 1h [default: 1m]
-    #[arg(long, value_name = "DURATION", env = "KMS_PLUGIN_BAO_POLL_INTERVAL", hide_env_values = true, value_parser = duration, help_heading = BAO)]
-    pub bao_poll_interval: Option<Duration>,
-
-    /// How old a new version of the key must be before it wraps: longer than it takes all replicas to see it, at
-    /// most 24h [default: 3m]
-    #[arg(long, value_name = "DURATION", env = "KMS_PLUGIN_BAO_HOLD", hide_env_values = true, value_parser = duration, help_heading = BAO)]
-    pub bao_hold: Option<Duration>,
-
     /// How to log in [default: kubernetes]
-    #[arg(long, value_name = "METHOD", env = "KMS_PLUGIN_BAO_AUTH", hide_env_values = true, help_heading = LOGIN)]
+    #[arg(long, value_name = "METHOD", help_heading = LOGIN)]
     pub bao_auth: Option<AuthMethod>,
 
     /// Where the auth method is mounted [default: k8s-host for kubernetes, otherwise the name of the method]
-    #[arg(long, value_name = "PATH", env = "KMS_PLUGIN_BAO_AUTH_MOUNT", hide_env_values = true, help_heading = LOGIN)]
+    #[arg(long, value_name = "PATH", help_heading = LOGIN)]
     pub bao_auth_mount: Option<String>,
 
     /// Namespace of the auth method, or `root` [default: that of the Transit engine]
-    #[arg(long, value_name = "PATH", env = "KMS_PLUGIN_BAO_AUTH_NAMESPACE", hide_env_values = true, help_heading = LOGIN)]
+    #[arg(long, value_name = "PATH", help_heading = LOGIN)]
     pub bao_auth_namespace: Option<String>,
 
     /// Role to log in with, for kubernetes, jwt and cert.
-    #[arg(long, value_name = "NAME", env = "KMS_PLUGIN_BAO_ROLE", hide_env_values = true, help_heading = LOGIN)]
+    #[arg(long, value_name = "NAME", help_heading = LOGIN)]
     pub bao_role: Option<String>,
 
     /// File with the token of a service account (kubernetes) or another signed token (jwt); read at every login.
     /// [default for kubernetes: /var/run/secrets/tokens/openbao, a projected token of audience `openbao`]
-    #[arg(long, value_name = "FILE", env = "KMS_PLUGIN_BAO_JWT_FILE", hide_env_values = true, help_heading = LOGIN)]
+    #[arg(long, value_name = "FILE", help_heading = LOGIN)]
     pub bao_jwt_file: Option<PathBuf>,
 
     /// Role id, for approle.
-    #[arg(long, value_name = "ID", env = "KMS_PLUGIN_BAO_ROLE_ID", hide_env_values = true, help_heading = LOGIN)]
+    #[arg(long, value_name = "ID", help_heading = LOGIN)]
     pub bao_role_id: Option<String>,
 
     /// File with the role id, for approle.
-    #[arg(long, value_name = "FILE", env = "KMS_PLUGIN_BAO_ROLE_ID_FILE", hide_env_values = true, help_heading = LOGIN)]
+    #[arg(long, value_name = "FILE", help_heading = LOGIN)]
     pub bao_role_id_file: Option<PathBuf>,
 
     /// File with the secret id, for approle; read at every login.
-    #[arg(long, value_name = "FILE", env = "KMS_PLUGIN_BAO_SECRET_ID_FILE", hide_env_values = true, help_heading = LOGIN)]
+    #[arg(long, value_name = "FILE", help_heading = LOGIN)]
     pub bao_secret_id_file: Option<PathBuf>,
 
     /// The file holds a wrapping token with the secret id in it, good for one use.
-    #[arg(long, value_name = "BOOL", env = "KMS_PLUGIN_BAO_SECRET_ID_WRAPPED", hide_env_values = true,
+    #[arg(long, value_name = "BOOL",
         num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = LOGIN)]
     pub bao_secret_id_wrapped: Option<bool>,
 
     /// File with a token, for token; read again when it changes.
-    #[arg(long, value_name = "FILE", env = "KMS_PLUGIN_BAO_TOKEN_FILE", hide_env_values = true, help_heading = LOGIN)]
+    #[arg(long, value_name = "FILE", help_heading = LOGIN)]
     pub bao_token_file: Option<PathBuf>,
 
     /// PEM certificates of the authorities to trust instead of those of the system; followed when it changes.
-    #[arg(long, value_name = "FILE", env = "KMS_PLUGIN_BAO_CA_FILE", hide_env_values = true, help_heading = CONNECTION)]
+    #[arg(long, value_name = "FILE", help_heading = CONNECTION)]
     pub bao_ca_file: Option<PathBuf>,
 
     /// Name that the server's certificate must have, if it is not the host of the address.
-    #[arg(long, value_name = "NAME", env = "KMS_PLUGIN_BAO_SERVER_NAME", hide_env_values = true, help_heading = CONNECTION)]
+    #[arg(long, value_name = "NAME", help_heading = CONNECTION)]
     pub bao_server_name: Option<String>,
 
     /// PEM client certificate; what cert logs in with.
-    #[arg(long, value_name = "FILE", env = "KMS_PLUGIN_BAO_CLIENT_CERT_FILE", hide_env_values = true, help_heading = CONNECTION)]
+    #[arg(long, value_name = "FILE", help_heading = CONNECTION)]
     pub bao_client_cert_file: Option<PathBuf>,
 
     /// PEM private key of the client certificate.
-    #[arg(long, value_name = "FILE", env = "KMS_PLUGIN_BAO_CLIENT_KEY_FILE", hide_env_values = true, help_heading = CONNECTION)]
+    #[arg(long, value_name = "FILE", help_heading = CONNECTION)]
     pub bao_client_key_file: Option<PathBuf>,
 
     /// Allow http:// addresses, over which tokens and keys are readable on the way.
-    #[arg(long, value_name = "BOOL", env = "KMS_PLUGIN_BAO_INSECURE_HTTP", hide_env_values = true,
+    #[arg(long, value_name = "BOOL",
         num_args = 0..=1, require_equals = true, default_missing_value = "true", help_heading = CONNECTION)]
     pub bao_insecure_http: Option<bool>,
 
     /// HOST:PORT to which a standby may redirect, beside the addresses themselves.
-    #[arg(long, value_name = "HOST:PORT", env = "KMS_PLUGIN_BAO_REDIRECT_HOST", hide_env_values = true, value_delimiter = ',', help_heading = CONNECTION)]
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', help_heading = CONNECTION)]
     pub bao_redirect_host: Option<Vec<String>>,
 }
 
-section!(BaoGiven {
+/// Which Transit key, with each setting given or not.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Args)]
+#[non_exhaustive]
+pub struct KeyArgs {
+    /// Name of the Transit key that wraps.
+    #[arg(long, value_name = "NAME", help_heading = BAO)]
+    pub bao_key: Option<String>,
+
+    /// Where the Transit engine is mounted [default: transit]
+    #[arg(long, value_name = "PATH", help_heading = BAO)]
+    pub bao_mount: Option<String>,
+}
+
+/// How the versions of a Transit key are followed, with each setting given or not.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Args)]
+#[non_exhaustive]
+pub struct RotationArgs {
+    /// How often the key is read, to follow its rotation: 1s to 1h [default: 1m]
+    #[arg(long, value_name = "DURATION", value_parser = duration, help_heading = BAO)]
+    pub bao_poll_interval: Option<Duration>,
+
+    /// How old a new version of the key must be before it wraps: longer than it takes all replicas to see it, at
+    /// most 24h [default: 3m]
+    #[arg(long, value_name = "DURATION", value_parser = duration, help_heading = BAO)]
+    pub bao_hold: Option<Duration>,
+}
+
+/// A Transit key and how it is followed, with each setting given or not.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Args)]
+#[non_exhaustive]
+pub struct TransitArgs {
+    /// Which key.
+    #[command(flatten)]
+    pub key: KeyArgs,
+    /// How it is followed.
+    #[command(flatten)]
+    pub rotation: RotationArgs,
+}
+
+section!(ConnectionArgs {
     bao_address: "bao-address" by list,
-    bao_key: "bao-key" by plain,
-    bao_mount: "bao-mount" by plain,
     bao_namespace: "bao-namespace" by plain,
-    bao_poll_interval: "bao-poll-interval" by time,
-    bao_hold: "bao-hold" by time,
     bao_auth: "bao-auth" by parsed,
     bao_auth_mount: "bao-auth-mount" by plain,
     bao_auth_namespace: "bao-auth-namespace" by plain,
@@ -133,6 +152,39 @@ section!(BaoGiven {
     bao_redirect_host: "bao-redirect-host" by list,
 });
 
+section!(KeyArgs {
+    bao_key: "bao-key" by plain,
+    bao_mount: "bao-mount" by plain,
+});
+
+section!(RotationArgs {
+    bao_poll_interval: "bao-poll-interval" by time,
+    bao_hold: "bao-hold" by time,
+});
+
+impl Section for TransitArgs {
+    fn set<'de, A: serde::de::MapAccess<'de>>(
+        &mut self,
+        name: &str,
+        map: &mut A,
+    ) -> Result<bool, A::Error> {
+        Ok(self.key.set(name, map)? || self.rotation.set(name, map)?)
+    }
+
+    fn merge_over(self, lower: Self) -> Self {
+        Self {
+            key: self.key.merge_over(lower.key),
+            rotation: self.rotation.merge_over(lower.rotation),
+        }
+    }
+
+    fn first_given(&self) -> Option<&'static str> {
+        self.key
+            .first_given()
+            .or_else(|| self.rotation.first_given())
+    }
+}
+
 /// The ways to log in to OpenBao.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 #[non_exhaustive]
@@ -146,7 +198,7 @@ pub enum AuthMethod {
     Approle,
     /// The client certificate of the connection.
     Cert,
-    /// A token in a file, made by somebody else.
+    /// A token in a file, made in advance.
     Token,
 }
 
@@ -175,7 +227,7 @@ impl FromStr for AuthMethod {
 
     fn from_str(text: &str) -> Result<Self, String> {
         ValueEnum::from_str(text, false).map_err(|_| {
-            // Without the text: somebody may have put a credential here.
+            // Without the text, which may be a credential in the wrong place.
             "bao-auth is kubernetes, jwt, approle, cert or token".to_owned()
         })
     }

@@ -22,13 +22,17 @@ use tracing_subscriber::registry::LookupSpan;
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the last spans may take when the program ends.
 const FLUSH_LIMIT: Duration = Duration::from_secs(1);
-/// The crates whose spans are exported. Those of HTTP libraries say little, and might say too much.
-const OURS: [&str; 4] = [
-    "kms_plugin",
-    "kdc_envelope",
-    "kdc_envelope_bao",
-    "kdc_envelope_kms",
-];
+
+/// The program whose spans are exported.
+#[derive(Debug, Clone, Copy)]
+pub struct Service {
+    /// Its name, as collectors show it.
+    pub name: &'static str,
+    /// Its version.
+    pub version: &'static str,
+    /// The crates whose spans are exported. Those of HTTP libraries say little, and might say too much.
+    pub crates: &'static [&'static str],
+}
 
 /// Where a collector takes OTLP over HTTP, such as `http://127.0.0.1:4318`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,7 +71,6 @@ impl fmt::Display for OtelEndpoint {
 
 /// Spans cannot be exported at all.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum TelemetryError {
     /// There is no HTTP client.
     #[error("cannot set up the connection to the OpenTelemetry collector")]
@@ -79,17 +82,23 @@ pub enum TelemetryError {
 
 /// Exports what its [layer](Self::layer) sees, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Exporter(SdkTracerProvider);
+pub struct Exporter {
+    provider: SdkTracerProvider,
+    service: Service,
+}
 
 impl Exporter {
     /// Sends nothing yet. Must not be called by the runtime that serves.
-    pub(crate) fn new(endpoint: &OtelEndpoint) -> Result<Self, TelemetryError> {
+    ///
+    /// # Errors
+    /// [`TelemetryError`]
+    pub fn new(endpoint: &OtelEndpoint, service: Service) -> Result<Self, TelemetryError> {
         let mut client = reqwest::blocking::Client::builder()
             .no_proxy()
             .redirect(Policy::none())
             .timeout(TIMEOUT);
         if endpoint.0.scheme() == "http" {
-            // Nobody is verified; so an image without certificates of authorities must do.
+            // No server is verified; so an image without certificates of authorities must do.
             client = client.tls_certs_only([]);
         }
         let exporter = SpanExporter::builder()
@@ -98,34 +107,35 @@ impl Exporter {
             .with_endpoint(endpoint.traces())
             .build()?;
         let resource = Resource::builder()
-            .with_service_name(env!("CARGO_PKG_NAME"))
+            .with_service_name(service.name)
             .with_attribute(opentelemetry::KeyValue::new(
                 "service.version",
-                env!("CARGO_PKG_VERSION"),
+                service.version,
             ))
             .build();
         let provider = SdkTracerProvider::builder()
             .with_batch_exporter(exporter)
             .with_resource(resource)
             .build();
-        Ok(Self(provider))
+        Ok(Self { provider, service })
     }
 
     /// Exports the spans of this program's own crates, whatever is logged.
-    pub(crate) fn layer<S>(&self) -> impl Layer<S> + use<S>
+    pub fn layer<S>(&self) -> impl Layer<S> + use<S>
     where
         S: tracing::Subscriber + for<'a> LookupSpan<'a>,
     {
-        let ours = OURS.map(|name| (name, Level::DEBUG));
+        let crates = self.service.crates.iter();
+        let ours = crates.map(|name| (*name, Level::DEBUG));
         tracing_opentelemetry::layer()
-            .with_tracer(self.0.tracer(env!("CARGO_PKG_NAME")))
+            .with_tracer(self.provider.tracer(self.service.name))
             .with_filter(Targets::new().with_targets(ours))
     }
 }
 
 impl Drop for Exporter {
     fn drop(&mut self) {
-        // The library logs what it could not send; there is nobody else to tell.
-        let _ = self.0.shutdown_with_timeout(FLUSH_LIMIT);
+        // The library logs what it could not send; it can be reported nowhere else.
+        let _ = self.provider.shutdown_with_timeout(FLUSH_LIMIT);
     }
 }

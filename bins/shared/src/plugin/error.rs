@@ -3,14 +3,13 @@
 use std::io;
 use std::path::PathBuf;
 
+use kdc_envelope_bao::settings::BaoSettingsError;
 use kdc_envelope_kms::server::ServeError;
 
-use crate::bao::BaoSettingsError;
-use crate::group::GroupError;
+use super::group::GroupError;
 
 /// Settings that do not make sense, or a file that cannot be had.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum SettingsError {
     /// Nowhere to listen.
     #[error(

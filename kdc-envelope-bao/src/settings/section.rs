@@ -7,27 +7,30 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use serde::de::{DeserializeOwned, Error as _, MapAccess, SeqAccess, Visitor};
+pub use serde::de::MapAccess;
+use serde::de::{DeserializeOwned, Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 /// Settings that are each given or not.
-pub(crate) trait Section: Default {
+pub trait Section: Default {
     /// Reads the value of `name` out of `map`, if it is one of these settings; otherwise reads nothing.
-    fn take<'de, A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<bool, A::Error>;
+    fn set<'de, A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<bool, A::Error>;
 
     /// These settings, and those of `lower` where there are none.
     #[must_use]
-    fn cover(self, lower: Self) -> Self;
+    fn merge_over(self, lower: Self) -> Self;
 
     /// The name of one that is given.
-    fn any(&self) -> Option<&'static str>;
+    fn first_given(&self) -> Option<&'static str>;
 }
 
 /// Implements [`Section`] for a struct of options. Each line is a field, its name, and what reads it.
-macro_rules! section {
+#[macro_export]
+#[doc(hidden)]
+macro_rules! __settings_section {
     ($section:ty { $($field:ident: $name:literal by $read:path,)* }) => {
         impl $crate::settings::section::Section for $section {
-            fn take<'de, A: serde::de::MapAccess<'de>>(
+            fn set<'de, A: $crate::settings::section::MapAccess<'de>>(
                 &mut self,
                 name: &str,
                 map: &mut A,
@@ -39,33 +42,34 @@ macro_rules! section {
                 Ok(true)
             }
 
-            fn cover(self, lower: Self) -> Self {
+            fn merge_over(self, lower: Self) -> Self {
                 Self { $($field: self.$field.or(lower.$field),)* }
             }
 
-            fn any(&self) -> Option<&'static str> {
+            fn first_given(&self) -> Option<&'static str> {
                 $(if self.$field.is_some() { return Some($name); })*
                 None
             }
         }
     };
 }
-pub(crate) use section;
+#[doc(inline)]
+pub use __settings_section as section;
 
 /// Reads a value as its type says.
-pub(crate) fn plain<'de, A: MapAccess<'de>, T: DeserializeOwned>(
+pub fn plain<'de, A: MapAccess<'de>, T: DeserializeOwned>(
     map: &mut A,
 ) -> Result<Option<T>, A::Error> {
     map.next_value()
 }
 
 /// Reads a path.
-pub(crate) fn path<'de, A: MapAccess<'de>>(map: &mut A) -> Result<Option<PathBuf>, A::Error> {
+pub fn path<'de, A: MapAccess<'de>>(map: &mut A) -> Result<Option<PathBuf>, A::Error> {
     plain(map)
 }
 
 /// Reads a text through the parser of its type.
-pub(crate) fn parsed<'de, A: MapAccess<'de>, T: FromStr<Err: std::fmt::Display>>(
+pub fn parsed<'de, A: MapAccess<'de>, T: FromStr<Err: std::fmt::Display>>(
     map: &mut A,
 ) -> Result<Option<T>, A::Error> {
     through(map, |text| {
@@ -74,12 +78,12 @@ pub(crate) fn parsed<'de, A: MapAccess<'de>, T: FromStr<Err: std::fmt::Display>>
 }
 
 /// Reads a duration.
-pub(crate) fn time<'de, A: MapAccess<'de>>(map: &mut A) -> Result<Option<Duration>, A::Error> {
+pub fn time<'de, A: MapAccess<'de>>(map: &mut A) -> Result<Option<Duration>, A::Error> {
     through(map, duration)
 }
 
 /// Reads a text through the parser that its flag has.
-pub(crate) fn through<'de, A: MapAccess<'de>, T>(
+pub fn through<'de, A: MapAccess<'de>, T>(
     map: &mut A,
     parse: impl FnOnce(&str) -> Result<T, String>,
 ) -> Result<Option<T>, A::Error> {
@@ -89,7 +93,7 @@ pub(crate) fn through<'de, A: MapAccess<'de>, T>(
 }
 
 /// Reads one text or a list of them; commas separate as in a flag.
-pub(crate) fn list<'de, A: MapAccess<'de>, T: FromStr<Err: std::fmt::Display>>(
+pub fn list<'de, A: MapAccess<'de>, T: FromStr<Err: std::fmt::Display>>(
     map: &mut A,
 ) -> Result<Option<Vec<T>>, A::Error> {
     let texts: Option<Texts> = map.next_value()?;
@@ -106,7 +110,7 @@ pub(crate) fn list<'de, A: MapAccess<'de>, T: FromStr<Err: std::fmt::Display>>(
 }
 
 /// The parser of durations such as `90s`, `5m` or `1h 30m`.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+pub fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|_| {
         format!(
             "`{}` is not a duration such as 90s or 5m",

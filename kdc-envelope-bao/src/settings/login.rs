@@ -2,11 +2,10 @@
 
 use std::path::PathBuf;
 
-use kdc_envelope_bao::admin::MountPath;
-use kdc_envelope_bao::{LoginMethod, RoleId};
-
-use super::given::{AuthMethod, BaoGiven};
-use super::settings::{BaoSettingsError, value};
+use super::args::{AuthMethod, ConnectionArgs};
+use super::error::{BaoSettingsError, value};
+use crate::admin::MountPath;
+use crate::login::{LoginMethod, RoleId};
 
 /// Where a projected token of audience `openbao` is expected, if `--bao-jwt-file` does not say otherwise.
 pub const DEFAULT_JWT_FILE: &str = "/var/run/secrets/tokens/openbao";
@@ -15,7 +14,7 @@ pub const DEFAULT_JWT_FILE: &str = "/var/run/secrets/tokens/openbao";
 pub const DEFAULT_KUBERNETES_MOUNT: &str = "k8s-host";
 
 /// Finds settings that belong to other methods.
-pub(super) fn check_foreign(given: &BaoGiven, faults: &mut Vec<BaoSettingsError>) {
+pub(super) fn check_foreign(given: &ConnectionArgs, faults: &mut Vec<BaoSettingsError>) {
     use AuthMethod::{Approle, Cert, Jwt, Kubernetes, Token};
 
     let method = given.bao_auth.unwrap_or_default();
@@ -70,7 +69,7 @@ pub(super) fn check_foreign(given: &BaoGiven, faults: &mut Vec<BaoSettingsError>
 }
 
 /// The method with all that it needs.
-pub(super) fn method(given: &BaoGiven) -> Result<LoginMethod, BaoSettingsError> {
+pub(super) fn method(given: &ConnectionArgs) -> Result<LoginMethod, BaoSettingsError> {
     let method = given.bao_auth.unwrap_or_default();
     match method {
         AuthMethod::Kubernetes => Ok(LoginMethod::Kubernetes {
@@ -125,7 +124,7 @@ pub(super) fn method(given: &BaoGiven) -> Result<LoginMethod, BaoSettingsError> 
     }
 }
 
-fn role_id(given: &BaoGiven) -> Result<RoleId, BaoSettingsError> {
+fn role_id(given: &ConnectionArgs) -> Result<RoleId, BaoSettingsError> {
     match (&given.bao_role_id, &given.bao_role_id_file) {
         (Some(_), Some(_)) => Err(BaoSettingsError::Both {
             one: "bao-role-id",
@@ -142,7 +141,7 @@ fn role_id(given: &BaoGiven) -> Result<RoleId, BaoSettingsError> {
 }
 
 /// Where the method is mounted, without slashes around it.
-fn mount(given: &BaoGiven, default: &str) -> Result<String, BaoSettingsError> {
+fn mount(given: &ConnectionArgs, default: &str) -> Result<String, BaoSettingsError> {
     const SETTING: &str = "bao-auth-mount";
     let Some(text) = &given.bao_auth_mount else {
         return Ok(default.to_owned());

@@ -1,25 +1,30 @@
-//! Merges flags, environment and file, and turns the result into what the server takes.
+//! The settings of kms-plugin, which serves with them, and which `kdc plugin doctor` looks into.
+//!
+//! Flags, environment and file are merged, and turned into what the server takes.
 
+mod args;
 mod error;
 mod file;
-pub(crate) mod section;
+mod group;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kdc_envelope::cache::Limits;
+use kdc_envelope::local::keyring_file::KeyringFileError;
+use kdc_envelope::local::{Keyring, keyring_file, root_secret};
+use kdc_envelope_bao::settings::section::Section as _;
+use kdc_envelope_bao::settings::{BaoConnection, TransitSettings};
 use kdc_envelope_kms::server::{SocketMode, SocketOptions, check_distinct};
 use tracing_subscriber::filter::Targets;
 
+pub use args::{CacheGiven, FileGiven, Given, KeyGiven, KmsPlugin, NamedKey, Options, SocketGiven};
 pub use error::SettingsError;
 pub use file::read;
+pub use group::GroupError;
 
-use crate::bao::BaoSettings;
-use crate::cli::{CacheGiven, Given, KeyGiven, LogFormat, NamedKey, Options, SocketGiven};
-use crate::failure::Failure;
-use crate::group;
-use section::Section as _;
+use crate::logging::LogFormat;
 
 /// What a key is called that is the only one: the name of the provider in most EncryptionConfigurations.
 pub const DEFAULT_NAME: &str = "kube-dc-kms-plugin";
@@ -28,7 +33,6 @@ const LONGEST_TTL: Duration = Duration::from_secs(24 * 3_600);
 
 /// Everything the program needs to know, checked as far as that goes without touching keys or sockets.
 #[derive(Debug)]
-#[non_exhaustive]
 pub struct Settings {
     /// The keys; at least one, no two of one name or on one socket.
     pub keys: Vec<KeySettings>,
@@ -45,7 +49,6 @@ pub struct Settings {
 
 /// A key and its socket.
 #[derive(Debug)]
-#[non_exhaustive]
 pub struct KeySettings {
     /// What it is called in logs, metrics and probes.
     pub name: String,
@@ -59,7 +62,6 @@ pub struct KeySettings {
 
 /// Where a key is.
 #[derive(Debug)]
-#[non_exhaustive]
 pub enum KeySource {
     /// In a file on this machine.
     File(FileSource),
@@ -69,7 +71,6 @@ pub enum KeySource {
 
 /// The file that holds a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum FileSource {
     /// A keyring with versions.
     Keyring(PathBuf),
@@ -79,10 +80,11 @@ pub enum FileSource {
 
 /// A key in OpenBao.
 #[derive(Debug)]
-#[non_exhaustive]
 pub struct BaoSource {
-    /// Which, and how it is reached.
-    pub settings: BaoSettings,
+    /// How OpenBao is reached.
+    pub connection: BaoConnection,
+    /// Which key, and how its versions are followed.
+    pub transit: TransitSettings,
     /// How unwrapped keys are remembered.
     pub cache: Limits,
 }
@@ -95,12 +97,26 @@ impl FileSource {
             Self::Keyring(path) | Self::RootSecret(path) => path,
         }
     }
+
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn load(&self) -> Result<Keyring, KeyringFileError> {
+        match self {
+            Self::Keyring(path) => keyring_file::load(path),
+            Self::RootSecret(path) => root_secret::load(path),
+        }
+    }
 }
 
 impl Settings {
     /// Reads the file, if one is named, and puts what was given over it.
-    pub(crate) fn gather(options: Options) -> Result<Self, Failure> {
-        Ok(Self::resolve(merged(options)?)?)
+    ///
+    /// # Errors
+    /// [`SettingsError`]: the file cannot be read, or the first of the faults that [`Self::examine`] finds.
+    pub fn gather(options: Options) -> Result<Self, SettingsError> {
+        Self::resolve(merged(options)?)
     }
 
     /// Checks settings for completeness.
@@ -161,12 +177,15 @@ impl Settings {
 }
 
 /// What the file says, if one is named, under what was given.
-pub(crate) fn merged(options: Options) -> Result<Given, SettingsError> {
+///
+/// # Errors
+/// [`SettingsError`] if the file cannot be read.
+pub fn merged(options: Options) -> Result<Given, SettingsError> {
     let file = match &options.config {
         Some(path) => read(path)?,
         None => Given::default(),
     };
-    Ok(options.given.over(file))
+    Ok(options.given.merge_over(file))
 }
 
 fn one_of_several(named: NamedKey, common: &KeyGiven) -> Result<KeySettings, Vec<SettingsError>> {
@@ -175,7 +194,7 @@ fn one_of_several(named: NamedKey, common: &KeyGiven) -> Result<KeySettings, Vec
     if !(1..=MAX_NAME_LEN).contains(&name.len()) || !name.bytes().all(is_plain) {
         return Err(vec![SettingsError::Name]);
     }
-    key(name, given.over(common.clone()))
+    key(name, given.merge_over(common.clone()))
 }
 
 fn distinct(keys: &[KeySettings]) -> Result<(), SettingsError> {
@@ -225,6 +244,7 @@ fn source(given: KeyGiven) -> Result<KeySource, Vec<SettingsError>> {
     if let Some((one, other)) = given.contradiction() {
         return Err(vec![SettingsError::TwoSources { one, other }]);
     }
+    let has_bao = given.first_of_bao().is_some();
     let file = given
         .file
         .keyring
@@ -232,17 +252,20 @@ fn source(given: KeyGiven) -> Result<KeySource, Vec<SettingsError>> {
         .or_else(|| given.file.root_secret.map(FileSource::RootSecret));
     match file {
         Some(file) => Ok(KeySource::File(file)),
-        None if given.bao.any().is_none() => Err(vec![SettingsError::NoKey]),
+        None if !has_bao => Err(vec![SettingsError::NoKey]),
         None => {
             let mut faults = Vec::new();
             let cache = cache(&given.cache).map_err(|fault| faults.push(fault));
-            let settings = given
-                .bao
-                .resolve()
-                .map_err(|found| faults.extend(found.into_iter().map(SettingsError::Bao)));
-            match (settings, cache) {
-                (Ok(settings), Ok(cache)) => {
-                    Ok(KeySource::Bao(Box::new(BaoSource { settings, cache })))
+            let mut keep = |found: Vec<_>| faults.extend(found.into_iter().map(SettingsError::Bao));
+            let connection = given.connection.into_inner().resolve().map_err(&mut keep);
+            let transit = given.transit.into_inner().resolve().map_err(&mut keep);
+            match (connection, transit, cache) {
+                (Ok(connection), Ok(transit), Ok(cache)) => {
+                    Ok(KeySource::Bao(Box::new(BaoSource {
+                        connection,
+                        transit,
+                        cache,
+                    })))
                 }
                 _ => Err(faults),
             }
@@ -267,26 +290,33 @@ impl KeyGiven {
     /// These settings, and those of `lower` where there are none. Where the key is counts as one setting: a file here
     /// hides OpenBao there, and the other way round.
     #[must_use]
-    pub fn over(self, lower: Self) -> Self {
-        let has_file = self.file.any().is_some();
-        let has_bao = self.bao.any().is_some();
-        let socket = self.socket.cover(lower.socket);
+    pub fn merge_over(self, lower: Self) -> Self {
+        let has_file = self.file.first_given().is_some();
+        let has_bao = self.first_of_bao().is_some();
+        let socket = self.socket.merge_over(lower.socket);
         if has_file {
             return Self { socket, ..self };
         }
         Self {
             socket,
             file: if has_bao { self.file } else { lower.file },
-            bao: self.bao.cover(lower.bao),
-            cache: self.cache.cover(lower.cache),
+            connection: self.connection.merge_over(lower.connection),
+            transit: self.transit.merge_over(lower.transit),
+            cache: self.cache.merge_over(lower.cache),
         }
+    }
+
+    /// The name of a setting of OpenBao that is given.
+    fn first_of_bao(&self) -> Option<&'static str> {
+        let connection = self.connection.first_given();
+        connection.or_else(|| self.transit.first_given())
     }
 
     /// Two settings that put the key in two places.
     pub(crate) fn contradiction(&self) -> Option<(&'static str, &'static str)> {
         let keyring = self.file.keyring.as_ref().map(|_| "keyring");
         let root_secret = self.file.root_secret.as_ref().map(|_| "root-secret");
-        let bao = self.bao.any().or_else(|| self.cache.any());
+        let bao = self.first_of_bao().or_else(|| self.cache.first_given());
         let mut places = [keyring, root_secret, bao].into_iter().flatten();
         places.next().zip(places.next())
     }
@@ -295,9 +325,9 @@ impl KeyGiven {
 impl Given {
     /// These settings, and those of `file` where there are none. Where the key is counts as one setting.
     #[must_use]
-    pub fn over(self, file: Self) -> Self {
+    pub fn merge_over(self, file: Self) -> Self {
         Self {
-            key: self.key.over(file.key),
+            key: self.key.merge_over(file.key),
             http_address: self.http_address.or(file.http_address),
             log_format: self.log_format.or(file.log_format),
             log_level: self.log_level.or(file.log_level),

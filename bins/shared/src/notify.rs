@@ -1,4 +1,4 @@
-//! Tells systemd how far we are: one datagram to `$NOTIFY_SOCKET` (`sd_notify(3)`).
+//! Tells the service manager how far the program is: one datagram to `$NOTIFY_SOCKET` (`sd_notify(3)`).
 
 use std::env;
 use std::ffi::OsStr;
@@ -7,13 +7,13 @@ use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
-/// We serve.
-pub(crate) const READY: &str = "READY=1";
-/// We are about to end.
-pub(crate) const STOPPING: &str = "STOPPING=1";
+/// It serves.
+pub const READY: &str = "READY=1";
+/// It is about to end.
+pub const STOPPING: &str = "STOPPING=1";
 
-/// Sends `state`, if somebody asked to be told.
-pub(crate) fn notify(state: &str) {
+/// Sends `state`, if a service manager gave its socket.
+pub fn notify(state: &str) {
     let Some(target) = env::var_os("NOTIFY_SOCKET") else {
         return;
     };

@@ -8,11 +8,12 @@ use std::path::Path;
 
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 
+use kdc_envelope_bao::settings::section::{Section as _, plain, through};
 use serde_saphyr::{DuplicateKeyPolicy, Spanned};
 
 use super::SettingsError;
-use super::section::{Section as _, plain, through};
-use crate::cli::{Given, KeyGiven, NamedKey, log_level};
+use super::args::{Given, KeyGiven, NamedKey};
+use crate::logging::log_level;
 
 /// Of a configuration file, in bytes; a hundred keys have some 50 KiB.
 const MAX_LEN: u64 = 1 << 20;
@@ -23,7 +24,7 @@ const MAX_LEN: u64 = 1 << 20;
 /// [`SettingsError::Read`], [`SettingsError::NotAFile`], [`SettingsError::TooLarge`], [`SettingsError::Parse`], [`SettingsError::TwoKeys`]
 pub fn read(path: &Path) -> Result<Given, SettingsError> {
     let text = text(path)?;
-    // Without snippets: somebody may have written a credential into the file.
+    // Without snippets: the file may hold a credential in the wrong place.
     let options = serde_saphyr::options! {
         with_snippet: false,
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
@@ -93,9 +94,11 @@ impl<'de> Deserialize<'de> for Given {
                         "log-format" => given.log_format = plain(map)?,
                         "log-level" => given.log_level = through(map, log_level)?,
                         #[cfg(feature = "otel")]
-                        "otel-endpoint" => given.otel_endpoint = super::section::parsed(map)?,
+                        "otel-endpoint" => {
+                            given.otel_endpoint = kdc_envelope_bao::settings::section::parsed(map)?
+                        }
                         "keys" => given.keys = plain(map)?,
-                        other => given.key.take_or_refuse(other, map)?,
+                        other => given.key.set_or_refuse(other, map)?,
                     }
                     Ok(())
                 })?;
@@ -122,7 +125,7 @@ impl<'de> Deserialize<'de> for NamedKey {
                 each(&mut map, |name, map| {
                     match name {
                         "name" => given_name = plain(map)?,
-                        other => key.take_or_refuse(other, map)?,
+                        other => key.set_or_refuse(other, map)?,
                     }
                     Ok(())
                 })?;
@@ -134,10 +137,10 @@ impl<'de> Deserialize<'de> for NamedKey {
     }
 }
 
-/// Reads all settings of a map with `take`, each name once, and says where a fault is.
+/// Reads all settings of a map with `set`, each name once, and says where a fault is.
 fn each<'de, A: MapAccess<'de>>(
     map: &mut A,
-    mut take: impl FnMut(&str, &mut A) -> Result<(), A::Error>,
+    mut set: impl FnMut(&str, &mut A) -> Result<(), A::Error>,
 ) -> Result<(), A::Error> {
     let mut seen = BTreeSet::new();
     while let Some(name) = map.next_key::<Spanned<String>>()? {
@@ -148,7 +151,7 @@ fn each<'de, A: MapAccess<'de>>(
         } = name;
         let result = match seen.contains(&name) {
             true => Err(A::Error::custom(format_args!("`{name}` is given twice"))),
-            false => take(&name, map),
+            false => set(&name, map),
         };
         result.map_err(|error| {
             let text = error.to_string();
@@ -163,15 +166,16 @@ fn each<'de, A: MapAccess<'de>>(
 }
 
 impl KeyGiven {
-    fn take_or_refuse<'de, A: MapAccess<'de>>(
+    fn set_or_refuse<'de, A: MapAccess<'de>>(
         &mut self,
         name: &str,
         map: &mut A,
     ) -> Result<(), A::Error> {
-        let is_known = self.socket.take(name, map)?
-            || self.file.take(name, map)?
-            || self.bao.take(name, map)?
-            || self.cache.take(name, map)?;
+        let is_known = self.socket.set(name, map)?
+            || self.file.set(name, map)?
+            || self.connection.set(name, map)?
+            || self.transit.set(name, map)?
+            || self.cache.set(name, map)?;
         if is_known {
             return Ok(());
         }

@@ -1,15 +1,16 @@
 //! The signals that would end the program at once, with calls in flight: some stop it in good order, the others do nothing.
 
 use std::future::poll_fn;
+use std::io;
 use std::task::Poll;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::failure::Failure;
-
 /// Signals that are caught from here on.
-pub(crate) struct Signals(Vec<Caught>);
+#[derive(Debug)]
+pub struct Signals(Vec<Caught>);
 
+#[derive(Debug)]
 struct Caught {
     name: &'static str,
     stops: bool,
@@ -17,7 +18,11 @@ struct Caught {
 }
 
 impl Signals {
-    pub(crate) fn catch() -> Result<Self, Failure> {
+    /// Catches them from here on.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn catch() -> io::Result<Self> {
         let all = [
             ("SIGTERM", SignalKind::terminate(), true),
             ("SIGINT", SignalKind::interrupt(), true),
@@ -29,7 +34,7 @@ impl Signals {
             ("SIGIO", SignalKind::io(), false),
         ];
         let caught = all.into_iter().map(|(name, kind, stops)| {
-            let signal = signal(kind).map_err(Failure::system("catch signals"))?;
+            let signal = signal(kind)?;
             Ok(Caught {
                 name,
                 stops,
@@ -40,7 +45,7 @@ impl Signals {
     }
 
     /// Waits for one that stops the program, and gives its name.
-    pub(crate) async fn stop(&mut self) -> &'static str {
+    pub async fn stop(&mut self) -> &'static str {
         loop {
             let (name, stops) = poll_fn(|context| {
                 for one in &mut self.0 {

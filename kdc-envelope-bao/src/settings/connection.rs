@@ -1,158 +1,50 @@
-//! What the settings of a key in OpenBao come to, checked as far as that goes without reading a file.
+//! How OpenBao is reached and logged in to, checked as far as that goes without reading a file.
 
-use std::borrow::Cow;
 use std::path::Path;
-use std::time::Duration;
 
-use kdc_envelope_bao::{
-    BaoAddress, Client, ClientCertificateFiles, ClientConfig, CredentialError, InvalidAddress,
-    InvalidKeyName, InvalidNamespace, LoginMethod, LoginPlace, Namespace, Session, TlsConfig,
-    TransitKeyName, TransitOptions,
-};
-
-use super::given::{AuthMethod, BaoGiven};
+use super::args::{AuthMethod, ConnectionArgs};
+use super::error::{BaoSettingsError, keep, value};
 use super::login;
 use super::secrecy::looks_secret;
+use crate::client::{
+    BaoAddress, Client, ClientCertificateFiles, ClientConfig, Namespace, TlsConfig,
+};
+use crate::error::CredentialError;
+use crate::login::{LoginMethod, LoginPlace, Session};
 
-const DEFAULT_MOUNT: &str = "transit";
-/// What `--bao-poll-interval` may be.
-const POLL_INTERVALS: std::ops::RangeInclusive<Duration> =
-    Duration::from_secs(1)..=Duration::from_secs(3_600);
-/// What `--bao-hold` may be at most.
-const LONGEST_HOLD: Duration = Duration::from_secs(24 * 3_600);
-
-/// Where a key in OpenBao is, and how it is reached.
+/// How OpenBao is reached, and how to log in there.
 #[derive(Debug, Clone)]
-pub struct BaoSettings {
+pub struct BaoConnection {
     client: ClientConfig,
     login: LoginMethod,
     login_namespace: LoginPlace,
-    key: TransitKeyName,
-    options: TransitOptions,
 }
 
-/// A setting that is missing, bad, or does not go with another one. Names the flag; the names in the file are the same
-/// without the dashes. Never repeats what may be a credential.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum BaoSettingsError {
-    /// It must be given.
-    #[error("--{setting} is missing: {why}")]
-    Missing {
-        /// Name of the setting.
-        setting: &'static str,
-        /// What needs it, and what to do.
-        why: &'static str,
-    },
-    /// It does nothing with this way to log in.
-    #[error(
-        "--{setting} does nothing with --bao-auth {method}, only with {belongs}; remove it or choose another method"
-    )]
-    Foreign {
-        /// Name of the setting.
-        setting: &'static str,
-        /// How to log in.
-        method: AuthMethod,
-        /// The methods that use it.
-        belongs: &'static str,
-    },
-    /// Two settings for one thing.
-    #[error("--{one} and --{other} are both given; remove one")]
-    Both {
-        /// Name of the one.
-        one: &'static str,
-        /// Name of the other.
-        other: &'static str,
-    },
-    /// An address without TLS.
-    #[error(
-        "--bao-address {0} would send tokens and keys readable by anybody on the way; use https://, or add --bao-insecure-http if nobody is"
-    )]
-    Plaintext(String),
-    /// A credential itself where the name of a file belongs.
-    #[error(
-        "--{0} takes the name of a file, and was given what looks like the credential itself; write that into a file of mode 0600, and replace it if this line was logged"
-    )]
-    Secret(&'static str),
-    /// Its value is not usable.
-    #[error("--{setting} {problem}")]
-    Value {
-        /// Name of the setting.
-        setting: &'static str,
-        /// What is wrong with it.
-        problem: Cow<'static, str>,
-    },
-    /// An address is not one.
-    #[error("--bao-address")]
-    Address(#[source] InvalidAddress),
-    /// A namespace is not one.
-    #[error("--{setting}")]
-    Namespace {
-        /// Name of the setting.
-        setting: &'static str,
-        /// What is wrong.
-        source: InvalidNamespace,
-    },
-    /// The path by which other tools read the key.
-    #[error(
-        "--bao-key takes the name of a key, not its path; give `{name}`, and `{mount}` as --bao-mount"
-    )]
-    KeyPath {
-        /// The part before `/keys/`.
-        mount: String,
-        /// The part behind it.
-        name: String,
-    },
-    /// Mount or key are not what OpenBao takes.
-    #[error("--{setting}")]
-    Key {
-        /// Name of the setting.
-        setting: &'static str,
-        /// What is wrong.
-        source: InvalidKeyName,
-    },
-}
-
-impl BaoGiven {
+impl ConnectionArgs {
     /// Checks the settings for sense and completeness, without reading a file.
     ///
     /// # Errors
     /// Everything that is wrong, in the order of `--help`; never empty.
-    pub fn resolve(self) -> Result<BaoSettings, Vec<BaoSettingsError>> {
+    pub fn resolve(self) -> Result<BaoConnection, Vec<BaoSettingsError>> {
         let mut faults = Vec::new();
         self.check_files(&mut faults);
-        let poll_interval = self.bao_poll_interval;
-        if poll_interval.is_some_and(|interval| !POLL_INTERVALS.contains(&interval)) {
-            faults.push(value("bao-poll-interval", "must be 1s to 1h"));
-        }
-        let hold = self.bao_hold;
-        if hold.is_some_and(|hold| hold > LONGEST_HOLD) {
-            faults.push(value("bao-hold", "must be at most 24h"));
-        }
-        let mut options = TransitOptions::default();
-        options.poll_interval = poll_interval.unwrap_or(options.poll_interval);
-        options.hold = hold.unwrap_or(options.hold);
         login::check_foreign(&self, &mut faults);
         let login = keep(login::method(&self), &mut faults);
         let login_namespace = keep(
             parse_login_namespace(self.bao_auth_namespace.as_deref()),
             &mut faults,
         );
-        let key = keep(
-            parse_key(self.bao_mount.as_deref(), self.bao_key.as_deref()),
-            &mut faults,
-        );
         let client = self.client(&mut faults);
-        let settings = client.zip(login).zip(login_namespace).zip(key).map(
-            |(((client, login), login_namespace), key)| BaoSettings {
-                client,
-                login,
-                login_namespace,
-                key,
-                options,
-            },
-        );
-        settings.filter(|_| faults.is_empty()).ok_or(faults)
+        let connection =
+            client
+                .zip(login)
+                .zip(login_namespace)
+                .map(|((client, login), login_namespace)| BaoConnection {
+                    client,
+                    login,
+                    login_namespace,
+                });
+        connection.filter(|_| faults.is_empty()).ok_or(faults)
     }
 
     fn client(&self, faults: &mut Vec<BaoSettingsError>) -> Option<ClientConfig> {
@@ -280,7 +172,7 @@ impl BaoGiven {
     }
 }
 
-impl BaoSettings {
+impl BaoConnection {
     /// How to reach OpenBao.
     #[must_use]
     pub fn client_config(&self) -> ClientConfig {
@@ -299,18 +191,6 @@ impl BaoSettings {
         self.login_namespace.clone()
     }
 
-    /// Mount and name of the key.
-    #[must_use]
-    pub fn key_name(&self) -> TransitKeyName {
-        self.key.clone()
-    }
-
-    /// How the key is used.
-    #[must_use]
-    pub fn options(&self) -> TransitOptions {
-        self.options.clone()
-    }
-
     /// A session with all of this. Reads certificates, and sends nothing.
     ///
     /// # Errors
@@ -322,21 +202,6 @@ impl BaoSettings {
             self.login_method(),
             self.login_namespace(),
         ))
-    }
-}
-
-/// The value, or its fault among the others.
-fn keep<T>(result: Result<T, BaoSettingsError>, faults: &mut Vec<BaoSettingsError>) -> Option<T> {
-    result.map_err(|fault| faults.push(fault)).ok()
-}
-
-pub(super) fn value(
-    setting: &'static str,
-    problem: impl Into<Cow<'static, str>>,
-) -> BaoSettingsError {
-    BaoSettingsError::Value {
-        setting,
-        problem: problem.into(),
     }
 }
 
@@ -362,24 +227,4 @@ fn is_root(text: &str) -> bool {
 fn namespace(setting: &'static str, text: &str) -> Result<Namespace, BaoSettingsError> {
     text.parse()
         .map_err(|source| BaoSettingsError::Namespace { setting, source })
-}
-
-fn parse_key(mount: Option<&str>, name: Option<&str>) -> Result<TransitKeyName, BaoSettingsError> {
-    let name = name.ok_or(BaoSettingsError::Missing {
-        setting: "bao-key",
-        why: "a key in OpenBao has a name; make one with `bao write -f transit/keys/NAME`",
-    })?;
-    if let Some((mount, name)) = name.split_once("/keys/") {
-        return Err(BaoSettingsError::KeyPath {
-            mount: mount.escape_debug().to_string(),
-            name: name.escape_debug().to_string(),
-        });
-    }
-    TransitKeyName::new(mount.unwrap_or(DEFAULT_MOUNT), name).map_err(|source| {
-        let setting = match source {
-            InvalidKeyName::Mount(_) => "bao-mount",
-            _ => "bao-key",
-        };
-        BaoSettingsError::Key { setting, source }
-    })
 }

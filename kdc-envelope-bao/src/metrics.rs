@@ -1,16 +1,20 @@
-//! What keys in OpenBao did, asked of them when somebody scrapes. Every name begins with `kdc_kms_bao_`.
+//! Metrics of Transit keys for `prometheus-client`, read from the keys at each scrape.
+//!
+//! Every name begins with `bao_`, after the prefix of the registry that [`BaoMetrics`] is registered in.
 
 use std::fmt;
 
-use kdc_envelope_bao::{BreakerState, Operation, Outcome, TransitKek};
-use kdc_envelope_kms::metrics::prometheus_client::collector::Collector;
-use kdc_envelope_kms::metrics::prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
-use kdc_envelope_kms::metrics::prometheus_client::metrics::counter::ConstCounter;
-use kdc_envelope_kms::metrics::prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
 
-/// The keys in OpenBao with their names, which are the label `key`.
+use crate::client::{BreakerState, Operation, Outcome};
+use crate::transit::TransitKek;
+
+/// Requests, logins, breakers and versions of Transit keys.
 #[derive(Debug)]
-pub(crate) struct BaoMetrics(pub(crate) Vec<(String, TransitKek)>);
+pub struct BaoMetrics(Vec<(String, TransitKek)>);
 
 /// Name and value of each label.
 type Labels<'a> = Vec<(&'static str, &'a str)>;
@@ -30,6 +34,12 @@ impl Collector for BaoMetrics {
 }
 
 impl BaoMetrics {
+    /// Of these keys. The name of each is its label `key`.
+    #[must_use]
+    pub const fn new(keys: Vec<(String, TransitKek)>) -> Self {
+        Self(keys)
+    }
+
     fn requests(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         self.family(
             encoder,
@@ -138,8 +148,6 @@ impl BaoMetrics {
                 BreakerState::Closed => Some(0),
                 BreakerState::HalfOpen => Some(1),
                 BreakerState::Open => Some(2),
-                // A state that is not known here.
-                _ => None,
             },
         )?;
         self.gauge(
