@@ -8,6 +8,8 @@ pub mod cluster;
 #[cfg(feature = "client")]
 pub mod control_plane;
 pub mod encryption_config;
+#[cfg(feature = "etcd")]
+pub mod etcd;
 pub mod files;
 pub mod object;
 mod percent;
