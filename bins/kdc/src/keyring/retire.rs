@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use kdc_envelope::evidence::{Conclusion, Gap, GapKind};
+use kdc_envelope::key_removal::KeyRemoval;
 use kdc_envelope::local::{EditError, Keyring, VersionState, keyring_file};
 use kdc_envelope::survey::RowSurvey;
 
@@ -142,12 +143,15 @@ fn prove_unused(
         );
         return Err(Failure::new(Exit::NoInput, line));
     }
-    let mut evidence = survey.none_needs(key_id);
-    let under_keyring = keyring
-        .versions()
-        .map(|(_, version)| survey.rows_under(version.key_id().as_str()));
-    if under_keyring.sum::<u64>() == 0 && !arguments.force {
-        evidence.add_gap(Gap::new(GapKind::Unrelated, 0, etcd.endpoint()));
+    let versions = keyring.versions();
+    let versions: Vec<_> = versions
+        .map(|(_, version)| version.key_id().as_str())
+        .collect();
+    let going = [key_id];
+    let removal = KeyRemoval::new(&going, &versions);
+    let mut evidence = removal.none_needs(&survey);
+    if !arguments.force {
+        evidence.add_gaps(removal.unrelated(&survey, etcd.endpoint()));
     }
     let refuse = |line: String| {
         let line = format!("{line}; nothing was changed");
@@ -159,7 +163,7 @@ fn prove_unused(
             contradicting,
             seen,
         } => {
-            let first = survey.first_under(key_id).unwrap_or_default();
+            let first = removal.first_needing(&survey).unwrap_or_default();
             let first = String::from_utf8_lossy(first);
             refuse(format!(
                 "{contradicting} of {seen} rows in etcd need key id `{key_id}`, the first one at `{first}`; rewrite them \
