@@ -16,6 +16,7 @@ mod percent;
 #[cfg(feature = "client")]
 pub mod rewrite;
 pub mod rotation;
+pub mod rows;
 pub mod value_opener;
 mod yaml;
 

@@ -1,22 +1,22 @@
 //! Under which prefix of an etcd the rows of an API server are.
 //!
-//! Several API servers may share one etcd, and an etcd may be that of another cluster: rows of somebody else would prove
+//! Several API servers may share one etcd, and an etcd may be that of another cluster: rows of another one would prove
 //! anything. So the prefix comes from the keys, unless it is given, and whose rows they are from the namespace `kube-system`: its uid
 //! stands both in its row and in what the API server answers. Where the row is encrypted, the resourceVersion must do, which
 //! is the revision of the row's last change, and in one etcd the same for no two rows of different API servers.
 
-use std::time::Duration;
+use core::time::Duration;
 
 use kdc_envelope::providers::RESERVED_PREFIX;
 use kdc_envelope::survey::Prefixes;
 use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind};
 
-use crate::etcd::Connection;
-use crate::failure::{Exit, Failure};
+use super::RowsError;
+use crate::etcd::{EtcdError, RevisedRow, Row, RowSource};
 
-/// The namespace that every cluster has, and nobody can delete.
-const NAMESPACE: &str = "kube-system";
+/// The namespace that every cluster has, and that cannot be deleted.
+pub(super) const NAMESPACE: &str = "kube-system";
 /// How long the API server may take for it.
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -42,100 +42,97 @@ pub(super) async fn identity(client: &Client) -> Option<Identity> {
 
 /// The prefix of the API server that told this, without a `/` at its end: the given one if it can be right, else the one that
 /// is found.
-pub(super) fn find(
-    etcd: &Connection,
+pub(super) async fn find(
+    etcd: &dyn RowSource,
     given: Option<&str>,
     identity: Option<&Identity>,
-) -> Result<String, Failure> {
+) -> Result<String, RowsError> {
     let Some(given) = given else {
-        return choose(etcd, identity);
+        return choose(etcd, identity).await;
     };
     let prefix = normal(given)?;
-    match whose(etcd, &prefix, identity)? {
-        Whose::Ours | Whose::Unknown => Ok(prefix),
-        Whose::Nobodys => Err(Failure::new(
-            Exit::NoInput,
-            format_args!(
-                "--etcd-prefix: etcd at `{}` has no row `{prefix}/namespaces/{NAMESPACE}`, which the API server has written{}",
-                etcd.endpoint(),
-                found_clause(etcd)
-            ),
-        )),
-        Whose::Others => Err(of_others(etcd, &prefix)),
+    match owner(etcd, &prefix, identity).await? {
+        Owner::Ours | Owner::Unknown => Ok(prefix),
+        Owner::Absent => Err(RowsError::NotThere {
+            endpoint: etcd.endpoint().into(),
+            prefix: prefix.into(),
+            // Only for the message.
+            found: prefixes(etcd).await.unwrap_or_default(),
+        }),
+        Owner::Other => Err(other_cluster(etcd, &prefix)),
     }
 }
 
-fn choose(etcd: &Connection, identity: Option<&Identity>) -> Result<String, Failure> {
-    let mut prefixes = Prefixes::default();
-    etcd.scan_keys(|key| prefixes.add(key))
-        .map_err(|failure| match failure.exit() {
-            Exit::Denied => {
-                failure.hint("or name --etcd-prefix, so that not every key must be read")
-            }
-            _ => failure,
-        })?;
-    let found = prefixes.found();
+async fn choose(etcd: &dyn RowSource, identity: Option<&Identity>) -> Result<String, RowsError> {
+    let found = prefixes(etcd).await;
+    let found = found.map_err(|error| match error.is_denial() {
+        true => RowsError::Keys(error),
+        false => error.into(),
+    })?;
     let mut possible = Vec::new();
     for shown in &found {
         let prefix = shown.trim_end_matches('/');
-        match whose(etcd, prefix, identity)? {
-            Whose::Ours => return Ok(prefix.to_owned()),
-            Whose::Unknown => possible.push(prefix),
-            Whose::Nobodys | Whose::Others => {}
+        match owner(etcd, prefix, identity).await? {
+            Owner::Ours => return Ok(prefix.to_owned()),
+            Owner::Unknown => possible.push(prefix),
+            Owner::Absent | Owner::Other => {}
         }
     }
     match (possible.as_slice(), found.as_slice()) {
         ([one], [_]) => Ok((*one).to_owned()),
-        ([], []) => {
-            let line = format_args!(
-                "--etcd-endpoints: etcd at `{}` has no row of an API server",
-                etcd.endpoint()
-            );
-            Err(Failure::new(Exit::NoInput, line).hint(
-                "is it the etcd of this cluster? --etcd-prefix names a prefix that is not found",
-            ))
-        }
-        ([], [one]) => Err(of_others(etcd, one)),
-        _ => Err(Failure::new(
-            Exit::Usage,
-            format_args!(
-                "--etcd-prefix is missing: etcd at `{}` has rows of API servers under {}; which one is that of this API server?",
-                etcd.endpoint(),
-                found.join(", ")
-            ),
-        )),
+        ([], []) => Err(RowsError::NoApiServer {
+            endpoint: etcd.endpoint().into(),
+        }),
+        ([], [one]) => Err(other_cluster(etcd, one)),
+        _ => Err(RowsError::Ambiguous {
+            endpoint: etcd.endpoint().into(),
+            found,
+        }),
     }
 }
 
-fn of_others(etcd: &Connection, prefix: &str) -> Failure {
-    let line = format_args!(
-        "etcd at `{}` has the rows of another cluster under `{prefix}`: its namespace {NAMESPACE} is not the one of the API server",
-        etcd.endpoint()
-    );
-    Failure::new(Exit::Negative, line)
-        .hint("check --etcd-endpoints, --etcd-prefix and --kubeconfig")
+fn other_cluster(etcd: &dyn RowSource, prefix: &str) -> RowsError {
+    RowsError::OtherCluster {
+        endpoint: etcd.endpoint().into(),
+        prefix: prefix.into(),
+    }
+}
+
+/// The prefixes of API servers, by the keys of all rows.
+async fn prefixes(etcd: &dyn RowSource) -> Result<Vec<String>, EtcdError> {
+    let mut prefixes = Prefixes::default();
+    let mut add = |row: Row| prefixes.add(&row.key);
+    etcd.scan_keys(&mut add).await?;
+    Ok(prefixes.found().into_iter().map(str::to_owned).collect())
 }
 
 /// Whose rows a prefix has.
-enum Whose {
+enum Owner {
+    /// The API server that was asked.
     Ours,
-    Others,
+    /// Another one.
+    Other,
     /// There is no row that would have to be there.
-    Nobodys,
+    Absent,
+    /// The API server did not tell enough.
     Unknown,
 }
 
-fn whose(etcd: &Connection, prefix: &str, identity: Option<&Identity>) -> Result<Whose, Failure> {
+async fn owner(
+    etcd: &dyn RowSource,
+    prefix: &str,
+    identity: Option<&Identity>,
+) -> Result<Owner, EtcdError> {
     let Some(Identity {
         uid,
         resource_version,
     }) = identity
     else {
-        return Ok(Whose::Unknown);
+        return Ok(Owner::Unknown);
     };
     let key = format!("{prefix}/namespaces/{NAMESPACE}");
-    let Some((row, revision)) = etcd.row_with_revision(key.as_bytes())? else {
-        return Ok(Whose::Nobodys);
+    let Some(RevisedRow { row, revision }) = etcd.row(key.as_bytes()).await? else {
+        return Ok(Owner::Absent);
     };
     let is_ours = match row.value.starts_with(RESERVED_PREFIX) {
         true => revision.to_string() == *resource_version,
@@ -146,27 +143,15 @@ fn whose(etcd: &Connection, prefix: &str, identity: Option<&Identity>) -> Result
             .any(|part| part == uid.as_bytes()),
     };
     Ok(match is_ours {
-        true => Whose::Ours,
-        false => Whose::Others,
+        true => Owner::Ours,
+        false => Owner::Other,
     })
 }
 
-/// The prefixes that there are, as a clause; nothing if they cannot be read.
-fn found_clause(etcd: &Connection) -> String {
-    let mut prefixes = Prefixes::default();
-    let scanned = etcd.scan_keys(|key| prefixes.add(key));
-    match (scanned, prefixes.found().as_slice()) {
-        (Err(_), _) | (_, []) => String::new(),
-        (Ok(()), found) => format!("; API servers have rows under {}", found.join(", ")),
-    }
-}
-
 /// As kube-apiserver understands its `--etcd-prefix` (`path.Join("/", prefix)` in `storage/etcd3`), without the `/` at the end.
-fn normal(given: &str) -> Result<String, Failure> {
+fn normal(given: &str) -> Result<String, RowsError> {
     if given.is_empty() {
-        let line =
-            "--etcd-prefix is empty; write / if kube-apiserver keeps its objects without a prefix";
-        return Err(Failure::new(Exit::Usage, line));
+        return Err(RowsError::EmptyPrefix);
     }
     let mut words: Vec<&str> = Vec::new();
     for word in given.split('/') {

@@ -5,7 +5,7 @@ mod snapshot;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Once;
 use std::time::Duration;
 
 use clap::Args;
@@ -67,7 +67,6 @@ pub(crate) struct EtcdFlags {
 pub(crate) struct Connection {
     runtime: Runtime,
     client: EtcdClient,
-    was_noted: AtomicBool,
 }
 
 impl EtcdFlags {
@@ -81,14 +80,18 @@ impl EtcdFlags {
         if !self.is_given() {
             return Ok(None);
         }
-        let options = self.options()?;
         let runtime = runtime::start_few()?;
-        let client = runtime.block_on(EtcdClient::connect(&options));
-        Ok(Some(Connection {
-            client: client.map_err(|error| self.not_connected(&error))?,
-            runtime,
-            was_noted: AtomicBool::new(false),
-        }))
+        let client = runtime.block_on(self.connect())?;
+        Ok(client.map(|client| Connection { runtime, client }))
+    }
+
+    /// As [`Self::connection`], on the runtime of the caller.
+    pub(crate) async fn connect(&self) -> Result<Option<EtcdClient>, Failure> {
+        if !self.is_given() {
+            return Ok(None);
+        }
+        let client = EtcdClient::connect(&self.options()?).await;
+        client.map(Some).map_err(|error| self.not_connected(&error))
     }
 
     fn options(&self) -> Result<EtcdOptions, Failure> {
@@ -183,17 +186,6 @@ impl Connection {
         Ok(row.map(|RevisedRow { row, .. }| row))
     }
 
-    /// The row at `key`, if there is one, and the revision of its last change.
-    pub(crate) fn row_with_revision(&self, key: &[u8]) -> Result<Option<(Row, i64)>, Failure> {
-        let row = self.wait(self.client.row(key))?;
-        Ok(row.map(|row| (row.row, row.revision)))
-    }
-
-    /// As [`Self::scan`] over the whole etcd, without values.
-    pub(crate) fn scan_keys(&self, mut visit: impl FnMut(&[u8]) + Send) -> Result<(), Failure> {
-        self.wait(self.client.scan_keys(&mut |row| visit(&row.key)))
-    }
-
     /// How many rows there are whose keys do not begin with `prefix`.
     pub(crate) fn count_outside(&self, prefix: &[u8]) -> Result<u64, Failure> {
         self.wait(self.client.count_outside(prefix))
@@ -216,13 +208,15 @@ impl Connection {
 
     fn wait<T>(&self, call: impl Future<Output = Result<T, EtcdError>>) -> Result<T, Failure> {
         let response = self.runtime.block_on(call);
-        self.note_needless_user();
+        note_needless_user(&self.client);
         response.map_err(|error| of_etcd(&error))
     }
+}
 
-    fn note_needless_user(&self) {
-        if self.client.login_is_needless() && !self.was_noted.swap(true, Ordering::Relaxed) {
-            note("etcd asks for no user; --etcd-user is not needed");
-        }
+/// Says once that the flags name a user for nothing.
+pub(crate) fn note_needless_user(client: &EtcdClient) {
+    static NOTED: Once = Once::new();
+    if client.login_is_needless() {
+        NOTED.call_once(|| note("etcd asks for no user; --etcd-user is not needed"));
     }
 }
