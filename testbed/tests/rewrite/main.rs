@@ -10,6 +10,7 @@
 //! | objects or rows that the server refuses, or that etcd finds too large; missing rights | `refusals` |
 //! | the server is busy, slow or gone; the pass is dropped | `troubles` |
 //! | several API servers, large objects | `scale` |
+//! | one API server of many is asked | `connect` |
 //! | kube-controller-manager does it | `hand_over`, on each version of Kubernetes that is asked for |
 
 #![expect(
@@ -20,6 +21,7 @@
     reason = "the fixture is part of the tests"
 )]
 
+mod connect;
 mod fixture;
 mod hand_over;
 mod meanwhile;

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use kdc_envelope_k8s::cluster::{ClusterError, Kubeconfig, KubeconfigSource, connect, greet};
+use kdc_envelope_k8s::cluster::{
+    ClusterError, Kubeconfig, KubeconfigSource, Overrides, connect_kubeconfig, greet,
+};
 use kdc_envelope_k8s::control_plane::{ControlPlane, Node, Observation};
 use kdc_envelope_k8s::files::{NodeFolder, StateFolder};
 use kdc_envelope_k8s::rewrite::RewriteOptions;
@@ -141,7 +143,7 @@ impl ClusterFlags {
 
     /// A client for one API server, or for the one that the kubeconfig names.
     async fn client_of(&self, server: Option<&str>) -> Result<Client, Failure> {
-        let client = connect(&self.kubeconfig(), server).await;
+        let client = connect_kubeconfig(&self.kubeconfig(), Overrides::server(server)).await;
         client.map_err(|error| match &error {
             ClusterError::Kubeconfig(_) => {
                 let exit = refusal::of_cluster(&error).exit();
