@@ -139,6 +139,9 @@ pub enum RewriteError {
         /// What it says, on one line.
         why: Box<str>,
     },
+    /// The runtime of a [`RewriteJob`](super::RewriteJob) shut down.
+    #[error("the pass was interrupted before its end")]
+    Interrupted,
     /// An answer that no API server should give to such a request.
     #[error("{server} answered the attempt to {verb} {resource} with {why}")]
     Unexpected {
@@ -168,7 +171,8 @@ impl RewriteError {
                     server.clone_from(other);
                 }
             }
-            Self::NoSuchResource { .. }
+            Self::Interrupted
+            | Self::NoSuchResource { .. }
             | Self::Aggregated { .. }
             | Self::NotTakenUp { .. }
             | Self::MigrationFailed { .. } => {}

@@ -25,10 +25,12 @@
 //! is busy; with it on, the client waits by itself, and the pass adapts less well.
 
 mod answer;
+mod budget;
 mod count;
 mod discovery;
 mod error;
 mod hand_over;
+mod job;
 mod lasting;
 mod listing;
 mod options;
@@ -44,10 +46,13 @@ use std::sync::{Mutex, PoisonError};
 
 use kube::Client;
 use tokio::time::Instant;
+use tracing::{Instrument as _, info, info_span, warn};
 
+pub use budget::RequestBudget;
 pub use count::count;
 pub use error::{RewriteError, Verb};
 pub use hand_over::{Migrated, hand_over};
+pub use job::{JobStatus, RewriteJob};
 pub use options::RewriteOptions;
 pub use progress::{Progress, Waiting};
 pub use report::{
@@ -84,8 +89,19 @@ pub async fn rewrite(
         told: Mutex::new(Progress::before(resources)),
         progress,
     };
-    let report = run.pass_over(resources).await;
-    report.map_err(|error| error.at(&transport.server()))
+    let span = info_span!("rewrite", names = resources.len());
+    let report = run.pass_over(resources).instrument(span.clone()).await;
+    let report = report.map_err(|error| error.at(&transport.server()));
+    span.in_scope(|| match &report {
+        Ok(report) => info!(
+            objects = report.objects(),
+            rewritten = report.rewritten(),
+            refused = report.refused(),
+            "the pass is finished"
+        ),
+        Err(error) => warn!(%error, "the pass ended early"),
+    });
+    report
 }
 
 /// A pass over all resources.
@@ -158,6 +174,7 @@ impl Run<'_> {
             waiting: None,
         };
         let mut estimate = None;
+        let span = info_span!("rewrite_resource", resource = %resource.resource);
         let finished = pass::pass(shared, resource, |report, total| {
             estimate = total;
             if told.elapsed() >= TELL_EVERY {
@@ -165,7 +182,16 @@ impl Run<'_> {
                 told = Instant::now();
             }
         })
+        .instrument(span.clone())
         .await?;
+        span.in_scope(|| {
+            info!(
+                objects = finished.objects,
+                rewritten = finished.rewritten,
+                refused = finished.refused,
+                "the resource is finished"
+            );
+        });
         self.tell(picture(&finished, estimate, true));
         Ok(finished)
     }
@@ -180,6 +206,7 @@ impl Run<'_> {
         let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let mut progress = told.clone();
         drop(told);
+        warn!(%waiting, "nothing succeeds");
         progress.waiting = Some(waiting);
         (self.progress)(&progress);
     }

@@ -3,6 +3,8 @@
 use core::num::NonZeroU32;
 use core::time::Duration;
 
+use super::budget::RequestBudget;
+
 /// How a pass treats the API server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "callers fill it in")]
@@ -21,6 +23,8 @@ pub struct RewriteOptions {
     /// Whom the API server shall name in its audit log as the manager of fields; at most 128 printable characters.
     /// `kdc-envelope` by default. Objects do not show it, as no field of theirs changes.
     pub field_manager: Box<str>,
+    /// What this pass shares with others, such as those over other clusters. None by default.
+    pub budget: Option<RequestBudget>,
 }
 
 impl Default for RewriteOptions {
@@ -32,6 +36,7 @@ impl Default for RewriteOptions {
             request_timeout: Duration::from_secs(65),
             patience: Duration::from_secs(300),
             field_manager: "kdc-envelope".into(),
+            budget: None,
         }
     }
 }

@@ -7,9 +7,11 @@ use std::collections::VecDeque;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until};
 
 use super::answer::{Answer, Failure, FailureKind, Listed, Verdict, judge_list, judge_patch};
+use super::budget::RequestBudget;
 use super::error::{RewriteError, Verb};
 use super::listing::Listing;
 use super::options::RewriteOptions;
@@ -83,7 +85,8 @@ pub(super) async fn pass(
     resource: &ServedResource,
     mut tell: impl FnMut(&ResourceReport, Option<u64>),
 ) -> Result<ResourceReport, RewriteError> {
-    let (transport, field_manager) = (shared.transport, &*shared.options.field_manager);
+    let (transport, options) = (shared.transport, shared.options);
+    let budget = options.budget.as_ref();
     let page_size = shared.options.page_size.get();
     let mut pass = Pass {
         shared,
@@ -100,18 +103,25 @@ pub(super) async fn pass(
     loop {
         let mut wake = None;
         while let Some(task) = pass.next_task(&mut wake) {
-            tasks.push(ask(transport, resource, field_manager, pass.form, task));
+            tasks.push(ask(transport, resource, options, pass.form, task));
         }
         if pages.is_empty() && pass.wants_page(&mut wake) {
             let (limit, token) = pass.listing.request();
-            pages.push(async move { transport.list(resource, limit, token.as_deref()).await });
+            pages.push(async move {
+                let _turn = turn(budget).await;
+                let started = Instant::now();
+                let answer = transport.list(resource, limit, token.as_deref()).await;
+                (started, answer)
+            });
         }
         if tasks.is_empty() && pages.is_empty() && wake.is_none() {
             return Ok(pass.report);
         }
         tokio::select! {
             Some(done) = tasks.next(), if !tasks.is_empty() => pass.settle(done)?,
-            Some(answer) = pages.next(), if !pages.is_empty() => pass.turn(answer)?,
+            Some((started, answer)) = pages.next(), if !pages.is_empty() => {
+                pass.turn_page(started, answer)?;
+            }
             () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
         }
         tell(&pass.report, pass.listing.total);
@@ -121,14 +131,17 @@ pub(super) async fn pass(
 async fn ask(
     transport: &Transport,
     resource: &ServedResource,
-    field_manager: &str,
+    options: &RewriteOptions,
     form: PatchForm,
     task: Task,
 ) -> Done {
+    // To wait for others says nothing of this API server, so the time begins after it.
+    let _turn = turn(options.budget.as_ref()).await;
     let started = Instant::now();
     let answer = match task.question {
         Question::Patch => {
             let object = &task.object;
+            let field_manager = &*options.field_manager;
             transport.patch(resource, object, form, field_manager).await
         }
         Question::Look(_) => transport.look(resource, &task.object).await,
@@ -140,6 +153,11 @@ async fn ask(
         ended: Instant::now(),
         answer,
     }
+}
+
+/// A turn among all passes that share the budget.
+async fn turn(budget: Option<&RequestBudget>) -> Option<OwnedSemaphorePermit> {
+    budget?.turn().await
 }
 
 impl Pass<'_, '_> {
@@ -294,6 +312,7 @@ impl Pass<'_, '_> {
         };
         let object = place(&task.object.namespace, &task.object.name);
         let patience = &mut self.shared.patience;
+        patience.sent(started);
         patience.failed_with(verb, &self.name, &object, &failure)?;
         task.tries = task.tries.saturating_add(1);
         let since = *task.failing_since.get_or_insert(ended);
@@ -342,7 +361,12 @@ impl Pass<'_, '_> {
     }
 
     /// Takes the answer to a list.
-    fn turn(&mut self, answer: Result<Answer, Failure>) -> Result<(), RewriteError> {
+    fn turn_page(
+        &mut self,
+        started: Instant,
+        answer: Result<Answer, Failure>,
+    ) -> Result<(), RewriteError> {
+        self.shared.patience.sent(started);
         let now = Instant::now();
         let listed = match answer {
             Ok(answer) => judge_list(&self.resource.resource, &answer)?,

@@ -47,6 +47,14 @@ impl<'t> Patience<'t> {
         self.last_success >= time
     }
 
+    /// A request that was sent at this time has ended. While nothing fails, time in which none was sent does not count: the
+    /// pass may have waited for its turn among others.
+    pub(super) fn sent(&mut self, started: Instant) {
+        if self.failures == 0 {
+            self.last_success = self.last_success.max(started);
+        }
+    }
+
     pub(super) fn succeeded(&mut self) {
         self.last_success = Instant::now();
         self.failures = 0;
