@@ -133,7 +133,7 @@ fn parse_at(
     if text.contains('\0') {
         return of_process(text, files);
     }
-    // A backslash before a line break continues the line, whoever wrote the file.
+    // A backslash before a line break continues the line, in files of every system.
     let text = &text.replace("\r\n", "\n");
     if unit::is_unit(text) {
         return of_unit(text, path, files);
@@ -164,7 +164,7 @@ fn structure(text: &str) -> Result<Option<Vec<(u64, Value)>>, Unclear> {
     }
 }
 
-/// Whether whoever wrote a text meant YAML or JSON.
+/// Whether a text was meant to be YAML or JSON.
 fn looks_structured(text: &str) -> bool {
     const FIELDS: [&str; 8] = [
         "apiVersion",

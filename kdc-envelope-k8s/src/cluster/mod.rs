@@ -16,6 +16,6 @@ pub use kubeconfig::{
     Kubeconfig, KubeconfigError, KubeconfigFault, KubeconfigInMemory, KubeconfigSource,
 };
 pub use members::{Member, members};
-pub use server::{ServerState, greet, look_at};
+pub use server::{ServerState, ping, probe};
 pub(crate) use server_name::Asked;
 pub use server_name::ServerName;

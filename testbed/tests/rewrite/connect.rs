@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use kdc_envelope_k8s::cluster::{
     ClusterError, Kubeconfig, KubeconfigInMemory, KubeconfigSource, Overrides, connect,
-    connect_kubeconfig, look_at,
+    connect_kubeconfig, probe,
 };
 use kube::Client;
 use serde_json::Value;
@@ -50,7 +50,7 @@ fn in_memory(plane: &Plane) -> Kubeconfig {
 }
 
 async fn answers(client: &Client) -> Result<u32, ClusterError> {
-    look_at(client).await.map(|state| state.minor)
+    probe(client).await.map(|state| state.minor)
 }
 
 #[test]

@@ -199,7 +199,7 @@ impl Files {
             credentials::trust(&cluster, &mut config)?;
         }
         if let Some(name) = context.text("user")? {
-            // kubectl takes a user that is nowhere for nobody.
+            // kubectl sends no credentials for a user that is nowhere.
             if let Some(user) = self.entry("users", "user", &name)? {
                 credentials::log_in(&user, &cluster, &mut config)?;
             }

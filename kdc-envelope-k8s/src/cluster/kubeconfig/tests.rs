@@ -186,7 +186,7 @@ fn what_kubectl_takes_is_taken() {
             "{}preferences: {{}}\nkind: Config\napiVersion: v1\nunknown: 1\n",
             one(https, "")
         ),
-        // kubectl is nobody then.
+        // kubectl sends no credentials then.
         one(https, "").replace("user: u}", "user: away}"),
         one(https, "").replace(", user: u}", "}"),
         // Entries that are not used may be anything.
