@@ -8,12 +8,15 @@ pub mod cluster;
 #[cfg(feature = "client")]
 pub mod control_plane;
 pub mod encryption_config;
+#[cfg(feature = "etcd")]
+pub mod etcd;
 pub mod files;
 pub mod object;
 mod percent;
 #[cfg(feature = "client")]
 pub mod rewrite;
 pub mod rotation;
+pub mod rows;
 pub mod value_opener;
 mod yaml;
 

@@ -137,7 +137,7 @@ pub enum Refusal {
     /// The key encryption key did not unwrap.
     #[error(transparent)]
     Kek(#[from] KekError),
-    /// There is nobody to unwrap for this provider.
+    /// No key encryption key was given for this provider.
     #[error("no key encryption key was given for the KMS provider `{0}`")]
     NoKek(Box<str>),
     /// What else the caller met when it asked a plugin.

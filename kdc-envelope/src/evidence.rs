@@ -165,13 +165,16 @@ impl Evidence {
         }
     }
 
+    /// As [`Self::add_gap`], of each of these.
+    pub fn add_gaps(&mut self, gaps: impl IntoIterator<Item = Gap>) {
+        gaps.into_iter().for_each(|gap| self.add_gap(gap));
+    }
+
     /// Adds what was seen of another part of the set.
     pub fn merge(&mut self, other: Self) {
         self.agrees(other.agreeing);
         self.contradicts(other.contradicting);
-        for gap in other.gaps {
-            self.add_gap(gap);
-        }
+        self.add_gaps(other.gaps);
     }
 
     /// How many members were looked at.

@@ -11,6 +11,7 @@ mod error_chain;
 pub mod etcd_file;
 pub mod evidence;
 pub mod kek;
+pub mod key_removal;
 pub mod key_usage;
 pub mod kmsv2;
 pub mod local;

@@ -48,7 +48,7 @@ struct Group {
 }
 
 impl Rows {
-    /// `elsewhere`: how many rows there are outside of the prefix; `None` if nobody may know.
+    /// `elsewhere`: how many rows there are outside of the prefix; `None` if that cannot be counted.
     pub(crate) fn of(usage: &KeyUsage, elsewhere: Option<u64>) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Self {

@@ -2,7 +2,7 @@
 
 use super::word::Word;
 
-/// The flags that take no word of their own: `--profiling false` is `--profiling` and a word that nobody asked for. A test compares
+/// The flags that take no word of their own: `--profiling false` is `--profiling` and a word that is ignored. A test compares
 /// them with the help of the real kube-apiserver.
 const BOOLEANS: [&str; 29] = [
     "aggregator-reject-forwarding-redirect",

@@ -12,6 +12,7 @@ mod manifest;
 mod pod;
 mod probe;
 mod shell;
+mod static_pod;
 mod unit;
 mod word;
 
@@ -26,6 +27,7 @@ use crate::yaml::{self, Value};
 pub use flags::{FlagValue, Flags, parse_bool};
 pub use pod::{Mount, Pod, Source};
 pub use probe::{Action, Dependence, KmsChecks, Probe};
+pub use static_pod::{LocalFiles, ReadError};
 
 /// The flag with the path of the EncryptionConfiguration, without `--`.
 pub const CONFIG_FLAG: &str = "encryption-provider-config";
@@ -34,7 +36,7 @@ pub const RELOAD_FLAG: &str = "encryption-provider-config-automatic-reload";
 /// The longest description that is read, in bytes.
 pub const MAX_LEN: usize = 1 << 20;
 
-/// A kube-apiserver as somebody will start it.
+/// A kube-apiserver as it will be started.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct ApiServer {
@@ -58,7 +60,7 @@ pub enum Place {
     OtherPod(&'static str),
 }
 
-/// Whoever reads files that a description names.
+/// Reads the files that a description names.
 pub trait Files {
     /// The content of a file.
     ///
@@ -131,7 +133,7 @@ fn parse_at(
     if text.contains('\0') {
         return of_process(text, files);
     }
-    // A backslash before a line break continues the line, whoever wrote the file.
+    // A backslash before a line break continues the line, in files of every system.
     let text = &text.replace("\r\n", "\n");
     if unit::is_unit(text) {
         return of_unit(text, path, files);
@@ -162,7 +164,7 @@ fn structure(text: &str) -> Result<Option<Vec<(u64, Value)>>, Unclear> {
     }
 }
 
-/// Whether whoever wrote a text meant YAML or JSON.
+/// Whether a text was meant to be YAML or JSON.
 fn looks_structured(text: &str) -> bool {
     const FIELDS: [&str; 8] = [
         "apiVersion",

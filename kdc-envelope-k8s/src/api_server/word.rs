@@ -48,7 +48,7 @@ pub(super) struct Variables {
 /// What a variable is.
 pub(super) enum Variable<'v> {
     Value(&'v str),
-    /// Set by somebody who cannot be asked.
+    /// Set where it cannot be read, such as by the program that starts this one.
     Unknown,
     Unset,
 }

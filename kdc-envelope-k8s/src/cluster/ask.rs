@@ -15,7 +15,7 @@ const LIMIT: Duration = Duration::from_secs(15);
 const SHOWN: usize = 200;
 
 /// An answer with status 200.
-pub(super) struct Answer {
+pub(super) struct Response {
     pub(super) server: ServerName,
     pub(super) body: Vec<u8>,
 }
@@ -26,7 +26,7 @@ pub(super) async fn get(
     verb: &'static str,
     resource: &'static str,
     path: &str,
-) -> Result<Answer, ClusterError> {
+) -> Result<Response, ClusterError> {
     let asked = Asked::default();
     let unreachable = |message: String| ClusterError::Unreachable {
         server: asked.server(),
@@ -52,7 +52,7 @@ pub(super) async fn get(
     })?;
     let server = asked.server();
     match status {
-        200 => Ok(Answer { server, body }),
+        200 => Ok(Response { server, body }),
         401 => Err(ClusterError::Unauthenticated { server }),
         403 => Err(ClusterError::Denied {
             server,

@@ -16,6 +16,20 @@ pub enum ClusterError {
         /// What was given.
         url: Box<str>,
     },
+    /// A name for the certificate of an API server is none.
+    #[error("`{name}` is no name of a host that a certificate could have")]
+    TlsServerName {
+        /// What was given.
+        name: Box<str>,
+    },
+    /// Certificates, credentials or the proxy in the settings cannot be used.
+    #[error("no client for {server} can be made of the settings: {message}")]
+    Settings {
+        /// Whose.
+        server: ServerName,
+        /// Why, in one line.
+        message: Box<str>,
+    },
     /// The credentials are not accepted.
     #[error(
         "{server} does not accept the credentials of the kubeconfig (401); they may have expired, or be of another cluster"

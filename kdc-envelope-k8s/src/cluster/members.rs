@@ -7,7 +7,7 @@ use kube::Client;
 use sha2::{Digest as _, Sha256};
 
 use super::ClusterError;
-use super::ask::{Answer, get};
+use super::ask::{Response, get};
 use crate::rotation::Timestamp;
 
 /// The selector is `apiserver.kubernetes.io/identity=kube-apiserver`.
@@ -43,7 +43,7 @@ impl Member {
 /// # Errors
 /// [`ClusterError`].
 pub async fn members(client: &Client) -> Result<Vec<Member>, ClusterError> {
-    let Answer { server, body } = get(client, "list", RESOURCE, PATH).await?;
+    let Response { server, body } = get(client, "list", RESOURCE, PATH).await?;
     let list: List<Lease> = serde_json::from_slice(&body).map_err(|_| ClusterError::Refused {
         server,
         verb: "list",

@@ -10,10 +10,12 @@ mod server;
 mod server_name;
 
 pub(crate) use cause::cause;
-pub use connect::connect;
+pub use connect::{Overrides, connect, connect_kubeconfig};
 pub use error::ClusterError;
-pub use kubeconfig::{Kubeconfig, KubeconfigError, KubeconfigFault, KubeconfigSource};
+pub use kubeconfig::{
+    Kubeconfig, KubeconfigError, KubeconfigFault, KubeconfigInMemory, KubeconfigSource,
+};
 pub use members::{Member, members};
-pub use server::{ServerState, greet, look_at};
+pub use server::{ServerState, ping, probe};
 pub(crate) use server_name::Asked;
 pub use server_name::ServerName;

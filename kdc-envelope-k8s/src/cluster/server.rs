@@ -3,7 +3,7 @@
 use kube::Client;
 use serde::Deserialize;
 
-use super::ask::{Answer, get};
+use super::ask::{Response, get};
 use super::{ClusterError, ServerName};
 use crate::rotation::metrics::ServerMetrics;
 
@@ -24,7 +24,7 @@ pub struct ServerState {
 ///
 /// # Errors
 /// [`ClusterError`].
-pub async fn greet(client: &Client) -> Result<(), ClusterError> {
+pub async fn ping(client: &Client) -> Result<(), ClusterError> {
     version(client).await.map(drop)
 }
 
@@ -32,7 +32,7 @@ pub async fn greet(client: &Client) -> Result<(), ClusterError> {
 ///
 /// # Errors
 /// [`ClusterError`].
-pub async fn look_at(client: &Client) -> Result<ServerState, ClusterError> {
+pub async fn probe(client: &Client) -> Result<ServerState, ClusterError> {
     let (server, version) = version(client).await?;
     // Some distributions write `34+`.
     let digits = version
@@ -44,7 +44,7 @@ pub async fn look_at(client: &Client) -> Result<ServerState, ClusterError> {
         server,
         version: version.git_version.clone(),
     })?;
-    let Answer { server, body } = get(client, "get", "/metrics", "/metrics").await?;
+    let Response { server, body } = get(client, "get", "/metrics", "/metrics").await?;
     let metrics = ServerMetrics::parse(&String::from_utf8_lossy(&body));
     Ok(ServerState {
         minor,
@@ -63,7 +63,7 @@ struct Version {
 }
 
 async fn version(client: &Client) -> Result<(ServerName, Version), ClusterError> {
-    let Answer { server, body } = get(client, "get", "/version", "/version").await?;
+    let Response { server, body } = get(client, "get", "/version", "/version").await?;
     match serde_json::from_slice(&body) {
         Ok(version) => Ok((server, version)),
         Err(_) => Err(ClusterError::Refused {

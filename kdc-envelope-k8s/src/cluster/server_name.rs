@@ -1,4 +1,4 @@
-//! Which API server a request went to: a layer of the client that tells whoever sent it.
+//! Which API server a request went to: a layer of the client that tells the sender.
 
 use core::fmt;
 use core::task::{Context, Poll};

@@ -152,7 +152,7 @@ impl ControlPlane {
         let mut asking = JoinSet::new();
         for (index, node) in self.nodes.iter().enumerate() {
             let client = node.client.clone();
-            asking.spawn(async move { (index, cluster::look_at(&client).await) });
+            asking.spawn(async move { (index, cluster::probe(&client).await) });
         }
         let mut answers: BTreeMap<usize, _> = BTreeMap::new();
         while let Some(answer) = asking.join_next().await {

@@ -38,8 +38,8 @@ pub(super) fn parse(file: &[u8]) -> Result<Node, ConfigError> {
     })
 }
 
-/// kube-apiserver reads the first document and not a word of what follows, so that a second one is refused here: whoever
-/// wrote it thinks that it counts.
+/// kube-apiserver reads the first document and not a word of what follows, so that a second one is refused here:
+/// its author expects that it counts.
 fn only_document(text: &str) -> Result<Value, ConfigError> {
     let mut documents = yaml::documents(text).map_err(syntax_error)?.into_iter();
     let first = documents.next().map_or(Value::Null, |(_, value)| value);

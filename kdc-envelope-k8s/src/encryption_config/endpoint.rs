@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn endpoints_that_reach_nobody_are_told_with_the_cure() {
+    fn endpoints_that_reach_no_plugin_are_told_with_the_cure() {
         for (endpoint, words) in [
             (
                 "unix://run/kms-plugin/kms.sock",

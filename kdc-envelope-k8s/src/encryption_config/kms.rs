@@ -57,7 +57,7 @@ impl KmsProvider {
     /// What kube-apiserver dials: a path, or for an abstract socket `@` and its name.
     ///
     /// # Errors
-    /// [`EndpointFault`] if it takes `endpoint` and can reach nobody there.
+    /// [`EndpointFault`] if it takes `endpoint` and can reach no plugin there.
     pub fn socket(&self) -> Result<String, EndpointFault> {
         endpoint::socket(&self.endpoint)
     }

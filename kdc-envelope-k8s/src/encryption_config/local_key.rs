@@ -141,7 +141,7 @@ impl LocalKey {
 
 impl PartialEq for LocalKey {
     fn eq(&self, other: &Self) -> bool {
-        // Both sides are ours, so there is nobody who could time the comparison.
+        // Both sides are ours, so no attacker can time the comparison.
         self.provider == other.provider
             && self.name == other.name
             && (Arc::ptr_eq(&self.secret, &other.secret)

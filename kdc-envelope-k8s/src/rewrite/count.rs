@@ -2,13 +2,13 @@
 
 use kube::Client;
 
-use super::answer::{Failure, Listed, judge_list};
 use super::error::{RewriteError, Verb};
 use super::find;
 use super::options::RewriteOptions;
-use super::patience::{OF_A_QUESTION, Patience};
 use super::report::{Count, ResourceCount};
 use super::resolve::ServedResource;
+use super::response::{Failure, Listed, judge_list};
+use super::retry_budget::{OF_A_QUESTION, RetryBudget};
 use super::transport::Transport;
 use crate::encryption_config::GroupResource;
 
@@ -20,25 +20,25 @@ use crate::encryption_config::GroupResource;
 pub async fn count(client: &Client, resources: &[GroupResource]) -> Result<Count, RewriteError> {
     let options = RewriteOptions::default();
     let transport = Transport::new(client, options.request_timeout);
-    let mut patience = Patience::new(OF_A_QUESTION, &|_| ());
-    let counted = count_all(&transport, &mut patience, resources, &options).await;
+    let mut retries = RetryBudget::new(OF_A_QUESTION, &|_| ());
+    let counted = count_all(&transport, &mut retries, resources, &options).await;
     counted.map_err(|error| error.at(&transport.server()))
 }
 
 async fn count_all(
     transport: &Transport,
-    patience: &mut Patience<'_>,
+    retries: &mut RetryBudget<'_>,
     resources: &[GroupResource],
     options: &RewriteOptions,
 ) -> Result<Count, RewriteError> {
-    let resolution = find(transport, patience, resources).await?;
+    let resolution = find(transport, retries, resources).await?;
     let mut count = Count {
         skipped: resolution.skipped,
         ..Count::default()
     };
     for resource in &resolution.resources {
         let page_size = options.page_size.get();
-        let objects = count_one(transport, patience, resource, page_size).await?;
+        let objects = count_one(transport, retries, resource, page_size).await?;
         count.resources.push(ResourceCount {
             resource: resource.resource.clone(),
             objects,
@@ -49,21 +49,21 @@ async fn count_all(
 
 async fn count_one(
     transport: &Transport,
-    patience: &mut Patience<'_>,
+    retries: &mut RetryBudget<'_>,
     resource: &ServedResource,
     page_size: u32,
 ) -> Result<u64, RewriteError> {
     let name = resource.resource.to_string();
     let (mut objects, mut limit, mut token) = (0_u64, 1, None);
     loop {
-        let answer = transport.list(resource, limit, token.as_deref()).await;
-        let listed = match answer {
-            Ok(answer) => judge_list(&resource.resource, &answer)?,
+        let response = transport.list(resource, limit, token.as_deref()).await;
+        let listed = match response {
+            Ok(response) => judge_list(&resource.resource, &response)?,
             Err(failure) => Listed::Failed(failure),
         };
         let failure = match listed {
             Listed::Page(page) => {
-                patience.succeeded();
+                retries.succeeded();
                 let listed = u64::try_from(page.objects.len()).unwrap_or(u64::MAX);
                 objects = objects.saturating_add(listed);
                 match (page.token, page.remaining) {
@@ -90,7 +90,7 @@ async fn count_one(
                 });
             }
         };
-        patience.failed(Verb::List, &name, &failure)?;
-        tokio::time::sleep(patience.pause(&failure)).await;
+        retries.failed(Verb::List, &name, &failure)?;
+        tokio::time::sleep(retries.pause(&failure)).await;
     }
 }

@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::answer::{Answer, Failure, judge_other};
 use super::error::{RewriteError, Verb};
-use super::patience::Patience;
 use super::resolve::{Group, Resource, Version, concerns};
+use super::response::{Failure, Response, judge_other};
+use super::retry_budget::RetryBudget;
 use super::transport::Transport;
 use crate::encryption_config::GroupResource;
 
@@ -20,13 +20,10 @@ const API_SERVICES: &str = "/apis/apiregistration.k8s.io/v1/apiservices";
 /// What is served, as far as it can matter for these names; the core group comes first.
 pub(super) async fn discover(
     transport: &Transport,
-    patience: &mut Patience<'_>,
+    retries: &mut RetryBudget<'_>,
     wanted: &[GroupResource],
 ) -> Result<Vec<Group>, RewriteError> {
-    let mut server = Server {
-        transport,
-        patience,
-    };
+    let mut server = Server { transport, retries };
     let core = server.version("/api/v1", "v1").await?;
     let mut groups = vec![Group {
         name: "".into(),
@@ -83,7 +80,7 @@ fn away(services: Services, wanted: &[GroupResource]) -> impl Iterator<Item = Gr
 
 struct Server<'a, 't> {
     transport: &'a Transport,
-    patience: &'a mut Patience<'t>,
+    retries: &'a mut RetryBudget<'t>,
 }
 
 impl Server<'_, '_> {
@@ -132,7 +129,7 @@ impl Server<'_, '_> {
         }
     }
 
-    /// Tries until there is an answer.
+    /// Tries until there is a response.
     async fn read_if_there<T: DeserializeOwned>(
         &mut self,
         path: &str,
@@ -144,8 +141,8 @@ impl Server<'_, '_> {
             Verb::Get
         };
         let transport = self.transport;
-        let judge = |answer: Answer| read_document(&answer, verb, what);
-        self.patience
+        let judge = |response: Response| read_document(&response, verb, what);
+        self.retries
             .until_answered(verb, what, || transport.get(path), judge)
             .await
     }
@@ -153,18 +150,18 @@ impl Server<'_, '_> {
 
 /// The document, or a failure that may pass.
 fn read_document<T: DeserializeOwned>(
-    answer: &Answer,
+    response: &Response,
     verb: Verb,
     what: &str,
 ) -> Result<Result<Option<T>, Failure>, RewriteError> {
-    match answer.status {
-        200 => Ok(serde_json::from_slice(&answer.body)
+    match response.status {
+        200 => Ok(serde_json::from_slice(&response.body)
             .map(Some)
             .map_err(|error| {
                 Failure::server(&format!("an answer that is not understood: {error}"))
             })),
         404 => Ok(Ok(None)),
-        _ => judge_other(verb, what, answer).map(Err),
+        _ => judge_other(verb, what, response).map(Err),
     }
 }
 

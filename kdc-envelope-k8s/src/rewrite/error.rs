@@ -61,10 +61,7 @@ pub enum RewriteError {
         advice: &'static str,
     },
     /// One row keeps the API server from listing all the others.
-    #[error(
-        "{server} cannot list {resource}, because it cannot decrypt a row of it: {why}; `kdc value inspect` shows what a row was \
-         written with"
-    )]
+    #[error("{server} cannot list {resource}, because it cannot decrypt a row of it: {why}")]
     Unreadable {
         /// Who says so.
         server: ServerName,
@@ -74,13 +71,13 @@ pub enum RewriteError {
         why: Box<str>,
     },
     /// Only failures that could have passed by themselves, for longer than
-    /// [`RewriteOptions::patience`](super::RewriteOptions::patience).
+    /// [`RewriteOptions::retry_budget`](super::RewriteOptions::retry_budget).
     #[error(
         "{server}: no attempt to {verb} {resource} succeeded for {} s, in {attempts} attempts; the last one{} failed with: {why}",
-        patience.as_secs(),
+        budget.as_secs(),
         if object.is_empty() { String::new() } else { format!(", with `{object}`,") },
     )]
-    OutOfPatience {
+    RetriesExhausted {
         /// Who was asked.
         server: ServerName,
         /// What was tried last.
@@ -88,7 +85,7 @@ pub enum RewriteError {
         /// The resource, or the path of a discovery document.
         resource: Box<str>,
         /// How long.
-        patience: Duration,
+        budget: Duration,
         /// The object that was tried last, with its namespace; empty if it was none in particular.
         object: Box<str>,
         /// How many requests failed since the last success.
@@ -117,17 +114,17 @@ pub enum RewriteError {
         /// Who was asked.
         server: ServerName,
     },
-    /// Nobody works on a migration.
+    /// No controller works on a migration.
     #[error(
         "no controller has taken up the migration of {resource} within {} s; is the storage-version-migrator-controller of \
          kube-controller-manager running?",
-        patience.as_secs()
+        waited.as_secs()
     )]
     NotTakenUp {
         /// Which resource.
         resource: GroupResource,
         /// How long it was waited for.
-        patience: Duration,
+        waited: Duration,
     },
     /// The controller gave up.
     #[error(
@@ -139,6 +136,9 @@ pub enum RewriteError {
         /// What it says, on one line.
         why: Box<str>,
     },
+    /// The runtime of a [`RewriteJob`](super::RewriteJob) shut down.
+    #[error("the pass was interrupted before its end")]
+    Interrupted,
     /// An answer that no API server should give to such a request.
     #[error("{server} answered the attempt to {verb} {resource} with {why}")]
     Unexpected {
@@ -154,13 +154,13 @@ pub enum RewriteError {
 }
 
 impl RewriteError {
-    /// The same of `other`, if nobody said yet which server it is about.
+    /// The same of `other`, unless it is known already which server it is about.
     pub(super) fn at(mut self, other: &ServerName) -> Self {
         match &mut self {
             Self::Denied { server, .. }
             | Self::Storage { server, .. }
             | Self::Unreadable { server, .. }
-            | Self::OutOfPatience { server, .. }
+            | Self::RetriesExhausted { server, .. }
             | Self::Expired { server, .. }
             | Self::NoMigrations { server }
             | Self::Unexpected { server, .. } => {
@@ -168,7 +168,8 @@ impl RewriteError {
                     server.clone_from(other);
                 }
             }
-            Self::NoSuchResource { .. }
+            Self::Interrupted
+            | Self::NoSuchResource { .. }
             | Self::Aggregated { .. }
             | Self::NotTakenUp { .. }
             | Self::MigrationFailed { .. } => {}

@@ -16,13 +16,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use super::answer::{Answer, Failure, judge_other, one_line};
 use super::error::{RewriteError, Verb};
 use super::find;
 use super::options::RewriteOptions;
-use super::patience::Patience;
 use super::progress::Waiting;
 use super::resolve::ServedResource;
+use super::response::{Failure, Response, judge_other, one_line};
+use super::retry_budget::RetryBudget;
 use super::transport::Transport;
 use crate::encryption_config::GroupResource;
 
@@ -52,8 +52,8 @@ pub struct Migrated {
 /// controller.
 ///
 /// # Errors
-/// [`RewriteError::NoMigrations`] where storagemigration.k8s.io/v1 is not served, [`RewriteError::NotTakenUp`] where nobody
-/// works on a migration for [`RewriteOptions::patience`], [`RewriteError::MigrationFailed`]; and those of a pass.
+/// [`RewriteError::NoMigrations`] where storagemigration.k8s.io/v1 is not served, [`RewriteError::NotTakenUp`] where no controller
+/// works on a migration for [`RewriteOptions::retry_budget`], [`RewriteError::MigrationFailed`]; and those of a pass.
 pub async fn hand_over(
     client: &Client,
     resources: &[GroupResource],
@@ -64,8 +64,8 @@ pub async fn hand_over(
     let transport = Transport::new(client, options.request_timeout);
     let migrator = Migrator {
         transport: &transport,
-        patience: Patience::new(options.patience, wait),
-        limit: options.patience,
+        retries: RetryBudget::new(options.retry_budget, wait),
+        limit: options.retry_budget,
     };
     let migrated = migrate_all(migrator, resources, begin).await;
     migrated.map_err(|error| error.at(&transport.server()))
@@ -76,7 +76,7 @@ async fn migrate_all(
     resources: &[GroupResource],
     begin: &(dyn Fn(&GroupResource) + Sync),
 ) -> Result<Vec<Migrated>, RewriteError> {
-    let found = find(migrator.transport, &mut migrator.patience, resources).await?;
+    let found = find(migrator.transport, &mut migrator.retries, resources).await?;
     let served = found.resources;
     if migrator.ask(Verb::Get, API, None).await?.is_none() {
         let server = migrator.transport.server();
@@ -92,7 +92,7 @@ async fn migrate_all(
 
 struct Migrator<'a> {
     transport: &'a Transport,
-    patience: Patience<'a>,
+    retries: RetryBudget<'a>,
     limit: Duration,
 }
 
@@ -113,11 +113,11 @@ impl Migrator<'_> {
         }
         loop {
             sleep(POLL).await;
-            let Some(answer) = self.ask(Verb::Get, &path, None).await? else {
+            let Some(response) = self.ask(Verb::Get, &path, None).await? else {
                 let why = "somebody deleted the StorageVersionMigration".into();
                 return Err(failed(resource, why));
             };
-            match state_of(&answer) {
+            match state_of(&response) {
                 State::Succeeded => {
                     return Ok(Migrated {
                         resource: resource.clone(),
@@ -128,7 +128,7 @@ impl Migrator<'_> {
                 State::New if start.elapsed() >= self.limit => {
                     return Err(RewriteError::NotTakenUp {
                         resource: resource.clone(),
-                        patience: self.limit,
+                        waited: self.limit,
                     });
                 }
                 State::New | State::Running => {}
@@ -136,13 +136,13 @@ impl Migrator<'_> {
         }
     }
 
-    /// Tries until there is an answer; `None` is one that says that the object is not there, or that it is there already.
+    /// Tries until there is a response; `None` is one that says that the object is not there, or that it is there already.
     async fn ask(
         &mut self,
         verb: Verb,
         path: &str,
         body: Option<&[u8]>,
-    ) -> Result<Option<Answer>, RewriteError> {
+    ) -> Result<Option<Response>, RewriteError> {
         let method = match verb {
             Verb::Create => Method::POST,
             Verb::Delete => Method::DELETE,
@@ -150,18 +150,21 @@ impl Migrator<'_> {
         };
         let transport = self.transport;
         let send = || transport.exchange_json(method.clone(), path, body);
-        self.patience
-            .until_answered(verb, RESOURCE, send, |answer| judge(verb, answer))
+        self.retries
+            .until_answered(verb, RESOURCE, send, |response| judge(verb, response))
             .await
     }
 }
 
-/// The answer, or a failure that may pass.
-fn judge(verb: Verb, answer: Answer) -> Result<Result<Option<Answer>, Failure>, RewriteError> {
-    match (answer.status, verb) {
-        (200..=202, _) => Ok(Ok(Some(answer))),
+/// The response, or a failure that may pass.
+fn judge(
+    verb: Verb,
+    response: Response,
+) -> Result<Result<Option<Response>, Failure>, RewriteError> {
+    match (response.status, verb) {
+        (200..=202, _) => Ok(Ok(Some(response))),
         (404, Verb::Get | Verb::Delete) | (409, Verb::Create) => Ok(Ok(None)),
-        _ => judge_other(verb, RESOURCE, &answer).map(Err),
+        _ => judge_other(verb, RESOURCE, &response).map(Err),
     }
 }
 
@@ -190,16 +193,16 @@ fn migration(resource: &GroupResource) -> Vec<u8> {
 /// How far a migration is, as its status says.
 #[derive(Debug, PartialEq, Eq)]
 enum State {
-    /// Nobody has written a status.
+    /// No controller has written a status.
     New,
     Running,
     Succeeded,
     Failed(Box<str>),
 }
 
-fn state_of(answer: &Answer) -> State {
+fn state_of(response: &Response) -> State {
     // What is not understood is looked at again.
-    let Ok(Migration { status }) = serde_json::from_slice(&answer.body) else {
+    let Ok(Migration { status }) = serde_json::from_slice(&response.body) else {
         return State::New;
     };
     let is_true = |name: &str| {
@@ -247,10 +250,10 @@ mod tests {
     use super::*;
 
     fn state(status: &serde_json::Value) -> State {
-        state_of(&Answer {
+        state_of(&Response {
             status: 200,
             body: json!({"status": status}).to_string().into_bytes(),
-            ..Answer::default()
+            ..Response::default()
         })
     }
 
@@ -278,15 +281,18 @@ mod tests {
 
     #[test]
     fn what_is_gone_and_what_is_there_already_is_no_failure() {
-        let answer = |status| Answer {
+        let response = |status| Response {
             status,
-            ..Answer::default()
+            ..Response::default()
         };
-        assert!(matches!(judge(Verb::Delete, answer(404)), Ok(Ok(None))));
-        assert!(matches!(judge(Verb::Create, answer(409)), Ok(Ok(None))));
-        assert!(matches!(judge(Verb::Create, answer(201)), Ok(Ok(Some(_)))));
-        assert!(matches!(judge(Verb::Get, answer(503)), Ok(Err(_))));
-        let denied = judge(Verb::Create, answer(403));
+        assert!(matches!(judge(Verb::Delete, response(404)), Ok(Ok(None))));
+        assert!(matches!(judge(Verb::Create, response(409)), Ok(Ok(None))));
+        assert!(matches!(
+            judge(Verb::Create, response(201)),
+            Ok(Ok(Some(_)))
+        ));
+        assert!(matches!(judge(Verb::Get, response(503)), Ok(Err(_))));
+        let denied = judge(Verb::Create, response(403));
         assert!(matches!(
             denied,
             Err(RewriteError::Denied {

@@ -2,8 +2,8 @@
 
 use tokio::time::Instant;
 
-use super::answer::Page;
 use super::resolve::Object;
+use super::response::Page;
 
 /// Pages whose metadata is larger are followed by smaller ones. Metadata of one object can be 256 KiB of annotations.
 const LARGE_PAGE: usize = 4 << 20;
@@ -125,7 +125,7 @@ mod tests {
         assert_eq!(listing.take(page(2, Some("t"), Some(3), 10)).len(), 2);
         assert_eq!((listing.total, listing.is_finished()), (Some(5), false));
         assert_eq!(listing.request(), (2, Some("t".to_owned())));
-        // Somebody deleted two meanwhile.
+        // Another client deleted two meanwhile.
         listing.take(page(1, None, None, 10));
         assert_eq!((listing.total, listing.is_finished()), (Some(3), true));
     }

@@ -11,7 +11,7 @@
 //! verified. What is current is so for the API servers that answered. That all of them use one configuration must be known
 //! before ([`rotation`](crate::rotation)).
 //!
-//! An object that somebody else wrote after it was listed is current too, since every server writes with the new key: its
+//! An object that another client wrote after it was listed is current too, since every server writes with the new key: its
 //! patch ends in a conflict, which is looked into. Nothing is stored about a pass. One that was interrupted is begun again,
 //! and costs little where rows are current.
 //!
@@ -21,33 +21,38 @@
 //! [`hand_over`] leaves the first of the two passes to kube-controller-manager.
 //!
 //! The pace is set by how the API server answers, and failures that may pass are borne for
-//! [`RewriteOptions::patience`]. A client made with [`kube::Config::default_retry`] off lets the pass see that the server
+//! [`RewriteOptions::retry_budget`]. A client made with [`kube::Config::default_retry`] off lets the pass see that the server
 //! is busy; with it on, the client waits by itself, and the pass adapts less well.
 
-mod answer;
+mod budget;
 mod count;
 mod discovery;
 mod error;
 mod hand_over;
+mod job;
 mod lasting;
 mod listing;
 mod options;
 mod pacer;
 mod pass;
-mod patience;
 mod progress;
 mod report;
 mod resolve;
+mod response;
+mod retry_budget;
 mod transport;
 
 use std::sync::{Mutex, PoisonError};
 
 use kube::Client;
 use tokio::time::Instant;
+use tracing::{Instrument as _, info, info_span, warn};
 
+pub use budget::RequestBudget;
 pub use count::count;
 pub use error::{RewriteError, Verb};
 pub use hand_over::{Migrated, hand_over};
+pub use job::{JobStatus, RewriteJob};
 pub use options::RewriteOptions;
 pub use progress::{Progress, Waiting};
 pub use report::{
@@ -57,8 +62,8 @@ pub use resolve::{Resolution, ServedResource};
 
 use crate::encryption_config::GroupResource;
 use pacer::Pacer;
-use pass::{Shared, TELL_EVERY};
-use patience::{OF_A_QUESTION, Patience};
+use pass::{REPORT_EVERY, Shared};
+use retry_budget::{OF_A_QUESTION, RetryBudget};
 use transport::Transport;
 
 /// Passes over every object of these resources, given as in an EncryptionConfiguration: names and wildcards. See the
@@ -81,11 +86,22 @@ pub async fn rewrite(
     let run = Run {
         transport: &transport,
         options,
-        told: Mutex::new(Progress::before(resources)),
+        reported: Mutex::new(Progress::before(resources)),
         progress,
     };
-    let report = run.pass_over(resources).await;
-    report.map_err(|error| error.at(&transport.server()))
+    let span = info_span!("rewrite", names = resources.len());
+    let report = run.pass_over(resources).instrument(span.clone()).await;
+    let report = report.map_err(|error| error.at(&transport.server()));
+    span.in_scope(|| match &report {
+        Ok(report) => info!(
+            objects = report.objects(),
+            rewritten = report.rewritten(),
+            refused = report.refused(),
+            "the pass is finished"
+        ),
+        Err(error) => warn!(%error, "the pass ended early"),
+    });
+    report
 }
 
 /// A pass over all resources.
@@ -93,7 +109,7 @@ struct Run<'a> {
     transport: &'a Transport,
     options: &'a RewriteOptions,
     /// How far it is.
-    told: Mutex<Progress>,
+    reported: Mutex<Progress>,
     progress: &'a (dyn Fn(&Progress) + Sync),
 }
 
@@ -101,14 +117,14 @@ impl Run<'_> {
     async fn pass_over(&self, resources: &[GroupResource]) -> Result<RewriteReport, RewriteError> {
         let start = Instant::now();
         let wait = |waiting| self.wait(waiting);
-        let mut patience = Patience::new(self.options.patience, &wait);
-        let resolution = find(self.transport, &mut patience, resources).await?;
+        let mut retries = RetryBudget::new(self.options.retry_budget, &wait);
+        let resolution = find(self.transport, &mut retries, resources).await?;
         let (most, rate) = (self.options.max_in_flight, self.options.max_per_second);
         let mut shared = Shared {
             transport: self.transport,
             options: self.options,
             pacer: Pacer::new(most, rate, start),
-            patience,
+            retries,
         };
         let mut report = RewriteReport {
             skipped: resolution.skipped,
@@ -121,7 +137,7 @@ impl Run<'_> {
                 // Its definition was deleted meanwhile, or no longer has this version.
                 Err(RewriteError::NoSuchResource { resource }) => {
                     let again = [resource];
-                    let again = find(self.transport, &mut shared.patience, &again).await?;
+                    let again = find(self.transport, &mut shared.retries, &again).await?;
                     report.skipped.extend(again.skipped);
                     for resource in &again.resources {
                         let finished = self.pass(&mut shared, resource, (index, count)).await?;
@@ -144,7 +160,7 @@ impl Run<'_> {
         (index, count): (usize, usize),
     ) -> Result<ResourceReport, RewriteError> {
         let start = Instant::now();
-        let mut told = start;
+        let mut reported = start;
         let picture = |report: &ResourceReport, total, done| Progress {
             resource: report.resource.clone(),
             resources_done: if done { index + 1 } else { index },
@@ -152,34 +168,45 @@ impl Run<'_> {
             done: report.objects,
             total,
             rewritten: report.rewritten,
-            overtaken: report.overtaken,
+            changed_concurrently: report.changed_concurrently,
             refused: report.refused,
             per_second: per_second(report.objects, start),
             waiting: None,
         };
         let mut estimate = None;
+        let span = info_span!("rewrite_resource", resource = %resource.resource);
         let finished = pass::pass(shared, resource, |report, total| {
             estimate = total;
-            if told.elapsed() >= TELL_EVERY {
-                self.tell(picture(report, total, false));
-                told = Instant::now();
+            if reported.elapsed() >= REPORT_EVERY {
+                self.report_progress(picture(report, total, false));
+                reported = Instant::now();
             }
         })
+        .instrument(span.clone())
         .await?;
-        self.tell(picture(&finished, estimate, true));
+        span.in_scope(|| {
+            info!(
+                objects = finished.objects,
+                rewritten = finished.rewritten,
+                refused = finished.refused,
+                "the resource is finished"
+            );
+        });
+        self.report_progress(picture(&finished, estimate, true));
         Ok(finished)
     }
 
-    fn tell(&self, progress: Progress) {
+    fn report_progress(&self, progress: Progress) {
         (self.progress)(&progress);
-        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = progress;
+        *self.reported.lock().unwrap_or_else(PoisonError::into_inner) = progress;
     }
 
     /// The last progress again, with what is waited for.
     fn wait(&self, waiting: Waiting) {
-        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut progress = told.clone();
-        drop(told);
+        let reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut progress = reported.clone();
+        drop(reported);
+        warn!(%waiting, "nothing succeeds");
         progress.waiting = Some(waiting);
         (self.progress)(&progress);
     }
@@ -196,17 +223,17 @@ pub async fn resolve(
 ) -> Result<Resolution, RewriteError> {
     let options = RewriteOptions::default();
     let transport = Transport::new(client, options.request_timeout);
-    let mut patience = Patience::new(OF_A_QUESTION, &|_| ());
-    let found = find(&transport, &mut patience, resources).await;
+    let mut retries = RetryBudget::new(OF_A_QUESTION, &|_| ());
+    let found = find(&transport, &mut retries, resources).await;
     found.map_err(|error| error.at(&transport.server()))
 }
 
 async fn find(
     transport: &Transport,
-    patience: &mut Patience<'_>,
+    retries: &mut RetryBudget<'_>,
     resources: &[GroupResource],
 ) -> Result<Resolution, RewriteError> {
-    let groups = discovery::discover(transport, patience, resources).await?;
+    let groups = discovery::discover(transport, retries, resources).await?;
     Ok(resolve::resolve_in(&groups, resources))
 }
 

@@ -8,7 +8,7 @@
 //! What an idle server would need is measured at the start and every [`MEASURE_EVERY`]: for a few answers, patches are sent
 //! one at a time.
 //!
-//! A state machine without a clock: whoever drives it says what time it is.
+//! A state machine without a clock: the caller says what time it is.
 
 use core::num::NonZeroU32;
 use core::time::Duration;

@@ -1,22 +1,24 @@
 //! A pass over one resource: one page of names at a time, and a bounded number of patches in flight.
 //!
-//! All requests belong to one future. Whoever drops it ends them, and loses nothing: the state of a pass is the rows.
+//! All requests belong to one future. Dropping it ends them, and loses nothing: the state of a pass is the rows.
 
 use core::time::Duration;
 use std::collections::VecDeque;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until};
 
-use super::answer::{Answer, Failure, FailureKind, Listed, Verdict, judge_list, judge_patch};
+use super::budget::RequestBudget;
 use super::error::{RewriteError, Verb};
 use super::listing::Listing;
 use super::options::RewriteOptions;
 use super::pacer::{Pacer, Permit, Signal};
-use super::patience::{Patience, pause};
 use super::report::{MAX_REFUSALS, Refusal, ResourceReport, place};
 use super::resolve::{Object, ServedResource};
+use super::response::{Failure, FailureKind, Listed, Response, Verdict, judge_list, judge_patch};
+use super::retry_budget::{RetryBudget, pause};
 use super::transport::{PatchForm, Transport};
 use crate::cluster::ServerName;
 
@@ -33,7 +35,7 @@ pub(super) struct Shared<'a> {
     pub(super) transport: &'a Transport,
     pub(super) options: &'a RewriteOptions,
     pub(super) pacer: Pacer,
-    pub(super) patience: Patience<'a>,
+    pub(super) retries: RetryBudget<'a>,
 }
 
 /// One resource at work.
@@ -64,7 +66,7 @@ enum Question {
     /// Is its row current? If not, it is afterwards.
     Patch,
     /// Is it still as it was listed? If so, it is refused for this reason.
-    Look(Box<str>),
+    Probe(Box<str>),
 }
 
 /// A task that came back.
@@ -74,16 +76,17 @@ struct Done {
     form: PatchForm,
     started: Instant,
     ended: Instant,
-    answer: Result<Answer, Failure>,
+    response: Result<Response, Failure>,
 }
 
-/// Passes over one resource. `tell` is called after every change of the report, with the estimate of all objects.
+/// Passes over one resource. `on_progress` is called after every change of the report, with the estimate of all objects.
 pub(super) async fn pass(
     shared: &mut Shared<'_>,
     resource: &ServedResource,
-    mut tell: impl FnMut(&ResourceReport, Option<u64>),
+    mut on_progress: impl FnMut(&ResourceReport, Option<u64>),
 ) -> Result<ResourceReport, RewriteError> {
-    let (transport, field_manager) = (shared.transport, &*shared.options.field_manager);
+    let (transport, options) = (shared.transport, shared.options);
+    let budget = options.budget.as_ref();
     let page_size = shared.options.page_size.get();
     let mut pass = Pass {
         shared,
@@ -100,46 +103,61 @@ pub(super) async fn pass(
     loop {
         let mut wake = None;
         while let Some(task) = pass.next_task(&mut wake) {
-            tasks.push(ask(transport, resource, field_manager, pass.form, task));
+            tasks.push(ask(transport, resource, options, pass.form, task));
         }
         if pages.is_empty() && pass.wants_page(&mut wake) {
             let (limit, token) = pass.listing.request();
-            pages.push(async move { transport.list(resource, limit, token.as_deref()).await });
+            pages.push(async move {
+                let _turn = turn(budget).await;
+                let started = Instant::now();
+                let response = transport.list(resource, limit, token.as_deref()).await;
+                (started, response)
+            });
         }
         if tasks.is_empty() && pages.is_empty() && wake.is_none() {
             return Ok(pass.report);
         }
         tokio::select! {
             Some(done) = tasks.next(), if !tasks.is_empty() => pass.settle(done)?,
-            Some(answer) = pages.next(), if !pages.is_empty() => pass.turn(answer)?,
+            Some((started, response)) = pages.next(), if !pages.is_empty() => {
+                pass.turn_page(started, response)?;
+            }
             () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
         }
-        tell(&pass.report, pass.listing.total);
+        on_progress(&pass.report, pass.listing.total);
     }
 }
 
 async fn ask(
     transport: &Transport,
     resource: &ServedResource,
-    field_manager: &str,
+    options: &RewriteOptions,
     form: PatchForm,
     task: Task,
 ) -> Done {
+    // To wait for others says nothing of this API server, so the time begins after it.
+    let _turn = turn(options.budget.as_ref()).await;
     let started = Instant::now();
-    let answer = match task.question {
+    let response = match task.question {
         Question::Patch => {
             let object = &task.object;
+            let field_manager = &*options.field_manager;
             transport.patch(resource, object, form, field_manager).await
         }
-        Question::Look(_) => transport.look(resource, &task.object).await,
+        Question::Probe(_) => transport.probe(resource, &task.object).await,
     };
     Done {
         task,
         form,
         started,
         ended: Instant::now(),
-        answer,
+        response,
     }
+}
+
+/// A turn among all passes that share the budget.
+async fn turn(budget: Option<&RequestBudget>) -> Option<OwnedSemaphorePermit> {
+    budget?.turn().await
 }
 
 impl Pass<'_, '_> {
@@ -192,29 +210,29 @@ impl Pass<'_, '_> {
             form,
             started,
             ended,
-            answer,
+            response,
         } = done;
-        let answer = match answer {
-            Ok(answer) => answer,
+        let response = match response {
+            Ok(response) => response,
             Err(failure) => return self.fail(task, started, ended, failure),
         };
-        let Question::Look(why) = &task.question else {
-            if form == PatchForm::Strategic && answer.status == UNSUPPORTED_MEDIA_TYPE {
+        let Question::Probe(why) = &task.question else {
+            if form == PatchForm::Strategic && response.status == UNSUPPORTED_MEDIA_TYPE {
                 self.form = PatchForm::Merge;
                 self.waiting.push((ended, task));
                 self.shared.pacer.end(started, ended, Signal::Neutral);
                 return Ok(());
             }
-            let verdict = judge_patch(&task.object, &answer);
+            let verdict = judge_patch(&task.object, &response);
             return self.settle_patch(task, started, ended, verdict);
         };
         let why = why.clone();
-        match judge_list(&self.resource.resource, &answer) {
+        match judge_list(&self.resource.resource, &response) {
             Ok(Listed::Failed(failure)) => return self.fail(task, started, ended, failure),
             Ok(Listed::Page(page)) if page.objects.contains(&task.object) => {
                 self.refuse(task.object, why);
             }
-            Ok(Listed::Page(_)) => self.report.overtaken += 1,
+            Ok(Listed::Page(_)) => self.report.changed_concurrently += 1,
             Ok(Listed::Expired(_) | Listed::Unreadable(_))
             | Err(RewriteError::Unexpected { .. }) => self.refuse(task.object, why),
             Err(error) => return Err(error),
@@ -243,7 +261,7 @@ impl Pass<'_, '_> {
             }
             Verdict::Refused(why) => self.refuse(task.object, why),
             Verdict::Changed(why) => {
-                task.question = Question::Look(why);
+                task.question = Question::Probe(why);
                 self.waiting.push((ended, task));
                 self.shared.pacer.end(started, ended, signal);
                 return Ok(());
@@ -269,7 +287,7 @@ impl Pass<'_, '_> {
             Verdict::Failed(failure) => return self.fail(task, started, ended, failure),
         }
         self.report.objects += 1;
-        self.shared.patience.succeeded();
+        self.shared.retries.succeeded();
         self.shared.pacer.end(started, ended, signal);
         Ok(())
     }
@@ -290,11 +308,12 @@ impl Pass<'_, '_> {
         self.shared.pacer.end(started, ended, signal);
         let verb = match task.question {
             Question::Patch => Verb::Patch,
-            Question::Look(_) => Verb::List,
+            Question::Probe(_) => Verb::List,
         };
         let object = place(&task.object.namespace, &task.object.name);
-        let patience = &mut self.shared.patience;
-        patience.failed_with(verb, &self.name, &object, &failure)?;
+        let retries = &mut self.shared.retries;
+        retries.sent(started);
+        retries.failed_with(verb, &self.name, &object, &failure)?;
         task.tries = task.tries.saturating_add(1);
         let since = *task.failing_since.get_or_insert(ended);
         let due = match failure.kind {
@@ -308,12 +327,12 @@ impl Pass<'_, '_> {
             FailureKind::Busy(_) | FailureKind::Server => {
                 task.tries >= MAX_SERVER_TRIES
                     && ended.duration_since(since) >= LONGEST_ALONE
-                    && self.shared.patience.succeeded_since(since)
+                    && self.shared.retries.succeeded_since(since)
             }
         };
         if is_own {
-            let Question::Look(why) = task.question else {
-                task.question = Question::Look(failure.why);
+            let Question::Probe(why) = task.question else {
+                task.question = Question::Probe(failure.why);
                 (task.tries, task.failing_since) = (0, None);
                 self.waiting.push((due, task));
                 return Ok(());
@@ -341,16 +360,21 @@ impl Pass<'_, '_> {
         }
     }
 
-    /// Takes the answer to a list.
-    fn turn(&mut self, answer: Result<Answer, Failure>) -> Result<(), RewriteError> {
+    /// Takes the response to a list.
+    fn turn_page(
+        &mut self,
+        started: Instant,
+        response: Result<Response, Failure>,
+    ) -> Result<(), RewriteError> {
+        self.shared.retries.sent(started);
         let now = Instant::now();
-        let listed = match answer {
-            Ok(answer) => judge_list(&self.resource.resource, &answer)?,
+        let listed = match response {
+            Ok(response) => judge_list(&self.resource.resource, &response)?,
             Err(failure) => Listed::Failed(failure),
         };
         match listed {
             Listed::Page(page) => {
-                self.shared.patience.succeeded();
+                self.shared.retries.succeeded();
                 let objects = self.listing.take(page).into_iter().map(|object| Task {
                     object,
                     tries: 0,
@@ -363,9 +387,9 @@ impl Pass<'_, '_> {
             Listed::Expired(Some(token)) => {
                 self.listing.go_on(token);
                 let failure = Failure::server("the continue token expired");
-                let patience = &mut self.shared.patience;
-                patience.failed(Verb::List, &self.name, &failure)?;
-                self.listing.due = now + patience.pause(&failure);
+                let retries = &mut self.shared.retries;
+                retries.failed(Verb::List, &self.name, &failure)?;
+                self.listing.due = now + retries.pause(&failure);
                 Ok(())
             }
             Listed::Expired(None) => self.start_over(),
@@ -389,9 +413,9 @@ impl Pass<'_, '_> {
                 };
                 self.shared.pacer.pause(now, wait);
                 self.shared
-                    .patience
+                    .retries
                     .failed(Verb::List, &self.name, &failure)?;
-                self.listing.due = now + self.shared.patience.pause(&failure);
+                self.listing.due = now + self.shared.retries.pause(&failure);
                 Ok(())
             }
         }
@@ -423,4 +447,4 @@ fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
 }
 
 /// Keeps calls of `progress` apart by this much.
-pub(super) const TELL_EVERY: Duration = Duration::from_millis(200);
+pub(super) const REPORT_EVERY: Duration = Duration::from_millis(200);

@@ -22,8 +22,8 @@ pub struct Progress {
     pub total: Option<u64>,
     /// Of those finished, the rows that were stale.
     pub rewritten: u64,
-    /// Of those finished, the ones that somebody else wrote or deleted.
-    pub overtaken: u64,
+    /// Of those finished, the ones that another client wrote or deleted.
+    pub changed_concurrently: u64,
     /// Of those finished, the ones that the API server does not write.
     pub refused: u64,
     /// Objects per second of this resource, pauses included.
@@ -47,7 +47,7 @@ pub struct Waiting {
     /// How long nothing has succeeded.
     pub since: Duration,
     /// How long it may, before the pass ends.
-    pub patience: Duration,
+    pub retry_budget: Duration,
     /// The last failure, on one line.
     pub why: Box<str>,
 }
@@ -55,7 +55,7 @@ pub struct Waiting {
 /// A sentence for people.
 impl fmt::Display for Waiting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (since, patience) = (self.since.as_secs(), self.patience.as_secs());
+        let (since, budget) = (self.since.as_secs(), self.retry_budget.as_secs());
         write!(f, "cannot {} {}", self.verb, self.resource)?;
         if !self.object.is_empty() {
             write!(f, " `{}`", self.object)?;
@@ -63,7 +63,7 @@ impl fmt::Display for Waiting {
         let (attempts, why) = (self.attempts, &self.why);
         write!(
             f,
-            " for {since} s, in {attempts} attempts: {why}; tried again for up to {patience} s"
+            " for {since} s, in {attempts} attempts: {why}; tried again for up to {budget} s"
         )
     }
 }
@@ -79,7 +79,7 @@ impl Progress {
             done: 0,
             total: None,
             rewritten: 0,
-            overtaken: 0,
+            changed_concurrently: 0,
             refused: 0,
             per_second: 0.0,
             waiting: None,

@@ -17,7 +17,7 @@ pub const MAX_REFUSALS: usize = 100;
 pub struct RewriteReport {
     /// One for each resource, in the order of the passes.
     pub resources: Vec<ResourceReport>,
-    /// What was asked for and not passed over.
+    /// What was asked for and is not covered by the pass.
     pub skipped: Vec<Skipped>,
     /// Bytes of the bodies of requests.
     pub bytes_sent: u64,
@@ -47,10 +47,10 @@ impl RewriteReport {
         self.sum(|resource| resource.current)
     }
 
-    /// Objects that somebody else wrote or deleted during the pass.
+    /// Objects that another client wrote or deleted during the pass.
     #[must_use]
-    pub fn overtaken(&self) -> u64 {
-        self.sum(|resource| resource.overtaken)
+    pub fn changed_concurrently(&self) -> u64 {
+        self.sum(|resource| resource.changed_concurrently)
     }
 
     /// Rows that may still be stale.
@@ -61,14 +61,18 @@ impl RewriteReport {
 
     /// What was seen for or against the statement "every row was on the newest key before this pass".
     ///
-    /// Rows that were current agree, and so do those that somebody else wrote or deleted meanwhile. Rows that had to be
-    /// rewritten contradict. What was refused, and resources that have rows and cannot be passed over, are gaps. Names under
+    /// Rows that were current agree, and so do those that another client wrote or deleted meanwhile. Rows that had to be
+    /// rewritten contradict. What was refused, and resources that have rows and cannot be covered, are gaps. Names under
     /// which nothing is served are none: all that the API server serves was asked for, and there was nothing of this name in it.
     #[must_use]
     pub fn evidence(&self) -> Evidence {
         let mut evidence = Evidence::new();
         for resource in &self.resources {
-            evidence.agrees(resource.current.saturating_add(resource.overtaken));
+            evidence.agrees(
+                resource
+                    .current
+                    .saturating_add(resource.changed_concurrently),
+            );
             evidence.contradicts(resource.rewritten);
             if resource.refused > 0 {
                 let place = resource.refusals.first().map_or_else(
@@ -116,8 +120,9 @@ pub struct ResourceReport {
     pub rewritten: u64,
     /// The resourceVersion did not change: the row was current.
     pub current: u64,
-    /// Somebody else wrote the object after it was listed, and so made its row current, or deleted it.
-    pub overtaken: u64,
+    /// Another client wrote the object after it was listed, and so made its row current, or deleted it.
+    #[serde(rename = "overtaken")]
+    pub changed_concurrently: u64,
     /// The API server does not write the object; its row may be stale.
     pub refused: u64,
     /// The first [`MAX_REFUSALS`] of these.
@@ -133,7 +138,7 @@ impl ResourceReport {
             objects: 0,
             rewritten: 0,
             current: 0,
-            overtaken: 0,
+            changed_concurrently: 0,
             refused: 0,
             refusals: Vec::new(),
             restarts: 0,
@@ -149,7 +154,7 @@ pub struct Refusal {
     pub namespace: Box<str>,
     /// Its name.
     pub name: Box<str>,
-    /// The answer: one line, no control characters, no values of the object's fields.
+    /// The response: one line, no control characters, no values of the object's fields.
     pub why: Box<str>,
 }
 
@@ -169,7 +174,7 @@ pub(super) fn place(namespace: &str, name: &str) -> String {
     }
 }
 
-/// A resource or wildcard that was asked for and not passed over.
+/// A resource or wildcard that was asked for and is not covered by the pass.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Skipped {
@@ -194,7 +199,7 @@ impl fmt::Display for Skipped {
     }
 }
 
-/// Why a resource was not passed over.
+/// Why a resource is not covered by a pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -243,7 +248,7 @@ impl fmt::Display for SkipReason {
 pub struct Count {
     /// In the order of the passes.
     pub resources: Vec<ResourceCount>,
-    /// What would not be passed over.
+    /// What would not be covered.
     pub skipped: Vec<Skipped>,
 }
 

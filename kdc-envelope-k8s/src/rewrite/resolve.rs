@@ -10,7 +10,7 @@ use crate::encryption_config::GroupResource;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Resolution {
-    /// What can be passed over, each once.
+    /// What can be covered, each once.
     pub resources: Vec<ServedResource>,
     /// What cannot.
     pub skipped: Vec<Skipped>,
@@ -80,7 +80,7 @@ impl Resolution {
         skipped.filter(|skipped| skipped.reason == SkipReason::NotServed)
     }
 
-    /// That each of these names, which somebody typed, has rows that can be passed over. In a configuration it may stand for
+    /// That each of these names, which an operator typed, has rows that can be covered. In a configuration it may stand for
     /// what is not installed yet.
     ///
     /// # Errors
@@ -225,7 +225,7 @@ impl<'a> Resolver<'a> {
 }
 
 impl Group {
-    /// The most preferred version in which the resource can be passed over, else the most preferred one that has it.
+    /// The most preferred version in which the resource can be covered, else the most preferred one that has it.
     fn best(&self, name: &str) -> Option<(&Version, &Resource)> {
         let versions = || {
             self.versions.iter().filter_map(|version| {

@@ -11,11 +11,11 @@ use tower::Service;
 
 use super::*;
 
-type Answer = Arc<dyn Fn(&Method, &str) -> (u16, Value) + Send + Sync>;
+type Script = Arc<dyn Fn(&Method, &str) -> (u16, Value) + Send + Sync>;
 
 /// Answers by method and path, at once.
 #[derive(Clone)]
-struct Scripted(Answer);
+struct Scripted(Script);
 
 impl Service<Request<Body>> for Scripted {
     type Response = Response<Body>;
@@ -116,7 +116,7 @@ async fn an_object_that_alone_fails_for_long_is_refused_and_the_others_go_on() {
         let refusal = &report.resources[0].refusals[0];
         assert_eq!(refusal.place(), "default/b");
         assert!(refusal.why.contains(message), "{refusal:?}");
-        // Nobody waits in silence.
+        // What is waited for is reported.
         let waiting: Vec<_> = told
             .iter()
             .filter_map(|progress| progress.waiting.as_ref())
@@ -139,7 +139,7 @@ async fn a_server_that_fails_altogether_is_given_up_with_the_object_that_was_tri
     let (report, told) = pass_over(&client, &["secrets"]).await;
     let error = report.unwrap_err();
     assert!(
-        matches!(&error, RewriteError::OutOfPatience { object, .. } if object.starts_with("default/")),
+        matches!(&error, RewriteError::RetriesExhausted { object, .. } if object.starts_with("default/")),
         "{error}"
     );
     assert!(

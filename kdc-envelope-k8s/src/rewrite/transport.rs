@@ -10,8 +10,8 @@ use kube::Client;
 use kube::client::Body;
 use serde::Serialize;
 
-use super::answer::{Answer, Failure, FailureKind};
 use super::resolve::{Object, ServedResource};
+use super::response::{Failure, FailureKind, Response};
 use crate::cluster::{Asked, ServerName, cause};
 
 /// Answers of one object carry its metadata alone.
@@ -87,7 +87,7 @@ impl Transport {
     }
 
     /// A document, such as one of discovery.
-    pub(super) async fn get(&self, path: &str) -> Result<Answer, Failure> {
+    pub(super) async fn get(&self, path: &str) -> Result<Response, Failure> {
         self.exchange_json(Method::GET, path, None).await
     }
 
@@ -97,7 +97,7 @@ impl Transport {
         method: Method,
         path: &str,
         body: Option<&[u8]>,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Response, Failure> {
         let body = body.map(|body| (JSON, body.to_vec()));
         self.send(method, path, JSON, body).await
     }
@@ -108,7 +108,7 @@ impl Transport {
         resource: &ServedResource,
         limit: u32,
         token: Option<&str>,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Response, Failure> {
         let mut path = format!("{}?limit={limit}", resource.path());
         if let Some(token) = token {
             path.push_str("&continue=");
@@ -118,11 +118,11 @@ impl Transport {
     }
 
     /// A list of this one object, with the rights that listing needs anyway.
-    pub(super) async fn look(
+    pub(super) async fn probe(
         &self,
         resource: &ServedResource,
         object: &Object,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Response, Failure> {
         let selector = encode(&format!("metadata.name={}", object.name));
         let collection = resource.collection(&object.namespace);
         let path = format!("{collection}?fieldSelector={selector}");
@@ -136,7 +136,7 @@ impl Transport {
         object: &Object,
         form: PatchForm,
         field_manager: &str,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Response, Failure> {
         let path = format!(
             "{}/{}?fieldManager={}",
             resource.collection(&object.namespace),
@@ -162,7 +162,7 @@ impl Transport {
         path: &str,
         accept: &str,
         body: Option<(&str, Vec<u8>)>,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Response, Failure> {
         let mut request = Request::builder()
             .method(method)
             .uri(path)
@@ -178,7 +178,7 @@ impl Transport {
             .body(Body::from(bytes))
             .map_err(|error| Failure::request(&format!("{path} is no path: {error}")))?;
         match tokio::time::timeout(self.timeout, self.exchange(request)).await {
-            Ok(answer) => answer,
+            Ok(response) => response,
             Err(_) => Err(Failure {
                 kind: FailureKind::Timeout,
                 why: format!("no answer within {} s", self.timeout.as_secs()).into(),
@@ -186,13 +186,13 @@ impl Transport {
         }
     }
 
-    async fn exchange(&self, request: Request<Body>) -> Result<Answer, Failure> {
+    async fn exchange(&self, request: Request<Body>) -> Result<Response, Failure> {
         let broken = |error: kube::Error| Failure::server(&cause(&error));
-        let answer = self.client.send(request).await.map_err(broken)?;
-        let (head, body) = answer.into_parts();
+        let response = self.client.send(request).await.map_err(broken)?;
+        let (head, body) = response.into_parts();
         let body = body.collect_bytes().await.map_err(broken)?.to_vec();
         add(&self.counts.received, body.len());
-        Ok(Answer {
+        Ok(Response {
             status: head.status.as_u16(),
             retry_after: retry_after(&head.headers),
             body,

@@ -5,7 +5,7 @@ use core::ops::Range;
 use super::{Fault, SyntaxError};
 
 /// Looks at all lines before the first document: directives and ends of documents that may not stand there. Also refuses the
-/// line breaks that only YAML 1.1 knows, so that nobody reads one line where others read two.
+/// line breaks that only YAML 1.1 knows, so that no reader sees one line where another sees two.
 pub(super) fn check_prologue(text: &str) -> Result<(), SyntaxError> {
     if let Some((at, _)) = text
         .char_indices()

@@ -162,7 +162,18 @@ impl KeyUsage {
     /// of the prefix, if there is one. Plain rows need no key, whoever wrote them.
     #[must_use]
     pub fn none_needs(&self, key_id: &str) -> Evidence {
-        let needing = self.rows_under(key_id);
+        self.none_needs_any(&[key_id])
+    }
+
+    /// As [`Self::none_needs`], of several keys at once.
+    #[must_use]
+    pub fn none_needs_any(&self, key_ids: &[&str]) -> Evidence {
+        let of_any = |group: &&RowGroup| {
+            let id = group.key_id.as_deref();
+            id.is_some_and(|id| key_ids.contains(&id))
+        };
+        let needing = self.groups.iter().filter(of_any);
+        let needing: u64 = needing.map(|group| group.rows).sum();
         let silent = |group: &&RowGroup| group.damaged && group.key_id.is_none();
         let silent: Vec<_> = self.groups.iter().filter(silent).collect();
         let damaged: u64 = silent.iter().map(|group| group.rows).sum();

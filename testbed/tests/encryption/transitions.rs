@@ -130,7 +130,7 @@ async fn every_change_is_carried_out_without_a_failed_read() {
             "disable",
             "--resources",
             "secrets",
-            "--patience",
+            "--timeout",
             patience,
             "--yes",
         ];
@@ -188,7 +188,7 @@ async fn rows_follow_a_new_version_of_the_key_behind_a_kms_plugin() {
     let slow = std::env::var_os("KDC_TESTBED_SLOW").is_some();
     let patience = if slow { "10m" } else { "0s" };
     let resumed = cluster
-        .run(&["resume", "--patience", patience, "--output", "json"])
+        .run(&["resume", "--timeout", patience, "--output", "json"])
         .await;
     if slow {
         let report = resumed.json();

@@ -38,11 +38,11 @@ async fn migrated(mut plane: Plane) {
         created.await.unwrap();
     }
     plane.restart(&RESOURCES, &["new", "old"]).await;
-    let nobody = RewriteOptions {
-        patience: Duration::from_secs(2),
+    let no_controller = RewriteOptions {
+        retry_budget: Duration::from_secs(2),
         ..RewriteOptions::default()
     };
-    let refused = handed_over(&plane, &nobody).await.unwrap_err();
+    let refused = handed_over(&plane, &no_controller).await.unwrap_err();
     assert!(
         matches!(refused, RewriteError::NotTakenUp { .. }),
         "{refused}"

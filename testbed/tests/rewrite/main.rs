@@ -10,6 +10,8 @@
 //! | objects or rows that the server refuses, or that etcd finds too large; missing rights | `refusals` |
 //! | the server is busy, slow or gone; the pass is dropped | `troubles` |
 //! | several API servers, large objects | `scale` |
+//! | it is a job that is dropped, or shares a budget with others | `job` |
+//! | one API server of many is asked | `connect` |
 //! | kube-controller-manager does it | `hand_over`, on each version of Kubernetes that is asked for |
 
 #![expect(
@@ -20,8 +22,10 @@
     reason = "the fixture is part of the tests"
 )]
 
+mod connect;
 mod fixture;
 mod hand_over;
+mod job;
 mod meanwhile;
 mod refusals;
 mod rotation;

@@ -18,7 +18,7 @@ fn pages_of(size: u32) -> RewriteOptions {
 }
 
 #[test]
-fn objects_that_others_write_delete_or_make_anew_are_overtaken() {
+fn objects_that_others_write_delete_or_make_anew_count_as_changed_concurrently() {
     run(async {
         let plane = Plane::shared().await;
         let things = Arc::new(Things::stale(&plane, "overtaken", 20).await);
@@ -57,7 +57,7 @@ fn objects_that_others_write_delete_or_make_anew_are_overtaken() {
 }
 
 #[test]
-fn a_conflict_that_nobody_caused_is_a_refusal() {
+fn a_conflict_without_another_writer_is_a_refusal() {
     run(async {
         let plane = Plane::shared().await;
         let things = Things::stale(&plane, "disputed", 3).await;

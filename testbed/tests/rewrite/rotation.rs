@@ -168,7 +168,7 @@ fn names_that_are_not_served_here_are_named_and_the_rest_is_passed_over() {
                     "secrets.nowhere.example.com".to_owned(),
                     SkipReason::NotServed
                 ),
-                // Its server does not answer, so nobody knows what it serves.
+                // Its server does not answer, so it is not known what it serves.
                 ("pods.away.example.com".to_owned(), SkipReason::Aggregated),
             ]
         );

@@ -86,14 +86,14 @@ fn answers_that_do_not_come_are_asked_for_again() {
         let report = pass(&client, &things.group_resource(), &options)
             .await
             .unwrap();
-        // The row whose answer was lost had been rewritten: somebody overtook us, and it was us.
+        // The row whose answer was lost had been rewritten: it counts as changed concurrently, by ourselves.
         assert_eq!(counts(&report), [40, 39, 0, 1, 0], "{report:?}");
         assert_eq!(things.stale_names().await, Vec::<String>::new());
     });
 }
 
 #[test]
-fn patience_ends_with_what_was_tried() {
+fn a_retry_budget_ends_with_what_was_tried() {
     run(async {
         let plane = Plane::shared().await;
         let things = Things::stale(&plane, "gone", 10).await;
@@ -107,13 +107,13 @@ fn patience_ends_with_what_was_tried() {
         });
         let client = hooked(kube_config(&plane.server).await, &hook);
         let options = RewriteOptions {
-            patience: Duration::from_secs(2),
+            retry_budget: Duration::from_secs(2),
             ..RewriteOptions::default()
         };
         let error = pass(&client, &things.group_resource(), &options)
             .await
             .unwrap_err();
-        let RewriteError::OutOfPatience {
+        let RewriteError::RetriesExhausted {
             verb,
             resource,
             attempts,

@@ -11,7 +11,7 @@ use kdc_envelope::snapshot::Trailer;
 use super::bucket::SnapshotFiles;
 use super::deposit::Destination;
 use super::rows;
-use crate::etcd::{EtcdFlags, SnapshotStream};
+use crate::etcd::{EtcdFlags, SnapshotReader};
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, note};
 use crate::progress;
@@ -80,7 +80,7 @@ fn once(arguments: &Run, has_failed: &AtomicBool, out: &mut Output) -> Result<()
 
 /// A source that remembers that it failed.
 struct Remembering<'w> {
-    source: SnapshotStream,
+    source: SnapshotReader,
     has_failed: &'w AtomicBool,
 }
 

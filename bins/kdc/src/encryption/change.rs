@@ -7,7 +7,7 @@ use kdc_envelope_k8s::rewrite::resolve;
 use kdc_envelope_k8s::rotation::Blocker;
 
 use super::drive::drive;
-use super::flags::{ClusterFlags, NodeFlags, PatienceFlag, RewriteFlags, YesFlag};
+use super::flags::{ClusterFlags, NodeFlags, RewriteFlags, TimeoutFlag, YesFlag};
 use super::wished::{Request, Subset, Wanted, Wished, wished};
 use super::{plan, refusal};
 use crate::failure::{Exit, Failure};
@@ -43,7 +43,7 @@ Examples:
 const RESUME: &str = "\
 Examples:
   kdc encryption status
-  kdc encryption resume --patience 1h";
+  kdc encryption resume --timeout 1h";
 
 /// What every change needs.
 #[derive(Debug, Args)]
@@ -51,7 +51,7 @@ pub(super) struct Common {
     #[command(flatten)]
     yes: YesFlag,
     #[command(flatten)]
-    patience: PatienceFlag,
+    timeout: TimeoutFlag,
     /// How to show the outcome.
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     output: Format,
@@ -161,7 +161,7 @@ fn run(request: &Request, common: &Common, out: &mut Output) -> Result<Exit, Fai
         drive(
             &plane,
             &wished.wish,
-            common.patience.patience,
+            common.timeout.timeout,
             common.output,
             out,
         )

@@ -105,7 +105,7 @@ pub(super) fn summary(report: &RewriteReport) -> String {
         report.objects(),
         report.rewritten(),
         report.current(),
-        report.overtaken(),
+        report.changed_concurrently(),
         report.refused()
     )
 }
@@ -120,7 +120,7 @@ pub(super) fn refusals(report: &RewriteReport) -> Vec<String> {
         }
     }
     for skipped in &report.skipped {
-        lines.push(format!("not passed over: {skipped}"));
+        lines.push(format!("not covered: {skipped}"));
     }
     lines
 }

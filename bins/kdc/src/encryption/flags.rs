@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use kdc_envelope_k8s::cluster::{ClusterError, Kubeconfig, KubeconfigSource, connect, greet};
+use kdc_envelope_k8s::cluster::{
+    ClusterError, Kubeconfig, KubeconfigSource, Overrides, connect_kubeconfig, ping,
+};
 use kdc_envelope_k8s::control_plane::{ControlPlane, Node, Observation};
 use kdc_envelope_k8s::files::{NodeFolder, StateFolder};
 use kdc_envelope_k8s::rewrite::RewriteOptions;
@@ -134,14 +136,14 @@ impl ClusterFlags {
     /// A client for the cluster, which answers.
     pub(super) async fn client(&self) -> Result<Client, Failure> {
         let client = self.client_of(None).await?;
-        let greeted = greet(&client).await;
-        greeted.map_err(|error| refusal::of_cluster(&error))?;
+        let pinged = ping(&client).await;
+        pinged.map_err(|error| refusal::of_cluster(&error))?;
         Ok(client)
     }
 
     /// A client for one API server, or for the one that the kubeconfig names.
     async fn client_of(&self, server: Option<&str>) -> Result<Client, Failure> {
-        let client = connect(&self.kubeconfig(), server).await;
+        let client = connect_kubeconfig(&self.kubeconfig(), Overrides::server(server)).await;
         client.map_err(|error| match &error {
             ClusterError::Kubeconfig(_) => {
                 let exit = refusal::of_cluster(&error).exit();
@@ -297,11 +299,11 @@ pub(super) fn now() -> Timestamp {
 
 /// How long to wait for what passes by itself.
 #[derive(Debug, Args)]
-pub(super) struct PatienceFlag {
+pub(super) struct TimeoutFlag {
     /// How long to wait for an API server to load its file, to come back, or for KMS plugins to agree. The run then ends;
     /// `resume` goes on.
-    #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = humantime::parse_duration)]
-    pub(super) patience: Duration,
+    #[arg(long, alias = "patience", value_name = "DURATION", default_value = "15m", value_parser = humantime::parse_duration)]
+    pub(super) timeout: Duration,
 }
 
 /// Nobody is asked in a script.

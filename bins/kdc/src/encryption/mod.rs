@@ -19,7 +19,6 @@ mod flags;
 mod lacking;
 mod pass_bar;
 mod plan;
-mod prefix;
 mod refusal;
 mod rewrite;
 mod rows;

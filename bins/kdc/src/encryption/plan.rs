@@ -217,7 +217,7 @@ fn show(report: &Report, out: &mut Output) -> Result<(), Failure> {
         ))?;
     }
     for skipped in &report.skipped {
-        let line = format!("not passed over: {skipped}");
+        let line = format!("not covered: {skipped}");
         let line = out.paint(Tone::Warning, &line);
         out.line(line)?;
     }

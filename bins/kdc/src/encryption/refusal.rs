@@ -58,10 +58,17 @@ pub(super) fn of_rewrite(error: &RewriteError) -> Failure {
         RewriteError::MigrationFailed { .. } | RewriteError::Storage { .. } => Exit::Negative,
         _ => Exit::Unavailable,
     };
-    let failure = Failure::of(exit, error);
+    advised(Failure::of(exit, error), error)
+}
+
+/// With what to do about a pass that ended early, where a command helps.
+fn advised(failure: Failure, error: &RewriteError) -> Failure {
     match error {
         RewriteError::NoMigrations { .. } | RewriteError::MigrationFailed { .. } => {
             failure.hint("leave --hand-over out")
+        }
+        RewriteError::Unreadable { .. } => {
+            failure.hint("`kdc value inspect` shows what a row was written with")
         }
         _ => failure,
     }
@@ -96,7 +103,12 @@ pub(super) fn of_drive(error: &DriveError) -> Failure {
                 ApplyError::Rewrite(error) => of_rewrite(error).exit(),
                 _ => Exit::Negative,
             };
-            Failure::of(exit, error).hint(resume)
+            let failure = Failure::of(exit, error);
+            let failure = match source.as_ref() {
+                ApplyError::Rewrite(error) => advised(failure, error),
+                _ => failure,
+            };
+            failure.hint(resume)
         }
         DriveError::Patience { blockers, .. } => {
             let is_load = |blocker: &Blocker| {

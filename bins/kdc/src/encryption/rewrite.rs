@@ -145,7 +145,7 @@ pub(super) fn show(report: &RewriteReport, out: &mut Output) -> Result<(), Failu
             resource.objects,
             resource.rewritten,
             resource.current,
-            resource.overtaken,
+            resource.changed_concurrently,
             resource.refused,
         ];
         let counts = counts.iter().map(ToString::to_string);

@@ -1,17 +1,13 @@
-//! The stream of etcd's `Maintenance.Snapshot`: the database as of one moment, and the SHA-256 of it.
+//! A snapshot as something to read, for what works on files and streams without a runtime.
 
 use std::io::{self, Read};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
-use tonic::client::Grpc;
-use tonic::codegen::http::uri::PathAndQuery;
-use tonic::{Code, Request, Status, Streaming};
-use tonic_prost::ProstCodec;
+use kdc_envelope_k8s::etcd::{EtcdError, SnapshotStream};
 
-use super::Connection;
-use super::messages::{SnapshotRequest, SnapshotResponse};
-use crate::failure::{Exit, Failure};
+use super::{Connection, of_etcd};
+use crate::failure::Failure;
 
 /// Pieces of 32 KiB on their way from etcd to the reader.
 const PIECES: usize = 64;
@@ -19,7 +15,7 @@ const PIECES: usize = 64;
 type Piece = io::Result<Option<Vec<u8>>>;
 
 /// A source that ends without an error only if etcd ended the stream.
-pub(crate) struct SnapshotStream {
+pub(crate) struct SnapshotReader {
     pieces: Receiver<Piece>,
     piece: io::Cursor<Vec<u8>>,
     has_ended: bool,
@@ -27,89 +23,36 @@ pub(crate) struct SnapshotStream {
 
 impl Connection {
     /// Asks etcd for a snapshot. It is read on a thread of its own, only as fast as it is taken.
-    pub(crate) fn snapshot(self) -> Result<SnapshotStream, Failure> {
-        let answers = self.runtime.block_on(self.begin());
-        let answers = answers.map_err(|status| self.snapshot_refusal(&status))?;
+    pub(crate) fn snapshot(self) -> Result<SnapshotReader, Failure> {
+        let stream = self.wait(self.client.snapshot())?;
         let (sender, pieces) = sync_channel(PIECES);
         thread::spawn(move || {
-            let outcome = self.runtime.block_on(self.pass_on(answers, &sender));
-            let failed = |status: &Status| {
-                let failure = self.snapshot_refusal(status);
+            let outcome = self.runtime.block_on(pass_on(stream, &sender));
+            let failed = |error: &EtcdError| {
+                let failure = of_etcd(error);
                 io::Error::other(failure.line().unwrap_or_default().to_owned())
             };
-            // Whoever no longer listens needs no end.
-            let _ = sender.send(outcome.map(|()| None).map_err(|status| failed(&status)));
+            // A reader that has gone needs no end.
+            let _ = sender.send(outcome.map(|()| None).map_err(|error| failed(&error)));
         });
-        Ok(SnapshotStream {
+        Ok(SnapshotReader {
             pieces,
             piece: io::Cursor::default(),
             has_ended: false,
         })
     }
-
-    /// Beside what every call may meet: a snapshot is for administrators alone.
-    fn snapshot_refusal(&self, status: &Status) -> Failure {
-        if status.code() != Code::PermissionDenied {
-            return self.refusal(status);
-        }
-        let line = format_args!(
-            "etcd at `{}` gives snapshots to users with the role root alone",
-            self.endpoint
-        );
-        Failure::new(Exit::Denied, line).hint("name one with --etcd-user")
-    }
-
-    async fn begin(&self) -> Result<Streaming<SnapshotResponse>, Status> {
-        let caller = &self.caller;
-        match self
-            .ask_once(caller.request(SnapshotRequest {}).await?)
-            .await
-        {
-            Err(status) if caller.is_outdated(&status) => {
-                let again = caller.request_again(SnapshotRequest {}).await?;
-                self.ask_once(again).await
-            }
-            answers => answers,
-        }
-    }
-
-    async fn ask_once(
-        &self,
-        request: Request<SnapshotRequest>,
-    ) -> Result<Streaming<SnapshotResponse>, Status> {
-        let mut grpc = Grpc::new(self.caller.channel.clone());
-        grpc.ready()
-            .await
-            .map_err(|error| Status::from_error(error.into()))?;
-        let path = PathAndQuery::from_static("/etcdserverpb.Maintenance/Snapshot");
-        let codec = ProstCodec::<SnapshotRequest, SnapshotResponse>::default();
-        let answers = grpc.server_streaming(request, path, codec).await?;
-        Ok(answers.into_inner())
-    }
-
-    async fn pass_on(
-        &self,
-        mut answers: Streaming<SnapshotResponse>,
-        sender: &SyncSender<Piece>,
-    ) -> Result<(), Status> {
-        loop {
-            let next = tokio::time::timeout(self.caller.timeout, answers.message()).await;
-            let next = next.unwrap_or_else(|_| {
-                let words =
-                    "the snapshot stopped in the middle; --etcd-timeout allows longer pauses";
-                Err(Status::deadline_exceeded(words))
-            })?;
-            let Some(answer) = next else {
-                return Ok(());
-            };
-            if sender.send(Ok(Some(answer.blob))).is_err() {
-                return Ok(());
-            }
-        }
-    }
 }
 
-impl Read for SnapshotStream {
+async fn pass_on(mut stream: SnapshotStream, sender: &SyncSender<Piece>) -> Result<(), EtcdError> {
+    while let Some(piece) = stream.next().await? {
+        if sender.send(Ok(Some(piece))).is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+impl Read for SnapshotReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             let count = self.piece.read(buffer)?;

@@ -68,7 +68,7 @@ fn verify(arguments: &Verify, out: &mut Output) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-/// Tells what was done. Where that cannot be written, the error says so too: whoever only sees a failure tries again.
+/// Tells what was done. Where that cannot be written, the error says so too: an operator who only sees a failure tries again.
 fn tell<T: fmt::Display>(
     out: &mut Output,
     done: impl fmt::Display,

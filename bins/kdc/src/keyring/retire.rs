@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use kdc_envelope::evidence::{Conclusion, Gap, GapKind};
-use kdc_envelope::key_usage::KeyUsage;
+use kdc_envelope::key_removal::KeyRemoval;
 use kdc_envelope::local::{EditError, Keyring, VersionState, keyring_file};
 
 use super::tell;
@@ -142,12 +142,15 @@ fn prove_unused(
         );
         return Err(Failure::new(Exit::NoInput, line));
     }
-    let mut evidence = usage.none_needs(key_id);
-    let under_keyring = keyring
-        .versions()
-        .map(|(_, version)| usage.rows_under(version.key_id().as_str()));
-    if under_keyring.sum::<u64>() == 0 && !arguments.force {
-        evidence.add_gap(Gap::new(GapKind::Unrelated, 0, etcd.endpoint()));
+    let versions = keyring.versions();
+    let versions: Vec<_> = versions
+        .map(|(_, version)| version.key_id().as_str())
+        .collect();
+    let going = [key_id];
+    let removal = KeyRemoval::new(&going, &versions);
+    let mut evidence = removal.none_needs(&usage);
+    if !arguments.force {
+        evidence.add_gaps(removal.unrelated(&usage, etcd.endpoint()));
     }
     let refuse = |line: String| {
         let line = format!("{line}; nothing was changed");
@@ -159,7 +162,7 @@ fn prove_unused(
             contradicting,
             seen,
         } => {
-            let first = usage.first_under(key_id).unwrap_or_default();
+            let first = removal.first_needing(&usage).unwrap_or_default();
             let first = String::from_utf8_lossy(first);
             refuse(format!(
                 "{contradicting} of {seen} rows in etcd need key id `{key_id}`, the first one at `{first}`; rewrite them \

@@ -1,7 +1,7 @@
 //! What people have in hand when they do not have a value alone.
 //!
 //! A value that was printed, dumped, packed or decoded on its way from etcd no longer begins with what encrypts it. It would pass for an
-//! object that nobody encrypted, and its ciphertext be handed out as one. So whatever is neither an encrypted value nor
+//! object that was never encrypted, and its ciphertext be handed out as one. So whatever is neither an encrypted value nor
 //! an object as kube-apiserver stores it is refused, by name if it is known.
 
 use base64::Engine as _;
@@ -46,7 +46,7 @@ impl Foreign {
     }
 }
 
-/// Why bytes that somebody brought in a file cannot be taken for a value.
+/// Why bytes of a file cannot be taken for a value.
 pub(super) fn of_file(bytes: &[u8]) -> Option<Foreign> {
     if bytes.starts_with(RESERVED_PREFIX) {
         let several = "several values, one after the other";

@@ -134,7 +134,7 @@ fn unquote(text: &[u8]) -> Option<Vec<u8>> {
 
 /// The key and the value that `etcdctl get KEY` prints, each with a line feed behind it; with `--hex` as `\x2f\x72`.
 ///
-/// A key has no line feed, a value may. So of several rows nobody can tell where one ends.
+/// A key has no line feed, a value may. So of several rows it cannot be told where one ends.
 pub(super) fn etcdctl(text: &[u8]) -> Result<Row, BadText> {
     let bad = |line, reason| BadText { line, reason };
     let end = text.iter().position(|byte| *byte == b'\n');

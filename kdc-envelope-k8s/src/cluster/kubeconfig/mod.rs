@@ -7,6 +7,7 @@
 mod address;
 mod credentials;
 mod exec;
+mod memory;
 mod proxy;
 mod view;
 
@@ -17,6 +18,8 @@ use kube::Config;
 use serde_json::Value;
 
 pub(super) use address::address;
+pub use memory::KubeconfigInMemory;
+pub(super) use proxy::shown as shown_proxy;
 use view::View;
 
 /// Which kubeconfig to use, and which of its contexts.
@@ -37,6 +40,9 @@ pub enum KubeconfigSource {
     File(PathBuf),
     /// These, as `KUBECONFIG` names them: those that are not there are skipped, but for the last one that is left.
     Files(Vec<PathBuf>),
+    /// This text, such as that of a Secret. It may be of a stranger, so it must stand alone: a field that names a file or a
+    /// program is refused.
+    Memory(KubeconfigInMemory),
     /// The service account of the Pod that this runs in.
     InCluster,
 }
@@ -98,8 +104,6 @@ impl KubeconfigError {
 #[derive(Debug)]
 pub(super) struct Target {
     pub(super) config: Config,
-    /// The proxy, without its credentials.
-    pub(super) proxy: Option<String>,
 }
 
 impl Kubeconfig {
@@ -110,6 +114,7 @@ impl Kubeconfig {
         let files = match &self.source {
             KubeconfigSource::File(path) => vec![view::read(path)?],
             KubeconfigSource::Files(paths) => read_all(paths)?,
+            KubeconfigSource::Memory(memory) => vec![memory.parse()?],
             KubeconfigSource::InCluster => return in_cluster(server, &environment),
         };
         Files(files).target(self.context.as_deref(), server, &environment)
@@ -163,8 +168,7 @@ impl Target {
             Some(proxy) => Some(proxy),
             None => environment.proxy_of(&config.cluster_url)?,
         };
-        let proxy = config.proxy_url.as_ref().map(proxy::shown);
-        Ok(Self { config, proxy })
+        Ok(Self { config })
     }
 }
 
@@ -195,7 +199,7 @@ impl Files {
             credentials::trust(&cluster, &mut config)?;
         }
         if let Some(name) = context.text("user")? {
-            // kubectl takes a user that is nowhere for nobody.
+            // kubectl sends no credentials for a user that is nowhere.
             if let Some(user) = self.entry("users", "user", &name)? {
                 credentials::log_in(&user, &cluster, &mut config)?;
             }

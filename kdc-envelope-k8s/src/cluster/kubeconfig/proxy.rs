@@ -162,7 +162,7 @@ fn parse(text: &str) -> Result<Uri, String> {
 }
 
 /// A proxy without its credentials.
-pub(super) fn shown(proxy: &Uri) -> String {
+pub(in crate::cluster) fn shown(proxy: &Uri) -> String {
     let port = proxy.port_u16().map(|port| format!(":{port}"));
     format!(
         "{}://{}{}",

@@ -186,7 +186,7 @@ fn what_kubectl_takes_is_taken() {
             "{}preferences: {{}}\nkind: Config\napiVersion: v1\nunknown: 1\n",
             one(https, "")
         ),
-        // kubectl is nobody then.
+        // kubectl sends no credentials then.
         one(https, "").replace("user: u}", "user: away}"),
         one(https, "").replace(", user: u}", "}"),
         // Entries that are not used may be anything.
@@ -424,6 +424,38 @@ fn a_proxy_of_the_file_is_used_whatever_the_environment_says() {
         "",
     );
     let target = of_file(&text).unwrap();
-    assert_eq!(target.proxy.as_deref(), Some("http://p:3128"));
+    let proxy = target.config.proxy_url.as_ref().map(proxy::shown);
+    assert_eq!(proxy.as_deref(), Some("http://p:3128"));
     assert_eq!(url(&text), "https://h/");
+}
+
+#[test]
+fn what_is_in_memory_must_stand_alone_and_is_never_shown() {
+    let parse = |cluster: &str, user: &str| {
+        let memory = KubeconfigInMemory::new("Secret a/b", one(cluster, user));
+        assert!(!format!("{memory:?}").contains("hunter2"));
+        memory.parse().map(drop).map_err(|error| {
+            assert_eq!(error.fault, KubeconfigFault::Unsupported);
+            error.to_string()
+        })
+    };
+    parse(
+        "server: https://h, certificate-authority: \"\"",
+        "token: hunter2",
+    )
+    .unwrap();
+    let refused = parse("server: https://h", "tokenFile: /etc/shadow").unwrap_err();
+    assert_eq!(
+        refused,
+        "kubeconfig `Secret a/b`: users[0].user.tokenFile names what is outside of it, which is not followed from memory; write token"
+    );
+    for (cluster, user) in [
+        ("server: https://h, certificate-authority: ca.pem", ""),
+        ("server: https://h", "client-certificate: a"),
+        ("server: https://h", "client-key: a"),
+        ("server: https://h", "exec: {command: rm}"),
+        ("server: https://h", "auth-provider: {name: oidc}"),
+    ] {
+        parse(cluster, user).expect_err(user);
+    }
 }

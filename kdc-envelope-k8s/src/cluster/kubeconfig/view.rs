@@ -23,6 +23,14 @@ pub(super) struct View<'v> {
 /// Reads a file. An empty one says nothing.
 pub(super) fn read(path: &Path) -> Result<(PathBuf, Value), KubeconfigError> {
     let bytes = read_bytes(path).map_err(|error| KubeconfigError::unreadable(path, "", &error))?;
+    parse_bytes(path, bytes)
+}
+
+/// Understands the bytes of what is called `path` in messages.
+pub(super) fn parse_bytes(
+    path: &Path,
+    bytes: Vec<u8>,
+) -> Result<(PathBuf, Value), KubeconfigError> {
     let wrong = |what: &str| KubeconfigError::wrong(path, what);
     let text =
         text(bytes).ok_or_else(|| wrong("neither UTF-8 nor UTF-16 with a byte order mark"))?;

@@ -187,7 +187,7 @@ fn what_an_aggregated_server_may_serve_is_not_taken_for_a_name_that_nothing_serv
 }
 
 #[test]
-fn a_name_that_somebody_typed_has_to_be_served() {
+fn a_name_that_an_operator_typed_has_to_be_served() {
     let refused = |name: &str| {
         let typed = ["secrets", name].map(GroupResource::from_text);
         let required = found(&["secrets", name]).require(&typed);

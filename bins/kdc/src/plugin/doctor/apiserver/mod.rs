@@ -3,12 +3,11 @@
 mod mounts;
 mod probes;
 
-use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use kdc_envelope_k8s::EncryptionConfiguration;
 use kdc_envelope_k8s::api_server::{
-    ApiServer, CONFIG_FLAG, Files, FlagValue, MAX_LEN, Place, RELOAD_FLAG, parse_bool,
+    ApiServer, CONFIG_FLAG, FlagValue, Place, RELOAD_FLAG, ReadError, parse_bool,
 };
 use zeroize::Zeroizing;
 
@@ -26,44 +25,21 @@ const CURE: &str = "name the manifest of the pod of kube-apiserver, its unit, or
 /// Reads the file.
 pub(super) fn read(path: &Path, findings: &mut Findings<'_>) -> Option<ApiServer> {
     let (check, subject) = (Check::APISERVER, path.display());
-    let text = match Node.read(path) {
-        Ok(text) => text,
-        Err(error) => {
-            findings.add(Finding::fail(check, subject, chain(&error), CURE));
-            return None;
-        }
-    };
-    match ApiServer::parse(&text, path, &Node) {
+    match ApiServer::read(path) {
         Ok(server) => {
             let (form, count) = (server.form, server.flags.count());
             let detail = format_args!("{form}, {count} arguments");
             findings.add(Finding::pass(check, subject, detail));
             Some(server)
         }
-        Err(unclear) => {
+        Err(ReadError::Unclear(unclear)) => {
             findings.add(Finding::unknown(check, subject, unclear, CURE));
             None
         }
-    }
-}
-
-/// The files of this machine. What is longer than any description is cut, so that it is refused.
-struct Node;
-
-impl Files for Node {
-    fn read(&self, path: &Path) -> io::Result<String> {
-        let mut bytes = Vec::new();
-        let limit = u64::try_from(MAX_LEN).unwrap_or(u64::MAX);
-        std::fs::File::open(path)?
-            .take(limit + 1)
-            .read_to_end(&mut bytes)?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
-    }
-
-    fn list(&self, folder: &Path) -> io::Result<Vec<PathBuf>> {
-        std::fs::read_dir(folder)?
-            .map(|entry| Ok(entry?.path()))
-            .collect()
+        Err(error) => {
+            findings.add(Finding::fail(check, subject, chain(&error), CURE));
+            None
+        }
     }
 }
 

@@ -4,11 +4,10 @@
 //! without use, unless etcd is told otherwise), when users or roles change, and with simple tokens when another member
 //! answers. etcd then refuses it, and a new one is asked for, once per call.
 
-use std::path::Path;
+use core::sync::atomic::{AtomicBool, Ordering};
+use core::time::Duration;
 use std::sync::Arc;
-use std::time::Duration;
 
-use kdc_envelope::local::private_file;
 use tokio::sync::Mutex;
 use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
@@ -18,16 +17,15 @@ use tonic::{Code, Request, Status};
 use tonic_prost::ProstCodec;
 use zeroize::Zeroizing;
 
+use super::error::NO_ANSWER;
 use super::messages::{AuthenticateRequest, AuthenticateResponse};
-use crate::failure::{Exit, Failure, exit_of_private_file};
-use crate::output::note;
 
-/// The longest answer. etcd takes rows of 1.5 MiB unless it was told otherwise.
-const MAX_ANSWER_LEN: usize = 512 << 20;
+/// The longest response. etcd takes rows of 1.5 MiB unless it was told otherwise.
+const MAX_RESPONSE_LEN: usize = 512 << 20;
 /// The field of the metadata that etcd looks for.
-const TOKEN: &str = "token";
+const TOKEN_FIELD: &str = "token";
 
-/// Who calls. Copies share the connection and the token.
+/// A client of one member. Copies share the connection and the token.
 #[derive(Debug, Clone)]
 pub(super) struct Caller {
     pub(super) channel: Channel,
@@ -39,16 +37,17 @@ pub(super) struct Caller {
 pub(super) struct Login {
     user: String,
     password: Zeroizing<String>,
-    token: Mutex<Known>,
+    token: Mutex<Token>,
+    is_needless: AtomicBool,
 }
 
 /// What is known of the token.
 #[derive(Clone, PartialEq)]
-enum Known {
-    Nothing,
-    /// This etcd asks for no user.
+enum Token {
+    Unknown,
+    /// This etcd has no users.
     NotNeeded,
-    Token(MetadataValue<Ascii>),
+    Given(MetadataValue<Ascii>),
 }
 
 impl core::fmt::Debug for Login {
@@ -60,34 +59,13 @@ impl core::fmt::Debug for Login {
 }
 
 impl Login {
-    /// Reads the password; a line feed at its end is not part of it.
-    pub(super) fn new(user: &str, file: &Path) -> Result<Self, Failure> {
-        if user.is_empty() || user.contains(':') {
-            // Not shown: what follows the colon is the password for etcdctl.
-            let line = "--etcd-user: give the name alone, and the password in a file with --etcd-password-file";
-            return Err(Failure::new(Exit::Usage, line));
+    pub(super) fn new(user: String, password: Zeroizing<String>) -> Self {
+        Self {
+            user,
+            password,
+            token: Mutex::new(Token::Unknown),
+            is_needless: AtomicBool::new(false),
         }
-        const FLAG: &str = "--etcd-password-file";
-        let bytes = private_file::read(file)
-            .map_err(|error| Failure::at(exit_of_private_file(&error), FLAG, &error))?;
-        let bad = |words: &str| {
-            let line = format_args!("{FLAG}: `{}` {words}", file.display());
-            Failure::new(Exit::Data, line)
-        };
-        let text = core::str::from_utf8(&bytes).map_err(|_| bad("is not UTF-8"))?;
-        let text = text.strip_suffix('\n').unwrap_or(text);
-        let text = text.strip_suffix('\r').unwrap_or(text);
-        if text.is_empty() {
-            return Err(bad("is empty"));
-        }
-        if text.contains('\n') {
-            return Err(bad("has more than one line"));
-        }
-        Ok(Self {
-            user: user.to_owned(),
-            password: Zeroizing::new(text.to_owned()),
-            token: Mutex::new(Known::Nothing),
-        })
     }
 }
 
@@ -113,13 +91,19 @@ impl Caller {
         self.login.as_ref().map(|login| login.user.as_str())
     }
 
+    /// Whether a user was named and etcd turned out to have none.
+    pub(super) fn login_is_needless(&self) -> bool {
+        let login = self.login.as_ref();
+        login.is_some_and(|login| login.is_needless.load(Ordering::Relaxed))
+    }
+
     /// Asks, and once more with a new token if the one at hand is no longer taken.
     pub(super) async fn call<Q, A>(self, path: &'static str, question: Q) -> Result<A, Status>
     where
         Q: prost::Message + Clone + Default + 'static,
         A: prost::Message + Default + 'static,
     {
-        let token = self.token(&Known::Nothing).await?;
+        let token = self.token(&Token::Unknown).await?;
         match self.once(path, question.clone(), &token).await {
             Err(status) if self.is_outdated(&status) => {
                 let token = self.token(&token).await?;
@@ -129,14 +113,14 @@ impl Caller {
         }
     }
 
-    async fn once<Q, A>(&self, path: &'static str, question: Q, token: &Known) -> Result<A, Status>
+    async fn once<Q, A>(&self, path: &'static str, question: Q, token: &Token) -> Result<A, Status>
     where
         Q: prost::Message + Default + 'static,
         A: prost::Message + Default + 'static,
     {
         let call = async {
             let mut grpc =
-                Grpc::new(self.channel.clone()).max_decoding_message_size(MAX_ANSWER_LEN);
+                Grpc::new(self.channel.clone()).max_decoding_message_size(MAX_RESPONSE_LEN);
             grpc.ready()
                 .await
                 .map_err(|error| Status::from_error(error.into()))?;
@@ -144,7 +128,7 @@ impl Caller {
             let codec = ProstCodec::<Q, A>::default();
             grpc.unary(token.on(question), path, codec).await
         };
-        let late = || Status::deadline_exceeded("no answer in time; --etcd-timeout allows more");
+        let late = || Status::deadline_exceeded(NO_ANSWER);
         let answer = tokio::time::timeout(self.timeout, call).await;
         answer
             .unwrap_or_else(|_| Err(late()))
@@ -153,7 +137,7 @@ impl Caller {
 
     /// A request that carries the token, for calls that are no question and answer.
     pub(super) async fn request<Q>(&self, message: Q) -> Result<Request<Q>, Status> {
-        let token = self.token(&Known::Nothing).await?;
+        let token = self.token(&Token::Unknown).await?;
         Ok(token.on(message))
     }
 
@@ -161,7 +145,7 @@ impl Caller {
     pub(super) async fn request_again<Q>(&self, message: Q) -> Result<Request<Q>, Status> {
         let refused = match &self.login {
             Some(login) => login.token.lock().await.clone(),
-            None => Known::NotNeeded,
+            None => Token::NotNeeded,
         };
         let token = self.token(&refused).await?;
         Ok(token.on(message))
@@ -174,42 +158,42 @@ impl Caller {
     }
 
     /// The token at hand, or a new one if there is none but the `refused` one.
-    async fn token(&self, refused: &Known) -> Result<Known, Status> {
+    async fn token(&self, refused: &Token) -> Result<Token, Status> {
         let Some(login) = &self.login else {
-            return Ok(Known::NotNeeded);
+            return Ok(Token::NotNeeded);
         };
         let mut known = login.token.lock().await;
-        if *known == Known::Nothing || *known == *refused {
+        if *known == Token::Unknown || *known == *refused {
             *known = self.authenticate(login).await?;
         }
         Ok(known.clone())
     }
 
-    async fn authenticate(&self, login: &Login) -> Result<Known, Status> {
+    async fn authenticate(&self, login: &Login) -> Result<Token, Status> {
         let question = AuthenticateRequest {
             name: login.user.clone(),
             password: login.password.to_string(),
         };
         let path = "/etcdserverpb.Auth/Authenticate";
-        let answer: AuthenticateResponse = match self.once(path, question, &Known::NotNeeded).await
+        let answer: AuthenticateResponse = match self.once(path, question, &Token::NotNeeded).await
         {
             Err(status) if status.message().contains("authentication is not enabled") => {
-                note("etcd asks for no user; --etcd-user is not needed");
-                return Ok(Known::NotNeeded);
+                login.is_needless.store(true, Ordering::Relaxed);
+                return Ok(Token::NotNeeded);
             }
             answer => answer?,
         };
         let token = answer.token.parse();
         let token = token.map_err(|_| Status::internal("etcd gave a token that is none"))?;
-        Ok(Known::Token(token))
+        Ok(Token::Given(token))
     }
 }
 
-impl Known {
+impl Token {
     fn on<Q>(&self, message: Q) -> Request<Q> {
         let mut request = Request::new(message);
-        if let Self::Token(token) = self {
-            request.metadata_mut().insert(TOKEN, token.clone());
+        if let Self::Given(token) = self {
+            request.metadata_mut().insert(TOKEN_FIELD, token.clone());
         }
         request
     }

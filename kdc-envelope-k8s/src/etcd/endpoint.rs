@@ -2,41 +2,36 @@
 
 use tonic::codegen::http::uri::Authority;
 
-use crate::failure::{Exit, Failure};
+use super::EndpointError;
 
 /// The URL of an address: HOST:PORT alone gets `https` if TLS is wanted and `http` if not, as with etcdctl.
-pub(super) fn url_of(text: &str, wants_tls: bool) -> Result<String, Failure> {
+pub(super) fn url_of(text: &str, wants_tls: bool) -> Result<String, EndpointError> {
     let text = text.trim();
-    let usage = |words: &str| {
-        Failure::new(
-            Exit::Usage,
-            format_args!("--etcd-endpoints: `{text}` {words}"),
-        )
+    let form = |fault: &'static str| EndpointError::Form {
+        address: text.into(),
+        fault,
     };
     if text.is_empty() {
-        let line = "--etcd-endpoints: an address is empty; write HOST:2379 or https://HOST:2379";
-        return Err(Failure::new(Exit::Usage, line));
+        return Err(EndpointError::Empty);
     }
     if text.contains('@') {
-        // Not shown: there may be a password in it.
-        let line = "--etcd-endpoints: an address holds a user; name it with --etcd-user and --etcd-password-file";
-        return Err(Failure::new(Exit::Usage, line));
+        return Err(EndpointError::HoldsUser);
     }
     if text.starts_with("unix:") || text.starts_with("unixs:") || text.starts_with('/') {
-        return Err(usage(
+        return Err(form(
             "is a Unix socket, which is not supported; name an address that etcd listens on for clients, such as 127.0.0.1:2379",
         ));
     }
     match text.split_once("://") {
         Some(("http" | "https", host)) if !host.is_empty() => Ok(text.to_owned()),
-        Some(("http" | "https", _)) => Err(usage("has no host; write https://HOST:2379")),
-        Some(_) => Err(usage("is neither http nor https")),
+        Some(("http" | "https", _)) => Err(form("has no host; write https://HOST:2379")),
+        Some(_) => Err(form("is neither http nor https")),
         None => {
             let authority: Authority = text
                 .parse()
-                .map_err(|_| usage("is no address; write HOST:2379 or https://HOST:2379"))?;
+                .map_err(|_| form("is no address; write HOST:2379 or https://HOST:2379"))?;
             if authority.port_u16().is_none() {
-                return Err(usage("has no port; etcd mostly has 2379"));
+                return Err(form("has no port; etcd mostly has 2379"));
             }
             let scheme = if wants_tls { "https" } else { "http" };
             Ok(format!("{scheme}://{text}"))
@@ -61,7 +56,7 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_named_and_a_password_never_shown() {
-        let line = |text: &str| url_of(text, false).unwrap_err().line().unwrap().to_owned();
+        let line = |text: &str| url_of(text, false).unwrap_err().to_string();
         assert!(line("localhost").contains("has no port"));
         assert!(line("").contains("empty"));
         assert!(line("unix:///run/etcd.sock").contains("Unix socket"));
@@ -70,7 +65,7 @@ mod tests {
         assert!(line("http:/a:1").contains("is no address"));
         assert!(line("https://").contains("has no host"));
         for text in ["http://root:pass@a:1", "root:pass@a:1"] {
-            assert!(!line(text).contains("pass@") && line(text).contains("--etcd-password-file"));
+            assert!(!line(text).contains("pass") && line(text).contains("holds a user"));
         }
     }
 }

@@ -11,25 +11,25 @@ fn object() -> Object {
     }
 }
 
-fn answer(status: u16, body: &Value) -> Answer {
-    Answer {
+fn response(status: u16, body: &Value) -> Response {
+    Response {
         status,
         body: body.to_string().into_bytes(),
-        ..Answer::default()
+        ..Response::default()
     }
 }
 
-fn status(code: u16, reason: &str, message: &str) -> Answer {
+fn status(code: u16, reason: &str, message: &str) -> Response {
     let body = json!({"kind": "Status", "code": code, "reason": reason, "message": message});
-    answer(code, &body)
+    response(code, &body)
 }
 
-fn judged(answer: &Answer) -> Verdict {
-    judge_patch(&object(), answer)
+fn judged(response: &Response) -> Verdict {
+    judge_patch(&object(), response)
 }
 
-fn listed(answer: &Answer) -> Listed {
-    judge_list(&GroupResource::from_text("secrets"), answer).unwrap()
+fn listed(response: &Response) -> Listed {
+    judge_list(&GroupResource::from_text("secrets"), response).unwrap()
 }
 
 fn kind(verdict: Verdict) -> FailureKind {
@@ -42,10 +42,10 @@ fn kind(verdict: Verdict) -> FailureKind {
 #[test]
 fn only_the_same_object_is_current_or_rewritten() {
     let head = |uid: &str, version: &str| json!({"kind": "PartialObjectMetadata", "metadata": {"name": "one", "uid": uid, "resourceVersion": version}});
-    assert_eq!(judged(&answer(200, &head("u1", "7"))), Verdict::Current);
-    assert_eq!(judged(&answer(200, &head("u1", "8"))), Verdict::Rewritten);
+    assert_eq!(judged(&response(200, &head("u1", "7"))), Verdict::Current);
+    assert_eq!(judged(&response(200, &head("u1", "8"))), Verdict::Rewritten);
     for other in [head("u2", "8"), json!({}), json!("It works!")] {
-        assert_eq!(kind(judged(&answer(200, &other))), FailureKind::Request);
+        assert_eq!(kind(judged(&response(200, &other))), FailureKind::Request);
     }
 }
 
@@ -66,7 +66,7 @@ fn rights_and_admission_are_told_apart() {
         Verdict::Denied { .. }
     ));
     // Of a proxy.
-    let Verdict::Denied { why, .. } = judged(&answer(403, &json!("<html>"))) else {
+    let Verdict::Denied { why, .. } = judged(&response(403, &json!("<html>"))) else {
         panic!("not denied");
     };
     assert_eq!(&*why, "status 403 without the reason of an API server");
@@ -84,7 +84,7 @@ fn a_conflict_or_a_missing_object_must_be_told_by_an_api_server() {
     ));
     for code in [404, 409, 400, 302] {
         assert_eq!(
-            kind(judged(&answer(code, &json!("x")))),
+            kind(judged(&response(code, &json!("x")))),
             FailureKind::Server,
             "{code}"
         );
@@ -165,9 +165,9 @@ fn a_row_without_a_key_is_refused_but_not_while_the_plugin_is_away() {
         kind(judged(&status(500, "InternalError", away))),
         FailureKind::Server
     );
-    let answer = listed(&status(429, "TooManyRequests", lost));
+    let response = listed(&status(429, "TooManyRequests", lost));
     assert!(
-        matches!(answer, Listed::Unreadable(why) if why.contains("/registry/secrets/default/one"))
+        matches!(response, Listed::Unreadable(why) if why.contains("/registry/secrets/default/one"))
     );
     let starting = status(429, "TooManyRequests", "storage is (re)initializing");
     assert!(matches!(listed(&starting), Listed::Failed(_)));
@@ -181,7 +181,7 @@ fn the_values_of_an_object_are_not_repeated() {
             {"reason": "FieldValueInvalid", "message": "Invalid value: \"hunter2\": too short", "field": "spec.password"},
         ]},
     });
-    let Verdict::Refused(why) = judged(&answer(422, &body)) else {
+    let Verdict::Refused(why) = judged(&response(422, &body)) else {
         panic!("not refused");
     };
     assert_eq!(&*why, "spec.password: FieldValueInvalid (422)");
@@ -194,7 +194,7 @@ fn a_page_has_objects_a_token_and_an_estimate() {
         "metadata": {"continue": "t", "remainingItemCount": 5},
         "items": [{"metadata": {"name": "one", "namespace": "default", "uid": "u1", "resourceVersion": "7"}}],
     });
-    let Listed::Page(page) = listed(&answer(200, &body)) else {
+    let Listed::Page(page) = listed(&response(200, &body)) else {
         panic!("no page");
     };
     assert_eq!(page.objects, [object()]);
@@ -202,7 +202,7 @@ fn a_page_has_objects_a_token_and_an_estimate() {
         (page.token.as_deref(), page.remaining),
         (Some("t"), Some(5))
     );
-    let Listed::Page(page) = listed(&answer(
+    let Listed::Page(page) = listed(&response(
         200,
         &json!({"kind": "PartialObjectMetadataList", "items": null}),
     )) else {
@@ -223,7 +223,7 @@ fn what_is_no_list_is_not_taken_for_an_empty_one() {
         of_another_server,
     ] {
         assert!(
-            matches!(listed(&answer(200, &body)), Listed::Failed(_)),
+            matches!(listed(&response(200, &body)), Listed::Failed(_)),
             "{body}"
         );
     }
@@ -231,7 +231,7 @@ fn what_is_no_list_is_not_taken_for_an_empty_one() {
 
 #[test]
 fn a_list_that_will_never_come_is_an_error_with_the_name() {
-    let refused = |answer: &Answer| judge_list(&GroupResource::from_text("secrets"), answer);
+    let refused = |response: &Response| judge_list(&GroupResource::from_text("secrets"), response);
     let error = refused(&status(403, "Forbidden", "no")).unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -249,9 +249,14 @@ fn a_list_that_will_never_come_is_an_error_with_the_name() {
 #[test]
 fn an_expired_token_may_come_with_another() {
     let mut body = json!({"kind": "Status", "reason": "Expired", "metadata": {"continue": "next"}});
-    assert!(matches!(listed(&answer(410, &body)), Listed::Expired(Some(token)) if token == "next"));
+    assert!(
+        matches!(listed(&response(410, &body)), Listed::Expired(Some(token)) if token == "next")
+    );
     body["metadata"] = json!({});
-    assert!(matches!(listed(&answer(410, &body)), Listed::Expired(None)));
+    assert!(matches!(
+        listed(&response(410, &body)),
+        Listed::Expired(None)
+    ));
 }
 
 #[test]

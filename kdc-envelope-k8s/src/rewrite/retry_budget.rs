@@ -6,39 +6,39 @@ use std::hash::RandomState;
 
 use tokio::time::Instant;
 
-use super::answer::{Answer, Failure, FailureKind};
 use super::error::{RewriteError, Verb};
 use super::pacer::LONGEST_PAUSE;
 use super::progress::Waiting;
+use super::response::{Failure, FailureKind, Response};
 use crate::cluster::ServerName;
 
 /// Before the second attempt; doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// The longest time between two attempts, unless the server asks for more.
 const LONGEST_OWN_PAUSE: Duration = Duration::from_secs(15);
-/// How long nothing may succeed before that is told, and between two times that it is.
-const TELL_AFTER: Duration = Duration::from_secs(10);
-/// How long a question of somebody who waits may stay without an answer.
+/// How long nothing may succeed before that is reported, and between two times that it is.
+const REPORT_AFTER: Duration = Duration::from_secs(10);
+/// How long a question that a caller waits for may stay without a response.
 pub(super) const OF_A_QUESTION: Duration = Duration::from_secs(30);
 
 /// What failed since something succeeded last.
-pub(super) struct Patience<'t> {
+pub(super) struct RetryBudget<'t> {
     limit: Duration,
     last_success: Instant,
     failures: u64,
-    tell: &'t (dyn Fn(Waiting) + Sync),
-    told: Option<Instant>,
+    on_waiting: &'t (dyn Fn(Waiting) + Sync),
+    reported: Option<Instant>,
 }
 
-impl<'t> Patience<'t> {
-    /// `tell` is told of what is tried again for long.
-    pub(super) fn new(limit: Duration, tell: &'t (dyn Fn(Waiting) + Sync)) -> Self {
+impl<'t> RetryBudget<'t> {
+    /// `on_waiting` is called with what has been tried again for long.
+    pub(super) fn new(limit: Duration, on_waiting: &'t (dyn Fn(Waiting) + Sync)) -> Self {
         Self {
             limit,
             last_success: Instant::now(),
             failures: 0,
-            tell,
-            told: None,
+            on_waiting,
+            reported: None,
         }
     }
 
@@ -47,14 +47,22 @@ impl<'t> Patience<'t> {
         self.last_success >= time
     }
 
+    /// A request that was sent at this time has ended. While nothing fails, time in which none was sent does not count: the
+    /// pass may have waited for its turn among others.
+    pub(super) fn sent(&mut self, started: Instant) {
+        if self.failures == 0 {
+            self.last_success = self.last_success.max(started);
+        }
+    }
+
     pub(super) fn succeeded(&mut self) {
         self.last_success = Instant::now();
         self.failures = 0;
-        self.told = None;
+        self.reported = None;
     }
 
     /// # Errors
-    /// [`RewriteError::OutOfPatience`].
+    /// [`RewriteError::RetriesExhausted`].
     pub(super) fn failed(
         &mut self,
         verb: Verb,
@@ -67,7 +75,7 @@ impl<'t> Patience<'t> {
     /// The same of a request about this object.
     ///
     /// # Errors
-    /// [`RewriteError::OutOfPatience`].
+    /// [`RewriteError::RetriesExhausted`].
     pub(super) fn failed_with(
         &mut self,
         verb: Verb,
@@ -78,49 +86,49 @@ impl<'t> Patience<'t> {
         self.failures = self.failures.saturating_add(1);
         let since = self.last_success.elapsed();
         if since < self.limit {
-            let told = self.told.unwrap_or(self.last_success);
-            if told.elapsed() >= TELL_AFTER {
-                self.told = Some(Instant::now());
-                (self.tell)(Waiting {
+            let reported = self.reported.unwrap_or(self.last_success);
+            if reported.elapsed() >= REPORT_AFTER {
+                self.reported = Some(Instant::now());
+                (self.on_waiting)(Waiting {
                     verb,
                     resource: resource.into(),
                     object: object.into(),
                     attempts: self.failures,
                     since,
-                    patience: self.limit,
+                    retry_budget: self.limit,
                     why: failure.why.clone(),
                 });
             }
             return Ok(());
         }
-        Err(RewriteError::OutOfPatience {
+        Err(RewriteError::RetriesExhausted {
             server: ServerName::default(),
             verb,
             resource: resource.into(),
             object: object.into(),
-            patience: self.limit,
+            budget: self.limit,
             attempts: self.failures,
             why: failure.why.clone(),
         })
     }
 
-    /// Sends until `judge` finds an answer to the point.
+    /// Sends until `judge` finds a response to the point.
     ///
     /// # Errors
-    /// Those of `judge`, and [`RewriteError::OutOfPatience`].
+    /// Those of `judge`, and [`RewriteError::RetriesExhausted`].
     pub(super) async fn until_answered<T, S>(
         &mut self,
         verb: Verb,
         what: &str,
         send: impl Fn() -> S,
-        judge: impl Fn(Answer) -> Result<Result<T, Failure>, RewriteError>,
+        judge: impl Fn(Response) -> Result<Result<T, Failure>, RewriteError>,
     ) -> Result<T, RewriteError>
     where
-        S: Future<Output = Result<Answer, Failure>>,
+        S: Future<Output = Result<Response, Failure>>,
     {
         loop {
             let judged = match send().await {
-                Ok(answer) => judge(answer)?,
+                Ok(response) => judge(response)?,
                 Err(failure) => Err(failure),
             };
             let failure = match judged {
@@ -135,7 +143,7 @@ impl<'t> Patience<'t> {
         }
     }
 
-    /// How long to wait after the failure that was told last.
+    /// How long to wait after the failure that was reported last.
     pub(super) fn pause(&self, failure: &Failure) -> Duration {
         match failure.kind {
             FailureKind::Busy(Some(wait)) => wait.min(LONGEST_PAUSE),
@@ -186,14 +194,14 @@ mod tests {
     async fn only_a_success_begins_the_time_anew() {
         let limit = Duration::from_secs(10);
         let failure = Failure::server("away");
-        let mut patience = Patience::new(limit, &|_| ());
+        let mut retries = RetryBudget::new(limit, &|_| ());
         tokio::time::advance(limit / 2).await;
-        patience.failed(Verb::List, "secrets", &failure).unwrap();
-        patience.succeeded();
+        retries.failed(Verb::List, "secrets", &failure).unwrap();
+        retries.succeeded();
         tokio::time::advance(limit / 2).await;
-        patience.failed(Verb::List, "secrets", &failure).unwrap();
+        retries.failed(Verb::List, "secrets", &failure).unwrap();
         tokio::time::advance(limit / 2).await;
-        let error = patience
+        let error = retries
             .failed(Verb::Patch, "secrets", &failure)
             .unwrap_err();
         assert_eq!(
@@ -204,17 +212,17 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_tried_for_long_is_told_with_the_object() {
-        let told = std::sync::Mutex::new(Vec::new());
-        let tell = |waiting: Waiting| told.lock().unwrap().push(waiting.to_string());
+        let reported = std::sync::Mutex::new(Vec::new());
+        let on_waiting = |waiting: Waiting| reported.lock().unwrap().push(waiting.to_string());
         let failure = Failure::server("away");
-        let mut patience = Patience::new(Duration::from_secs(300), &tell);
+        let mut retries = RetryBudget::new(Duration::from_secs(300), &on_waiting);
         for _ in 0..25 {
             tokio::time::advance(Duration::from_secs(1)).await;
-            let failed = patience.failed_with(Verb::Patch, "secrets", "default/a", &failure);
+            let failed = retries.failed_with(Verb::Patch, "secrets", "default/a", &failure);
             failed.unwrap();
         }
         let expected = "cannot patch secrets `default/a` for 10 s, in 10 attempts: away; tried again for up to 300 s";
-        let told = told.lock().unwrap();
-        assert_eq!((told.len(), &*told[0]), (2, expected));
+        let reported = reported.lock().unwrap();
+        assert_eq!((reported.len(), &*reported[0]), (2, expected));
     }
 }

@@ -1,4 +1,4 @@
-//! What an API server's answers mean for a pass. Pure, so that each of them can be tested.
+//! What an API server's responses mean for a pass. Pure, so that each of them can be tested.
 
 use core::time::Duration;
 
@@ -10,9 +10,9 @@ use super::resolve::Object;
 use crate::cluster::ServerName;
 use crate::encryption_config::GroupResource;
 
-/// An answer in full.
+/// A response in full.
 #[derive(Debug, Default)]
-pub(super) struct Answer {
+pub(super) struct Response {
     pub(super) status: u16,
     pub(super) retry_after: Option<Duration>,
     pub(super) body: Vec<u8>,
@@ -37,7 +37,7 @@ pub(super) enum FailureKind {
     Server,
     /// Perhaps this request alone.
     Request,
-    /// No answer came in time; perhaps this request alone.
+    /// No response came in time; perhaps this request alone.
     Timeout,
 }
 
@@ -57,7 +57,7 @@ impl Failure {
     }
 }
 
-/// What the answer to a patch says of the row.
+/// What the response to a patch says of the row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// The resourceVersion changed.
@@ -80,7 +80,7 @@ pub(super) enum Verdict {
     Failed(Failure),
 }
 
-/// What the answer to a list says.
+/// What the response to a list says.
 #[derive(Debug)]
 pub(super) enum Listed {
     Page(Page),
@@ -104,10 +104,10 @@ pub(super) struct Page {
     pub(super) bytes: usize,
 }
 
-/// Judges the answer to a patch of `object`.
-pub(super) fn judge_patch(object: &Object, answer: &Answer) -> Verdict {
-    if matches!(answer.status, 200 | 201) {
-        return match serde_json::from_slice::<Head>(&answer.body) {
+/// Judges the response to a patch of `object`.
+pub(super) fn judge_patch(object: &Object, response: &Response) -> Verdict {
+    if matches!(response.status, 200 | 201) {
+        return match serde_json::from_slice::<Head>(&response.body) {
             Ok(Head { metadata }) if metadata.uid == object.uid => {
                 if metadata.resource_version == object.version {
                     Verdict::Current
@@ -122,101 +122,101 @@ pub(super) fn judge_patch(object: &Object, answer: &Answer) -> Verdict {
         };
     }
     let denied = |why| Verdict::Denied {
-        status: answer.status,
+        status: response.status,
         why,
     };
-    let Some(status) = Status::of(answer) else {
-        return match answer.status {
-            401 | 403 => denied(bare(answer)),
-            _ => Verdict::Failed(failure(answer, None)),
+    let Some(status) = Status::of(response) else {
+        return match response.status {
+            401 | 403 => denied(bare(response)),
+            _ => Verdict::Failed(failure(response, None)),
         };
     };
-    match answer.status {
-        401 => denied(status.why(answer)),
-        403 if status.is_by_authorizer() => denied(status.why(answer)),
-        404 if status.reason == "NotFound" => Verdict::Changed(status.why(answer)),
-        409 if status.reason == "Conflict" => Verdict::Changed(status.why(answer)),
-        413 => Verdict::Refused(status.why_with(answer, TOO_LARGE)),
-        500 if status.is_undecryptable() => Verdict::Refused(status.why(answer)),
+    match response.status {
+        401 => denied(status.why(response)),
+        403 if status.is_by_authorizer() => denied(status.why(response)),
+        404 if status.reason == "NotFound" => Verdict::Changed(status.why(response)),
+        409 if status.reason == "Conflict" => Verdict::Changed(status.why(response)),
+        413 => Verdict::Refused(status.why_with(response, TOO_LARGE)),
+        500 if status.is_undecryptable() => Verdict::Refused(status.why(response)),
         500.. => match lasting(&status.message) {
-            Some(Lasting::Row(advice)) => Verdict::Refused(status.why_with(answer, advice)),
-            Some(Lasting::Storage(advice)) => Verdict::Storage(status.why(answer), advice),
-            None => Verdict::Failed(failure(answer, Some(&status))),
+            Some(Lasting::Row(advice)) => Verdict::Refused(status.why_with(response, advice)),
+            Some(Lasting::Storage(advice)) => Verdict::Storage(status.why(response), advice),
+            None => Verdict::Failed(failure(response, Some(&status))),
         },
-        408 | 429 => Verdict::Failed(failure(answer, Some(&status))),
-        400.. => Verdict::Refused(status.why(answer)),
-        _ => Verdict::Failed(failure(answer, Some(&status))),
+        408 | 429 => Verdict::Failed(failure(response, Some(&status))),
+        400.. => Verdict::Refused(status.why(response)),
+        _ => Verdict::Failed(failure(response, Some(&status))),
     }
 }
 
-/// Judges the answer to a list of a resource; an error is one that will stay.
+/// Judges the response to a list of a resource; an error is one that will stay.
 pub(super) fn judge_list(
     resource: &GroupResource,
-    answer: &Answer,
+    response: &Response,
 ) -> Result<Listed, RewriteError> {
     let denied = |why| RewriteError::Denied {
-        server: answer.server.clone(),
+        server: response.server.clone(),
         verb: Verb::List,
         resource: resource.to_string().into(),
-        status: answer.status,
+        status: response.status,
         why,
     };
-    if answer.status == 200 {
-        return Ok(match serde_json::from_slice::<List>(&answer.body) {
-            Ok(list) => page(list, answer.body.len()),
+    if response.status == 200 {
+        return Ok(match serde_json::from_slice::<List>(&response.body) {
+            Ok(list) => page(list, response.body.len()),
             Err(error) => Listed::Failed(Failure::server(&format!(
                 "an answer that is no list: {error}"
             ))),
         });
     }
-    let Some(status) = Status::of(answer) else {
-        return match answer.status {
-            401 | 403 => Err(denied(bare(answer))),
-            _ => Ok(Listed::Failed(failure(answer, None))),
+    let Some(status) = Status::of(response) else {
+        return match response.status {
+            401 | 403 => Err(denied(bare(response))),
+            _ => Ok(Listed::Failed(failure(response, None))),
         };
     };
-    match answer.status {
-        401 | 403 => Err(denied(status.why(answer))),
+    match response.status {
+        401 | 403 => Err(denied(status.why(response))),
         404 => Err(RewriteError::NoSuchResource {
             resource: resource.clone(),
         }),
         410 => Ok(Listed::Expired(status.metadata.token())),
-        _ if status.is_undecryptable() => Ok(Listed::Unreadable(status.why(answer))),
+        _ if status.is_undecryptable() => Ok(Listed::Unreadable(status.why(response))),
         408 | 429 | 500.. => {
-            check_storage(Verb::List, &resource.to_string(), &status, answer)?;
-            Ok(Listed::Failed(failure(answer, Some(&status))))
+            check_storage(Verb::List, &resource.to_string(), &status, response)?;
+            Ok(Listed::Failed(failure(response, Some(&status))))
         }
         _ => Err(RewriteError::Unexpected {
-            server: answer.server.clone(),
+            server: response.server.clone(),
             verb: Verb::List,
             resource: resource.to_string().into(),
-            why: status.why(answer),
+            why: status.why(response),
         }),
     }
 }
 
-/// What an answer that is not to the point means to any request: a failure that may pass, or an error that will stay.
+/// What a response that is not to the point means to any request: a failure that may pass, or an error that will stay.
 pub(super) fn judge_other(
     verb: Verb,
     what: &str,
-    answer: &Answer,
+    response: &Response,
 ) -> Result<Failure, RewriteError> {
-    let (resource, why) = (what.into(), describe(answer));
-    let status = Status::of(answer);
+    let (resource, why) = (what.into(), describe(response));
+    let status = Status::of(response);
     if let Some(status) = &status {
-        check_storage(verb, what, status, answer)?;
+        check_storage(verb, what, status, response)?;
     }
-    match (answer.status, &status) {
+    match (response.status, &status) {
         (401 | 403, _) => Err(RewriteError::Denied {
-            server: answer.server.clone(),
+            server: response.server.clone(),
             verb,
             resource,
-            status: answer.status,
+            status: response.status,
             why,
         }),
-        (408 | 429 | 500.., _) | (_, None) => Ok(failure(answer, status.as_ref())),
+        (408 | 429 | 500.., _) | (_, None) => Ok(failure(response, status.as_ref())),
         _ => Err(RewriteError::Unexpected {
-            server: answer.server.clone(),
+            server: response.server.clone(),
             verb,
             resource,
             why,
@@ -229,23 +229,23 @@ fn check_storage(
     verb: Verb,
     what: &str,
     status: &Status,
-    answer: &Answer,
+    response: &Response,
 ) -> Result<(), RewriteError> {
     match lasting(&status.message) {
-        Some(Lasting::Storage(advice)) if answer.status >= 500 => Err(RewriteError::Storage {
-            server: answer.server.clone(),
+        Some(Lasting::Storage(advice)) if response.status >= 500 => Err(RewriteError::Storage {
+            server: response.server.clone(),
             verb,
             resource: what.into(),
-            why: status.why(answer),
+            why: status.why(response),
             advice,
         }),
         _ => Ok(()),
     }
 }
 
-/// Status and message of any answer, on one line.
-fn describe(answer: &Answer) -> Box<str> {
-    Status::of(answer).map_or_else(|| bare(answer), |status| status.why(answer))
+/// Status and message of any response, on one line.
+fn describe(response: &Response) -> Box<str> {
+    Status::of(response).map_or_else(|| bare(response), |status| status.why(response))
 }
 
 fn page(list: List, bytes: usize) -> Listed {
@@ -278,23 +278,23 @@ fn page(list: List, bytes: usize) -> Listed {
     })
 }
 
-fn failure(answer: &Answer, status: Option<&Status>) -> Failure {
-    let kind = match answer.status {
-        429 | 503 => FailureKind::Busy(answer.retry_after),
+fn failure(response: &Response, status: Option<&Status>) -> Failure {
+    let kind = match response.status {
+        429 | 503 => FailureKind::Busy(response.retry_after),
         500 if status.is_some_and(|status| !status.is_about_etcd()) => FailureKind::Request,
         _ => FailureKind::Server,
     };
     Failure {
         kind,
-        why: status.map_or_else(|| bare(answer), |status| status.why(answer)),
+        why: status.map_or_else(|| bare(response), |status| status.why(response)),
     }
 }
 
-/// An answer that does not come from an API server, or not whole.
-fn bare(answer: &Answer) -> Box<str> {
+/// A response that does not come from an API server, or not whole.
+fn bare(response: &Response) -> Box<str> {
     format!(
         "status {} without the reason of an API server",
-        answer.status
+        response.status
     )
     .into()
 }
@@ -379,8 +379,8 @@ struct Cause {
 }
 
 impl Status {
-    fn of(answer: &Answer) -> Option<Self> {
-        let status: Self = serde_json::from_slice(&answer.body).ok()?;
+    fn of(response: &Response) -> Option<Self> {
+        let status: Self = serde_json::from_slice(&response.body).ok()?;
         (status.kind == "Status").then_some(status)
     }
 
@@ -414,7 +414,7 @@ impl Status {
 
     /// Why, on one line. A validation repeats the values of fields, which may be secret: of it only the fields are
     /// named.
-    fn why(&self, answer: &Answer) -> Box<str> {
+    fn why(&self, response: &Response) -> Box<str> {
         let causes = self
             .details
             .as_ref()
@@ -428,14 +428,14 @@ impl Status {
             self.message.clone()
         };
         if text.is_empty() {
-            return bare(answer);
+            return bare(response);
         }
-        one_line(&format!("{} ({})", text, answer.status))
+        one_line(&format!("{} ({})", text, response.status))
     }
 
     /// The same, and what to do about it.
-    fn why_with(&self, answer: &Answer, advice: &str) -> Box<str> {
-        format!("{}; {advice}", self.why(answer)).into()
+    fn why_with(&self, response: &Response, advice: &str) -> Box<str> {
+        format!("{}; {advice}", self.why(response)).into()
     }
 }
 
