@@ -11,7 +11,7 @@ use kdc_envelope::SecretBytes;
 use kdc_envelope::providers::KeyName;
 use kdc_envelope_k8s::encryption_config::{Chain, LocalKey, LocalProvider, Transformer};
 use kdc_envelope_k8s::files::{FilesError, NodeFolder, Passes, StateFolder};
-use kdc_envelope_k8s::rotation::wish::Change;
+use kdc_envelope_k8s::rotation::change::Change;
 use kdc_envelope_k8s::rotation::{
     Binding, ConfigHash, Pass, RowWriters, Timestamp, Wish, history::KeyHistory,
 };

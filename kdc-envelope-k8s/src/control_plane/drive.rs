@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use super::{ApplyError, ControlPlane, Observation, ObserveError};
 use crate::rewrite::{Progress, RewriteReport};
-use crate::rotation::wish::WishError;
+use crate::rotation::change::WishError;
 use crate::rotation::{Action, Blocker, Phase, Plan, Timestamp, Wish, plan};
 
 /// Between two looks while there is nothing to do but wait.

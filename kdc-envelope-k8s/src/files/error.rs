@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use kdc_envelope::local::private_file::PrivateFileError;
 
 use crate::encryption_config::{ConfigError, RenderError};
+use crate::rotation::change::WishError;
 use crate::rotation::history::HistoryError;
-use crate::rotation::wish::WishError;
 
 /// A file of a node or of the state could not be read or written. Names the file, never its content.
 #[derive(Debug, thiserror::Error)]

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use super::FilesError;
 use super::node::{NodeFolder, create_private_folder, read_history, write_history};
 use crate::encryption_config::{GroupResource, Transformer};
+use crate::rotation::change::Writer;
 use crate::rotation::history::KeyHistory;
-use crate::rotation::wish::Writer;
 use crate::rotation::{Pass, RowWriters, Wish};
 
 const KEYRING: &str = "keyring";

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::row_writers::Ledger;
-use super::survey::{Survey, View};
+use super::server_view::{Survey, View};
 use super::target::{self, Rule};
 use super::{Blocker, ConfigHash, Desired, Observed, Others, Timestamp};
 use crate::encryption_config::Transformer;

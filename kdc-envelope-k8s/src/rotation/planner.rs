@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::lost::lacking_from;
 use super::row_writers::{Ledger, distinct};
-use super::survey::{Survey, View};
+use super::server_view::{Survey, View};
 use super::target::{self, Rule};
 use super::{
     Action, Binding, Blocker, Desired, HOLD, Observed, Pass, Phase, Plan, Revision, RowWriters,

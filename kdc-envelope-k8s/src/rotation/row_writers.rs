@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::observed::{looked_up, name_and_wildcards};
-use super::survey::Survey;
+use super::server_view::Survey;
 use super::{Observed, Pass, Revision, RowWriters};
 use crate::encryption_config::{GroupResource, Transformer};
 

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::row_writers::Ledger;
-use super::survey::{Survey, View};
+use super::server_view::{Survey, View};
 use super::{ConfigHash, Desired, Observed, Phase};
 use crate::encryption_config::{Chain, GroupResource, Layout, Transformer};
 

@@ -8,7 +8,7 @@ use kdc_envelope_k8s::rotation::Blocker;
 
 use super::drive::drive;
 use super::flags::{ClusterFlags, NodeFlags, PatienceFlag, RewriteFlags, YesFlag};
-use super::wished::{Request, Subset, Wanted, Wished, wished};
+use super::request::{Request, Subset, Wanted, Wished, wished};
 use super::{plan, refusal};
 use crate::failure::{Exit, Failure};
 use crate::output::{Format, Output, note};

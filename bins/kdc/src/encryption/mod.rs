@@ -21,11 +21,11 @@ mod pass_bar;
 mod plan;
 mod prefix;
 mod refusal;
+mod request;
 mod rewrite;
 mod rows;
 mod status;
 mod verify;
-mod wished;
 
 use clap::Subcommand;
 

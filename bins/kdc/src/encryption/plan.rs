@@ -6,13 +6,13 @@ use clap::{Args, Subcommand};
 use kdc_envelope_k8s::GroupResource;
 use kdc_envelope_k8s::control_plane::ControlPlane;
 use kdc_envelope_k8s::rewrite::{Count, Skipped, count};
-use kdc_envelope_k8s::rotation::rehearsal::Rehearsal;
-use kdc_envelope_k8s::rotation::wish::Change;
+use kdc_envelope_k8s::rotation::change::Change;
+use kdc_envelope_k8s::rotation::dry_run::Rehearsal;
 use kdc_envelope_k8s::rotation::{Action, Wish};
 use serde::Serialize;
 
 use super::flags::{ClusterFlags, NodeFlags};
-use super::wished::{Request, Subset, Wanted, wished};
+use super::request::{Request, Subset, Wanted, wished};
 use super::{lacking, refusal};
 use crate::failure::{Exit, Failure};
 use crate::output::{Format, Output, Tone};

@@ -5,7 +5,7 @@ use kdc_envelope_k8s::control_plane::{ApplyError, DriveError, ObserveError};
 use kdc_envelope_k8s::files::FilesError;
 use kdc_envelope_k8s::rewrite::RewriteError;
 use kdc_envelope_k8s::rotation::Blocker;
-use kdc_envelope_k8s::rotation::wish::WishError;
+use kdc_envelope_k8s::rotation::change::WishError;
 
 use crate::failure::{Exit, Failure, exit_of_io, exit_of_private_file};
 

@@ -13,8 +13,8 @@ use kdc_envelope_k8s::encryption_config::{
     EndpointFault, KmsProvider, LocalKey, LocalProvider, Transformer,
 };
 use kdc_envelope_k8s::rotation::Wish;
-use kdc_envelope_k8s::rotation::rehearsal::{Rehearsal, rehearse};
-use kdc_envelope_k8s::rotation::wish::{self, Change, WishError};
+use kdc_envelope_k8s::rotation::change::{self, Change, WishError};
+use kdc_envelope_k8s::rotation::dry_run::{Rehearsal, rehearse};
 
 use super::{lacking, refusal};
 use crate::failure::{Exit, Failure};
@@ -154,11 +154,11 @@ fn is_for(request: &Request, wish: &Wish) -> bool {
     };
     match request {
         Request::Enable(wanted) => {
-            let writes = |writer: &wish::Writer| match writer {
-                wish::Writer::Key { provider, .. } => wanted
+            let writes = |writer: &change::Writer| match writer {
+                change::Writer::Key { provider, .. } => wanted
                     .provider
                     .is_some_and(|wanted| wanted.as_str() == provider),
-                wish::Writer::Kms { name } => wanted.kms_name.as_ref() == Some(name),
+                change::Writer::Kms { name } => wanted.kms_name.as_ref() == Some(name),
                 _ => false,
             };
             wish.change == Change::Enable
@@ -181,9 +181,9 @@ fn begin(request: &Request, observation: &Observation) -> Result<Wished, Failure
         }
         Request::Rotate(subset) => {
             let mut writers = BTreeMap::new();
-            let local = wish::written_locally(&layouts);
+            let local = change::written_locally(&layouts);
             let local = local.map_err(|error| refusal::of_wish(&error))?;
-            let number = wish::next_key_number(&observation.transformers());
+            let number = change::next_key_number(&observation.transformers());
             for (provider, names) in local {
                 let chosen: Vec<_> = names.into_iter().filter(|name| subset.has(name)).collect();
                 if !chosen.is_empty() {
@@ -242,7 +242,7 @@ fn enabled(
             let known = rules.map(|(_, chain)| chain.writer()).find(is_of).cloned();
             known.map_or_else(
                 || {
-                    let number = wish::next_key_number(&observation.transformers());
+                    let number = change::next_key_number(&observation.transformers());
                     new_key(provider, number).map(Transformer::Local)
                 },
                 Ok,

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use kdc_envelope::SecretBytes;
 use kdc_envelope::providers::KeyName;
 use kdc_envelope_k8s::encryption_config::{Chain, LocalKey, LocalProvider, Transformer};
-use kdc_envelope_k8s::rotation::rehearsal::rehearse;
-use kdc_envelope_k8s::rotation::wish::{
+use kdc_envelope_k8s::rotation::change::{
     Change, WishError, Writer, next_key_number, written_locally,
 };
+use kdc_envelope_k8s::rotation::dry_run::rehearse;
 use kdc_envelope_k8s::rotation::{
     ApiServer, Blocker, ConfigHash, LoadedConfig, NodeFile, Observed, Phase, Revision, Timestamp,
     Wish,
