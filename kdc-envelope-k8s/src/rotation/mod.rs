@@ -38,7 +38,7 @@ use core::time::Duration;
 
 pub use action::{Action, Phase, Plan};
 pub use blocker::Blocker;
-pub use change::Wish;
+pub use change::Change;
 pub use desired::{Desired, Others};
 pub use lost::lacking;
 pub use observed::{
