@@ -1,6 +1,6 @@
 //! What somebody asked for, in a form that outlives a crash.
 //!
-//! A wish is the specification of a change and no record of how far it is: that is always observed. It names keys and never
+//! A change is the specification of a change and no record of how far it is: that is always observed. It names keys and never
 //! holds them, so it may be shown. A tool keeps it in a file, a controller in an object.
 
 use std::collections::BTreeMap;
@@ -14,11 +14,13 @@ use crate::encryption_config::{Chain, GroupResource, Layout, LocalProvider, Tran
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[expect(clippy::exhaustive_structs, reason = "callers fill it in")]
-pub struct Wish {
-    /// What people call it.
-    pub change: Change,
-    /// When it was asked for, in seconds since 1970-01-01 UTC.
-    pub asked: u64,
+pub struct Change {
+    /// Which kind it is.
+    #[serde(rename = "change")]
+    pub kind: ChangeKind,
+    /// When it was requested, in seconds since 1970-01-01 UTC.
+    #[serde(rename = "asked")]
+    pub requested: u64,
     /// Who shall write each resource or wildcard, by their names in a configuration.
     pub writers: BTreeMap<GroupResource, Writer>,
     /// Who wrote them before; what an abort goes back to.
@@ -36,7 +38,7 @@ pub struct Wish {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
-pub enum Change {
+pub enum ChangeKind {
     /// Resources are encrypted, or by somebody else.
     Enable,
     /// A new local key writes.
@@ -47,7 +49,7 @@ pub enum Change {
     Abort,
 }
 
-impl Change {
+impl ChangeKind {
     /// The word for it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -85,7 +87,7 @@ pub enum Writer {
 /// A change cannot be asked for, or not any more.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum WishError {
+pub enum ChangeError {
     /// A name leads nowhere.
     #[error("{0} is neither in the keyring nor in a configuration file")]
     Unknown(Box<str>),
@@ -132,7 +134,7 @@ impl Writer {
     }
 
     /// The one of `known` that has this name.
-    pub(crate) fn resolve(&self, known: &[&Transformer]) -> Result<Transformer, WishError> {
+    pub(crate) fn resolve(&self, known: &[&Transformer]) -> Result<Transformer, ChangeError> {
         if *self == Self::Identity {
             return Ok(Transformer::Identity);
         }
@@ -141,7 +143,7 @@ impl Writer {
             .find(|transformer| Self::of(transformer) == *self);
         found
             .map(|transformer| (*transformer).clone())
-            .ok_or_else(|| WishError::Unknown(self.to_string().into()))
+            .ok_or_else(|| ChangeError::Unknown(self.to_string().into()))
     }
 }
 
@@ -155,12 +157,12 @@ impl core::fmt::Display for Writer {
     }
 }
 
-impl Wish {
-    /// A wish for `writers` in a cluster whose files mean `files` now. What a file has lost of the writers of the newest
-    /// `revision` is what the wish is turned around to.
+impl Change {
+    /// A change for `writers` in a cluster whose files mean `files` now. What a file has lost of the writers of the newest
+    /// `revision` is what the change is turned around to.
     #[must_use]
     pub fn new(
-        change: Change,
+        kind: ChangeKind,
         writers: &BTreeMap<GroupResource, Transformer>,
         files: &[&Layout],
         revision: Option<&Revision>,
@@ -178,8 +180,8 @@ impl Wish {
             (name.clone(), Writer::of(writer))
         };
         Self {
-            change,
-            asked: now.as_secs(),
+            kind,
+            requested: now.as_secs(),
             writers: writers.iter().map(named).collect(),
             before: writers.keys().map(before).collect(),
             keep_keys: KEEP_KEYS,
@@ -188,12 +190,12 @@ impl Wish {
         }
     }
 
-    /// The wish that turns this one around.
+    /// The change that turns this one around.
     #[must_use]
     pub fn aborted(&self, now: Timestamp) -> Self {
         Self {
-            change: Change::Abort,
-            asked: now.as_secs(),
+            kind: ChangeKind::Abort,
+            requested: now.as_secs(),
             writers: self.before.clone(),
             before: self.writers.clone(),
             done: None,
@@ -201,27 +203,21 @@ impl Wish {
         }
     }
 
-    /// Whether both ask for the same.
-    #[must_use]
-    pub fn asks_for_the_same(&self, other: &Self) -> bool {
-        self.change == other.change && self.writers == other.writers
-    }
-
     /// What the planner is to reach. `known` are the transformers of the keyring and of the files.
     ///
     /// # Errors
-    /// [`WishError::Unknown`].
-    pub fn desired(&self, known: &[&Transformer]) -> Result<Desired, WishError> {
+    /// [`ChangeError::Unknown`].
+    pub fn desired(&self, known: &[&Transformer]) -> Result<Desired, ChangeError> {
         let writers = self
             .writers
             .iter()
             .map(|(name, writer)| Ok((name.clone(), writer.resolve(known)?)));
         Ok(Desired {
-            writers: writers.collect::<Result<_, WishError>>()?,
+            writers: writers.collect::<Result<_, ChangeError>>()?,
             others: Others::Keep,
             keep_keys: self.keep_keys,
             keep_identity: self.keep_identity,
-            interrupt: self.change == Change::Abort,
+            interrupt: self.kind == ChangeKind::Abort,
         })
     }
 }
@@ -232,10 +228,10 @@ pub const KEEP_KEYS: usize = 8;
 /// The resources of `files` that a local key writes, by provider; what a rotation is about.
 ///
 /// # Errors
-/// [`WishError::NoLocalKeys`].
+/// [`ChangeError::NoLocalKeys`].
 pub fn written_locally(
     files: &[&Layout],
-) -> Result<BTreeMap<LocalProvider, Vec<GroupResource>>, WishError> {
+) -> Result<BTreeMap<LocalProvider, Vec<GroupResource>>, ChangeError> {
     let mut by_provider: BTreeMap<LocalProvider, Vec<GroupResource>> = BTreeMap::new();
     let rules = files.first().into_iter().flat_map(|file| file.rules());
     for (name, chain) in rules {
@@ -247,7 +243,7 @@ pub fn written_locally(
         }
     }
     if by_provider.is_empty() {
-        return Err(WishError::NoLocalKeys);
+        return Err(ChangeError::NoLocalKeys);
     }
     Ok(by_provider)
 }

@@ -1,4 +1,4 @@
-//! Wishes: what they ask for, that they outlive a crash, and how they would go.
+//! Changes: what they ask for, that they outlive a crash, and how they would go.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -8,13 +8,13 @@ use std::sync::Arc;
 use kdc_envelope::SecretBytes;
 use kdc_envelope::providers::KeyName;
 use kdc_envelope_k8s::encryption_config::{Chain, LocalKey, LocalProvider, Transformer};
-use kdc_envelope_k8s::rotation::rehearsal::rehearse;
-use kdc_envelope_k8s::rotation::wish::{
-    Change, WishError, Writer, next_key_number, written_locally,
+use kdc_envelope_k8s::rotation::change::{
+    ChangeError, ChangeKind, Writer, next_key_number, written_locally,
 };
+use kdc_envelope_k8s::rotation::dry_run::dry_run;
 use kdc_envelope_k8s::rotation::{
-    ApiServer, Blocker, ConfigHash, LoadedConfig, NodeFile, Observed, Phase, Revision, Timestamp,
-    Wish,
+    ApiServer, Blocker, Change, ConfigHash, LoadedConfig, NodeFile, Observed, Phase, Revision,
+    Timestamp,
 };
 use kdc_envelope_k8s::{GroupResource, Layout};
 
@@ -60,46 +60,46 @@ fn observed(layout: &Layout, servers: usize) -> Observed {
 }
 
 #[test]
-fn a_wish_comes_back_from_its_text_and_holds_no_key() {
+fn a_change_comes_back_from_its_text_and_holds_no_key() {
     let files = layout(&[("secrets", &[key("key1"), Transformer::Identity])]);
     let writers = BTreeMap::from([
         (name("secrets"), key("key2")),
         (name("pods"), Transformer::Identity),
     ]);
-    let wish = Wish::new(Change::Rotate, &writers, &[&files], None, NOW);
-    let text = serde_json::to_string(&wish).unwrap();
-    assert_eq!(serde_json::from_str::<Wish>(&text).unwrap(), wish);
+    let change = Change::new(ChangeKind::Rotate, &writers, &[&files], None, NOW);
+    let text = serde_json::to_string(&change).unwrap();
+    assert_eq!(serde_json::from_str::<Change>(&text).unwrap(), change);
     assert!(!text.contains("BwcH"), "{text}");
     assert_eq!(
-        wish.before.get(&name("secrets")),
+        change.before.get(&name("secrets")),
         Some(&Writer::of(&key("key1")))
     );
-    assert_eq!(wish.before.get(&name("pods")), Some(&Writer::Identity));
+    assert_eq!(change.before.get(&name("pods")), Some(&Writer::Identity));
 }
 
 #[test]
-fn a_wish_finds_its_writers_by_name() {
+fn a_change_finds_its_writers_by_name() {
     let files = layout(&[("secrets", &[key("key1")])]);
     let writers = BTreeMap::from([(name("secrets"), key("key2"))]);
-    let wish = Wish::new(Change::Rotate, &writers, &[&files], None, NOW);
+    let change = Change::new(ChangeKind::Rotate, &writers, &[&files], None, NOW);
     let (old, new) = (key("key1"), key("key2"));
-    let desired = wish.desired(&[&old, &new]).unwrap();
+    let desired = change.desired(&[&old, &new]).unwrap();
     assert_eq!(desired.writers, writers);
     assert!(!desired.interrupt);
-    let error = wish.desired(&[&old]).unwrap_err();
-    assert_eq!(error, WishError::Unknown("aesgcm key `key2`".into()));
+    let error = change.desired(&[&old]).unwrap_err();
+    assert_eq!(error, ChangeError::Unknown("aesgcm key `key2`".into()));
 }
 
 #[test]
 fn an_abort_asks_for_what_was_before_and_is_undone_by_another() {
     let files = layout(&[("secrets", &[key("key1")])]);
     let writers = BTreeMap::from([(name("secrets"), key("key2"))]);
-    let wish = Wish::new(Change::Rotate, &writers, &[&files], None, NOW);
-    let abort = wish.aborted(NOW);
-    assert_eq!(abort.change, Change::Abort);
-    assert_eq!(abort.writers, wish.before);
+    let change = Change::new(ChangeKind::Rotate, &writers, &[&files], None, NOW);
+    let abort = change.aborted(NOW);
+    assert_eq!(abort.kind, ChangeKind::Abort);
+    assert_eq!(abort.writers, change.before);
     assert!(abort.desired(&[&key("key1")]).unwrap().interrupt);
-    assert_eq!(abort.aborted(NOW).writers, wish.writers);
+    assert_eq!(abort.aborted(NOW).writers, change.writers);
 }
 
 #[test]
@@ -111,8 +111,8 @@ fn an_abort_goes_back_to_the_newest_writer_although_a_file_has_lost_it() {
     };
     let before = |files: &Layout| {
         let files = [files];
-        let wish = Wish::new(Change::Enable, &writers, &files, Some(&revision), NOW);
-        wish.before.get(&name("secrets")).unwrap().clone()
+        let change = Change::new(ChangeKind::Enable, &writers, &files, Some(&revision), NOW);
+        change.before.get(&name("secrets")).unwrap().clone()
     };
     assert_eq!(before(&Layout::default()), Writer::of(&key("key1")));
     // Somebody else may have put another one first.
@@ -146,22 +146,22 @@ fn a_rotation_is_about_what_local_keys_write() {
         &[name("secrets")]
     );
     let plain = layout(&[("pods", &[Transformer::Identity])]);
-    assert_eq!(written_locally(&[&plain]), Err(WishError::NoLocalKeys));
+    assert_eq!(written_locally(&[&plain]), Err(ChangeError::NoLocalKeys));
 }
 
 #[test]
-fn a_rehearsal_goes_through_all_phases_and_changes_nothing() {
+fn a_dry_run_goes_through_all_phases_and_changes_nothing() {
     let files = layout(&[("secrets", &[Transformer::Identity])]);
     let world = observed(&files, 3);
     let writers = BTreeMap::from([(name("secrets"), key("key1"))]);
-    let wish = Wish::new(Change::Enable, &writers, &[&files], None, NOW);
+    let change = Change::new(ChangeKind::Enable, &writers, &[&files], None, NOW);
     let new = key("key1");
-    let rehearsal = rehearse(&world, &wish.desired(&[&new]).unwrap(), NOW);
-    assert!(rehearsal.is_complete, "{:?}", rehearsal.blockers);
-    let mut phases: Vec<Phase> = rehearsal.steps.iter().map(|step| step.phase).collect();
+    let dry_run = dry_run(&world, &change.desired(&[&new]).unwrap(), NOW);
+    assert!(dry_run.is_complete, "{:?}", dry_run.blockers);
+    let mut phases: Vec<Phase> = dry_run.steps.iter().map(|step| step.phase).collect();
     phases.dedup();
     let all = [
-        Phase::Keeping,
+        Phase::StoringKeys,
         Phase::Readable,
         Phase::Promoting,
         Phase::Rewriting,
@@ -169,9 +169,9 @@ fn a_rehearsal_goes_through_all_phases_and_changes_nothing() {
         Phase::Pruning,
     ];
     assert_eq!(phases, all);
-    assert_eq!(rehearsal.reloads(), 3);
-    assert!(rehearsal.rewrites());
-    let words: Vec<String> = rehearsal
+    assert_eq!(dry_run.reloads(), 3);
+    assert!(dry_run.rewrites());
+    let words: Vec<String> = dry_run
         .steps
         .iter()
         .flat_map(|step| &step.differences)
@@ -190,19 +190,19 @@ fn a_rehearsal_goes_through_all_phases_and_changes_nothing() {
 }
 
 #[test]
-fn a_rehearsal_says_where_it_would_stop() {
+fn a_dry_run_says_where_it_would_stop() {
     let files = layout(&[("secrets", &[Transformer::Identity])]);
     let mut world = observed(&files, 2);
     world.servers.last_mut().unwrap().loaded = Err("it does not answer".into());
     let writers = BTreeMap::from([(name("secrets"), key("key1"))]);
-    let wish = Wish::new(Change::Enable, &writers, &[&files], None, NOW);
+    let change = Change::new(ChangeKind::Enable, &writers, &[&files], None, NOW);
     let new = key("key1");
-    let rehearsal = rehearse(&world, &wish.desired(&[&new]).unwrap(), NOW);
-    assert!(!rehearsal.is_complete);
+    let dry_run = dry_run(&world, &change.desired(&[&new]).unwrap(), NOW);
+    assert!(!dry_run.is_complete);
     assert!(
-        matches!(rehearsal.blockers.as_slice(), [Blocker::Unaskable { .. }]),
+        matches!(dry_run.blockers.as_slice(), [Blocker::Unaskable { .. }]),
         "{:?}",
-        rehearsal.blockers
+        dry_run.blockers
     );
-    assert_eq!(rehearsal.reloads(), 0);
+    assert_eq!(dry_run.reloads(), 0);
 }

@@ -1,4 +1,4 @@
-//! From what somebody asks for to a wish: who shall write what, with the keys that it takes.
+//! From what somebody asks for to a change: who shall write what, with the keys that it takes.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,9 +12,9 @@ use kdc_envelope_k8s::control_plane::{ControlPlane, Observation};
 use kdc_envelope_k8s::encryption_config::{
     EndpointFault, KmsProvider, LocalKey, LocalProvider, Transformer,
 };
-use kdc_envelope_k8s::rotation::Wish;
-use kdc_envelope_k8s::rotation::rehearsal::{Rehearsal, rehearse};
-use kdc_envelope_k8s::rotation::wish::{self, Change, WishError};
+use kdc_envelope_k8s::rotation::Change;
+use kdc_envelope_k8s::rotation::change::{self, ChangeError, ChangeKind};
+use kdc_envelope_k8s::rotation::dry_run::{DryRun, dry_run};
 
 use super::{lacking, refusal};
 use crate::failure::{Exit, Failure};
@@ -25,7 +25,7 @@ const KEY_LEN: usize = 32;
 
 /// Which resources, and by whom.
 #[derive(Debug, Clone, Args)]
-pub(super) struct Wanted {
+pub(super) struct EnableFlags {
     /// Resources and wildcards, as in an EncryptionConfiguration.
     #[arg(
         long,
@@ -50,7 +50,7 @@ pub(super) struct Wanted {
 
 /// Which of the resources that the configuration names.
 #[derive(Debug, Clone, Args)]
-pub(super) struct Subset {
+pub(super) struct SubsetFlags {
     /// Only these resources and wildcards of the configuration [default: all]
     #[arg(long, value_name = "RESOURCE", value_delimiter = ',')]
     resources: Vec<GroupResource>,
@@ -62,128 +62,132 @@ fn parse_provider(text: &str) -> Result<LocalProvider, String> {
 
 /// What is asked for, before it is compared with what there is.
 #[derive(Debug, Clone)]
-pub(super) enum Request {
-    Enable(Wanted),
-    Rotate(Subset),
-    Disable(Subset),
+pub(super) enum ChangeRequest {
+    Enable(EnableFlags),
+    Rotate(SubsetFlags),
+    Disable(SubsetFlags),
     Abort,
     Resume,
 }
 
-/// A wish, and what it needs in the keyring.
-pub(super) struct Wished {
-    pub(super) wish: Wish,
+/// A change, and what it needs in the keyring.
+pub(super) struct Prepared {
+    pub(super) change: Change,
     pub(super) new: Vec<Transformer>,
 }
 
-impl Wished {
+impl Prepared {
     /// How it would go in the cluster as it was seen.
-    pub(super) fn rehearse(&self, observation: &Observation) -> Result<Rehearsal, Failure> {
+    pub(super) fn dry_run(&self, observation: &Observation) -> Result<DryRun, Failure> {
         let mut known = observation.transformers();
         known.extend(&self.new);
-        let desired = self.wish.desired(&known);
-        let desired = desired.map_err(|error| refusal::of_wish(&error))?;
-        Ok(rehearse(&observation.observed, &desired, observation.now))
+        let desired = self.change.desired(&known);
+        let desired = desired.map_err(|error| refusal::of_change(&error))?;
+        Ok(dry_run(&observation.observed, &desired, observation.now))
     }
 }
 
-/// The wish that `request` comes to in this cluster.
-pub(super) fn wished(
-    request: &Request,
-    plane: &ControlPlane,
+/// The change that `request` comes to in this cluster.
+pub(super) fn prepare(
+    request: &ChangeRequest,
+    control_plane: &ControlPlane,
     observation: &Observation,
-) -> Result<Wished, Failure> {
-    let last = plane.state.wish();
+) -> Result<Prepared, Failure> {
+    let last = control_plane.state.change();
     let last = last.map_err(|error| refusal::of_files(&error))?;
-    let under_way = last.as_ref().filter(|wish| wish.done.is_none());
-    let old = |wish: &Wish| {
-        let (wish, new) = (wish.clone(), Vec::new());
-        Wished { wish, new }
+    let under_way = last.as_ref().filter(|change| change.done.is_none());
+    let old = |change: &Change| {
+        let (change, new) = (change.clone(), Vec::new());
+        Prepared { change, new }
     };
     match (request, under_way) {
-        (Request::Abort, None) => Err(nothing_to_abort(last.as_ref())),
-        (Request::Abort, Some(wish)) => Ok(old(&wish.aborted(observation.now))),
-        (Request::Resume, _) => {
+        (ChangeRequest::Abort, None) => Err(nothing_to_abort(last.as_ref())),
+        (ChangeRequest::Abort, Some(change)) => Ok(old(&change.aborted(observation.now))),
+        (ChangeRequest::Resume, _) => {
             let last = last.as_ref().map(old).or_else(|| as_recorded(observation));
-            last.ok_or_else(|| refusal::of_wish(&WishError::NothingUnderWay))
+            last.ok_or_else(|| refusal::of_change(&ChangeError::NothingUnderWay))
         }
-        (_, Some(wish)) => {
-            if is_for(request, wish) {
+        (_, Some(change)) => {
+            if is_for(request, change) {
                 note(&format!(
                     "going on with the {} that is under way",
-                    wish.change.as_str()
+                    change.kind.as_str()
                 ));
-                return Ok(old(wish));
+                return Ok(old(change));
             }
-            let change = wish.change.as_str();
-            Err(refusal::of_wish(&WishError::UnderWay { change }))
+            let change = change.kind.as_str();
+            Err(refusal::of_change(&ChangeError::UnderWay { change }))
         }
         (_, None) => {
-            lacking::check(plane, observation)?;
+            lacking::check(control_plane, observation)?;
             begin(request, observation)
         }
     }
 }
 
 /// Why there is nothing to turn around.
-fn nothing_to_abort(last: Option<&Wish>) -> Failure {
-    refusal::of_wish(&match last {
-        Some(wish) => WishError::Finished {
-            change: wish.change.as_str(),
+fn nothing_to_abort(last: Option<&Change>) -> Failure {
+    refusal::of_change(&match last {
+        Some(change) => ChangeError::Finished {
+            change: change.kind.as_str(),
         },
-        None => WishError::NothingUnderWay,
+        None => ChangeError::NothingUnderWay,
     })
 }
 
-/// The change that the newest revision was made for, if the state has lost the wish itself.
-fn as_recorded(observation: &Observation) -> Option<Wished> {
+/// The change that the newest revision was made for, if the state has lost the change itself.
+fn as_recorded(observation: &Observation) -> Option<Prepared> {
     let revision = observation.observed.keyring.revision.as_ref()?;
     let files = observation.layouts();
     let (writers, now) = (&revision.writers, observation.now);
-    let wish = Wish::new(Change::Enable, writers, &files, Some(revision), now);
+    let change = Change::new(ChangeKind::Enable, writers, &files, Some(revision), now);
     let new = Vec::new();
-    Some(Wished { wish, new })
+    Some(Prepared { change, new })
 }
 
-/// Whether `wish` came of such a request.
-fn is_for(request: &Request, wish: &Wish) -> bool {
-    let asked: Vec<&GroupResource> = wish.writers.keys().collect();
+/// Whether `change` came of such a request.
+fn is_for(request: &ChangeRequest, change: &Change) -> bool {
+    let asked: Vec<&GroupResource> = change.writers.keys().collect();
     let all = |given: &[GroupResource]| {
         given.is_empty()
             || (given.len() == asked.len() && given.iter().all(|name| asked.contains(&name)))
     };
     match request {
-        Request::Enable(wanted) => {
-            let writes = |writer: &wish::Writer| match writer {
-                wish::Writer::Key { provider, .. } => wanted
+        ChangeRequest::Enable(wanted) => {
+            let writes = |writer: &change::Writer| match writer {
+                change::Writer::Key { provider, .. } => wanted
                     .provider
                     .is_some_and(|wanted| wanted.as_str() == provider),
-                wish::Writer::Kms { name } => wanted.kms_name.as_ref() == Some(name),
+                change::Writer::Kms { name } => wanted.kms_name.as_ref() == Some(name),
                 _ => false,
             };
-            wish.change == Change::Enable
+            change.kind == ChangeKind::Enable
                 && all(&wanted.resources)
-                && wish.writers.values().all(writes)
+                && change.writers.values().all(writes)
         }
-        Request::Rotate(subset) => wish.change == Change::Rotate && all(&subset.resources),
-        Request::Disable(subset) => wish.change == Change::Disable && all(&subset.resources),
-        Request::Abort | Request::Resume => false,
+        ChangeRequest::Rotate(subset) => {
+            change.kind == ChangeKind::Rotate && all(&subset.resources)
+        }
+        ChangeRequest::Disable(subset) => {
+            change.kind == ChangeKind::Disable && all(&subset.resources)
+        }
+        ChangeRequest::Abort | ChangeRequest::Resume => false,
     }
 }
 
-fn begin(request: &Request, observation: &Observation) -> Result<Wished, Failure> {
+fn begin(request: &ChangeRequest, observation: &Observation) -> Result<Prepared, Failure> {
     let layouts = observation.layouts();
     let mut new = Vec::new();
     let (change, writers) = match request {
-        Request::Enable(wanted) => {
+        ChangeRequest::Enable(wanted) => {
             let writers = enabled(wanted, observation, &mut new)?;
-            (Change::Enable, writers)
+            (ChangeKind::Enable, writers)
         }
-        Request::Rotate(subset) => {
+        ChangeRequest::Rotate(subset) => {
             let mut writers = BTreeMap::new();
-            let local = wish::written_locally(&layouts);
-            let local = local.map_err(|error| refusal::of_wish(&error))?;
-            let number = wish::next_key_number(&observation.transformers());
+            let local = change::written_locally(&layouts);
+            let local = local.map_err(|error| refusal::of_change(&error))?;
+            let number = change::next_key_number(&observation.transformers());
             for (provider, names) in local {
                 let chosen: Vec<_> = names.into_iter().filter(|name| subset.has(name)).collect();
                 if !chosen.is_empty() {
@@ -192,9 +196,9 @@ fn begin(request: &Request, observation: &Observation) -> Result<Wished, Failure
                     writers.extend(chosen.into_iter().map(|name| (name, key.clone())));
                 }
             }
-            (Change::Rotate, writers)
+            (ChangeKind::Rotate, writers)
         }
-        Request::Disable(subset) => {
+        ChangeRequest::Disable(subset) => {
             let names = layouts
                 .first()
                 .into_iter()
@@ -203,20 +207,20 @@ fn begin(request: &Request, observation: &Observation) -> Result<Wished, Failure
                 .map(|(name, _)| name.clone())
                 .filter(|name| subset.has(name));
             let writers = names.map(|name| (name, Transformer::Identity)).collect();
-            (Change::Disable, writers)
+            (ChangeKind::Disable, writers)
         }
-        Request::Abort | Request::Resume => (Change::Abort, BTreeMap::new()),
+        ChangeRequest::Abort | ChangeRequest::Resume => (ChangeKind::Abort, BTreeMap::new()),
     };
     if writers.is_empty() {
         let line = "the configuration names no such resource, so there is nothing to change";
         return Err(Failure::new(Exit::Negative, line));
     }
     let revision = observation.observed.keyring.revision.as_ref();
-    let wish = Wish::new(change, &writers, &layouts, revision, observation.now);
-    Ok(Wished { wish, new })
+    let change = Change::new(change, &writers, &layouts, revision, observation.now);
+    Ok(Prepared { change, new })
 }
 
-impl Subset {
+impl SubsetFlags {
     fn has(&self, name: &GroupResource) -> bool {
         self.resources.is_empty() || self.resources.contains(name)
     }
@@ -224,7 +228,7 @@ impl Subset {
 
 /// Who shall write what: a key that writes already if there is one of the provider, else a new one.
 fn enabled(
-    wanted: &Wanted,
+    wanted: &EnableFlags,
     observation: &Observation,
     new: &mut Vec<Transformer>,
 ) -> Result<BTreeMap<GroupResource, Transformer>, Failure> {
@@ -242,7 +246,7 @@ fn enabled(
             let known = rules.map(|(_, chain)| chain.writer()).find(is_of).cloned();
             known.map_or_else(
                 || {
-                    let number = wish::next_key_number(&observation.transformers());
+                    let number = change::next_key_number(&observation.transformers());
                     new_key(provider, number).map(Transformer::Local)
                 },
                 Ok,
@@ -266,7 +270,7 @@ fn enabled(
     Ok(names.map(|name| (name, writer.clone())).collect())
 }
 
-fn kms(wanted: &Wanted) -> Result<Option<KmsProvider>, Failure> {
+fn kms(wanted: &EnableFlags) -> Result<Option<KmsProvider>, Failure> {
     let (Some(name), Some(endpoint)) = (&wanted.kms_name, &wanted.kms_endpoint) else {
         return Ok(None);
     };

@@ -17,7 +17,7 @@ const MAX_STEPS: usize = 64;
 /// How a change would go.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct Rehearsal {
+pub struct DryRun {
     /// The steps in their order.
     pub steps: Vec<Step>,
     /// What the files lack before the first step: [`lacking`].
@@ -40,7 +40,7 @@ pub struct Step {
     pub differences: Vec<Difference>,
 }
 
-impl Rehearsal {
+impl DryRun {
     /// How often every API server has to load another file.
     #[must_use]
     pub fn reloads(&self) -> usize {
@@ -61,7 +61,7 @@ impl Rehearsal {
 
 /// Goes through the whole change without doing anything.
 #[must_use]
-pub fn rehearse(observed: &Observed, desired: &Desired, now: Timestamp) -> Rehearsal {
+pub fn dry_run(observed: &Observed, desired: &Desired, now: Timestamp) -> DryRun {
     let mut world = observed.clone();
     let (started, mut now) = (now, now);
     let mut steps = Vec::new();
@@ -70,7 +70,7 @@ pub fn rehearse(observed: &Observed, desired: &Desired, now: Timestamp) -> Rehea
         let plan = plan(&world, desired, now);
         let is_complete = plan.phase == Phase::Done;
         if is_complete || (plan.actions.is_empty() && has_waited) {
-            return Rehearsal {
+            return DryRun {
                 steps,
                 lacking: lacking(observed, started),
                 blockers: plan.blockers,
@@ -80,7 +80,7 @@ pub fn rehearse(observed: &Observed, desired: &Desired, now: Timestamp) -> Rehea
         has_waited = plan.actions.is_empty();
         let before = layout(&world);
         for action in &plan.actions {
-            pretend(&mut world, action, now);
+            simulate(&mut world, action, now);
         }
         now = now.after(STEP);
         if !plan.actions.is_empty() {
@@ -91,7 +91,7 @@ pub fn rehearse(observed: &Observed, desired: &Desired, now: Timestamp) -> Rehea
             });
         }
     }
-    Rehearsal {
+    DryRun {
         steps,
         lacking: lacking(observed, started),
         blockers: Vec::new(),
@@ -109,9 +109,9 @@ fn layout(world: &Observed) -> Arc<Layout> {
         .unwrap_or_default()
 }
 
-fn pretend(world: &mut Observed, action: &Action, now: Timestamp) {
+fn simulate(world: &mut Observed, action: &Action, now: Timestamp) {
     match action {
-        Action::Keep { transformer, used } => {
+        Action::StoreKey { transformer, used } => {
             let mut kept = world.keyring.kept.iter_mut();
             match kept.find(|kept| kept.transformer.is_same(transformer)) {
                 Some(kept) => kept.used |= *used,
@@ -121,7 +121,7 @@ fn pretend(world: &mut Observed, action: &Action, now: Timestamp) {
                 }),
             }
         }
-        Action::KeepOnNode { server, key } => {
+        Action::StoreKeyOnNode { server, key } => {
             for node in world.servers.iter_mut().filter(|node| node.name == *server) {
                 node.history.push(key.clone());
             }
@@ -141,7 +141,7 @@ fn pretend(world: &mut Observed, action: &Action, now: Timestamp) {
             world.row_writers = Some(row_writers.clone());
         }
         Action::Write { server, layout, .. } => {
-            let hash = pretended_hash(now);
+            let hash = simulated_hash(now);
             for node in world.servers.iter_mut().filter(|node| node.name == *server) {
                 node.file = Ok(NodeFile {
                     hash,
@@ -174,8 +174,8 @@ fn pretend(world: &mut Observed, action: &Action, now: Timestamp) {
     }
 }
 
-/// One that no other file of the rehearsal has.
-fn pretended_hash(now: Timestamp) -> ConfigHash {
+/// One that no other file of the dry run has.
+fn simulated_hash(now: Timestamp) -> ConfigHash {
     let mut bytes = [0xff; 32];
     for (byte, digit) in bytes.iter_mut().zip(now.as_secs().to_be_bytes()) {
         *byte = digit;

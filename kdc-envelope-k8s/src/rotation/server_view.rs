@@ -11,14 +11,14 @@ use crate::encryption_config::{Chain, GroupResource, Layout, Transformer};
 pub const SETTLE: Duration = Duration::from_secs(180);
 
 /// The observed servers, each with a file that can be read.
-pub(super) struct Survey<'o> {
-    pub(super) servers: Vec<View<'o>>,
+pub(super) struct ServerViews<'o> {
+    pub(super) servers: Vec<ServerView<'o>>,
     /// Every different file, in the order of the servers.
     pub(super) files: Vec<&'o Layout>,
 }
 
 /// What is known of one server.
-pub(super) struct View<'o> {
+pub(super) struct ServerView<'o> {
     pub(super) server: &'o ApiServer,
     pub(super) file: &'o NodeFile,
     /// What its file means. If that was removed from under the process, what the process goes on using.
@@ -43,7 +43,7 @@ pub(super) enum Loaded<'o> {
     Unaskable(&'o str),
 }
 
-impl<'o> Survey<'o> {
+impl<'o> ServerViews<'o> {
     /// The blockers are those of files, which nothing may go past.
     pub(super) fn of(observed: &'o Observed, now: Timestamp) -> Result<Self, Vec<Blocker>> {
         let mut layouts: HashMap<ConfigHash, &Layout> = HashMap::new();
@@ -95,7 +95,7 @@ fn plain() -> &'static Layout {
     &PLAIN
 }
 
-fn different<'o>(views: &[View<'o>]) -> Vec<&'o Layout> {
+fn different<'o>(views: &[ServerView<'o>]) -> Vec<&'o Layout> {
     let mut hashes: Vec<ConfigHash> = Vec::new();
     let mut layouts: Vec<&Layout> = Vec::new();
     for view in views {
@@ -115,7 +115,7 @@ fn view<'o>(
     file: &'o NodeFile,
     layouts: &HashMap<ConfigHash, &'o Layout>,
     now: Timestamp,
-) -> View<'o> {
+) -> ServerView<'o> {
     let loaded = match &server.loaded {
         Err(why) => Loaded::Unaskable(why),
         Ok(loaded) if loaded.hash == file.hash => Loaded::File(&file.layout),
@@ -135,7 +135,7 @@ fn view<'o>(
         Loaded::Other(layout) if is_missing => layout,
         _ => &file.layout,
     };
-    View {
+    ServerView {
         server,
         file,
         layout,
@@ -145,7 +145,7 @@ fn view<'o>(
     }
 }
 
-impl View<'_> {
+impl ServerView<'_> {
     /// Why it is not known what this server writes with, now and in a moment.
     pub(super) fn uncertain(&self) -> Option<Blocker> {
         let server = self.server.name.clone();
