@@ -19,6 +19,9 @@ pub enum Error {
         /// What to install.
         remedy: &'static str,
     },
+    /// A node was wanted by a user other than root.
+    #[error("a node needs root; `cargo xtask test --without-node` runs all other tests")]
+    Root,
     /// A build or an installation failed.
     #[error("cannot build {what}: {tail}")]
     Build {

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
+use servers::WithNode;
 
 mod attack;
 mod codegen;
@@ -38,12 +39,18 @@ enum Task {
         /// Also each older kube-apiserver that is supported.
         #[arg(long)]
         matrix: bool,
+        /// Nothing that only a real node needs: kubelet and the like, and packages that root alone can install.
+        #[arg(long)]
+        without_node: bool,
     },
     /// Prepare the servers, then run all tests of the workspace.
     Test {
         /// Run the tests with an API server on each supported minor version, not the newest alone.
         #[arg(long)]
         matrix: bool,
+        /// Leave out the tests on a real node with kubelet and containerd, which need root.
+        #[arg(long)]
+        without_node: bool,
         /// Further arguments of `cargo test`.
         #[arg(last = true)]
         cargo_arguments: Vec<OsString>,
@@ -117,7 +124,11 @@ enum Task {
 #[derive(Debug, Subcommand)]
 enum Testbed {
     /// Start it, print what to try, and run until Ctrl-C. Nothing is left behind.
-    Up,
+    Up {
+        /// A whole cluster of one machine in place of it, with kubelet and containerd, that runs pods. Needs root.
+        #[arg(long)]
+        node: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -133,12 +144,24 @@ fn main() -> ExitCode {
 fn run(task: Task) -> Result<ExitCode> {
     let root = workspace_root()?;
     match task {
-        Task::Servers { matrix } => servers::prepare_all(matrix)?,
+        Task::Servers {
+            matrix,
+            without_node,
+        } => servers::prepare_all(matrix, WithNode::unless(without_node))?,
         Task::Test {
             matrix,
+            without_node,
             cargo_arguments,
-        } => return test::run(&root, matrix, &cargo_arguments),
-        Task::Testbed(Testbed::Up) => testbed::up()?,
+        } => {
+            return test::run(
+                &root,
+                matrix,
+                WithNode::unless(without_node),
+                &cargo_arguments,
+            );
+        }
+        Task::Testbed(Testbed::Up { node: false }) => testbed::up()?,
+        Task::Testbed(Testbed::Up { node: true }) => testbed::up_with_node()?,
         Task::Dist => dist::run(&root)?,
         Task::Reliability => reliability::run(&root)?,
         Task::Soak { minutes, seed } => soak::soak(&root, minutes, seed)?,

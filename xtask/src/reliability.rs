@@ -7,6 +7,7 @@ use std::{env, fs};
 use anyhow::{Context, Result, ensure};
 
 use crate::servers;
+use crate::servers::WithNode;
 
 const DOCUMENT: &str = "docs/reliability.md";
 /// The text before the table; the one below follows it.
@@ -19,7 +20,7 @@ const NO_MARKS: &str = "docs/reliability.md has no marks for the table of attack
 
 /// Measures every fault and writes the document. Fails, and leaves the document alone, if the plugin does not recover.
 pub(crate) fn run(root: &Path) -> Result<()> {
-    servers::prepare_all(false)?;
+    servers::prepare_all(false, WithNode::No)?;
     let tables = tempfile::tempdir().context("cannot make a temporary folder")?;
     let status = Command::new(env!("CARGO"))
         .current_dir(root)
