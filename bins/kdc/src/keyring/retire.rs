@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use kdc_envelope::evidence::{Conclusion, Gap, GapKind};
 use kdc_envelope::key_removal::KeyRemoval;
+use kdc_envelope::key_usage::KeyUsage;
 use kdc_envelope::local::{EditError, Keyring, VersionState, keyring_file};
 
 use super::tell;
