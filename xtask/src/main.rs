@@ -12,6 +12,7 @@ mod attack;
 mod codegen;
 mod dist;
 mod model;
+mod package;
 mod reliability;
 mod servers;
 mod soak;
@@ -53,6 +54,8 @@ enum Task {
     Testbed(Testbed),
     /// Build the release binaries into target/dist.
     Dist,
+    /// Pack every library as for a registry, and build them from what was packed.
+    Package,
     /// Let every fault befall real servers, and write what was seen into docs/reliability.md.
     Reliability,
     /// Load, key rotations and faults at random, on a real OpenBao, kube-apiserver and the plugin.
@@ -140,6 +143,7 @@ fn run(task: Task) -> Result<ExitCode> {
         } => return test::run(&root, matrix, &cargo_arguments),
         Task::Testbed(Testbed::Up) => testbed::up()?,
         Task::Dist => dist::run(&root)?,
+        Task::Package => package::run(&root)?,
         Task::Reliability => reliability::run(&root)?,
         Task::Soak { minutes, seed } => soak::soak(&root, minutes, seed)?,
         Task::Chaos { kills, seed } => soak::chaos(&root, kills, seed)?,
