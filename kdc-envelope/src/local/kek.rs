@@ -15,7 +15,7 @@ use crate::{Aad, KekError, KekStatus, KeyEncryptionKey, KeyId, SecretBytes, Wrap
 /// random nonces, which those of a `LocalKek` equal.
 ///
 /// Every process derives its own key from the version and a random salt, and counts. When the count is reached it
-/// draws a new salt, so the bound holds across restarts and replicas, and never stops anyone.
+/// draws a new salt, so the bound holds across restarts and replicas, and never stops a caller.
 pub const MAX_WRAPS_PER_KEY: u64 = 1 << 32;
 
 /// A key encryption key made of a [`Keyring`]. Wraps and unwraps in about a microsecond, and is always healthy.
@@ -54,7 +54,7 @@ pub enum ReplaceError {
     Random(#[from] RandomError),
 }
 
-/// One consistent view; replaced as a whole.
+/// A keyring with what is derived from it; replaced as a whole.
 #[derive(Debug)]
 struct State {
     keyring: Arc<Keyring>,

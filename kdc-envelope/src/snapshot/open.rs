@@ -38,7 +38,7 @@ impl Expected {
         }
     }
 
-    /// The same with the length of the content.
+    /// Adds the length of the content in bytes.
     #[must_use]
     pub const fn with_content_len(mut self, len: u64) -> Self {
         self.content_len = Some(len);
