@@ -3,7 +3,7 @@
 //! It saves backend calls, and lets reading go on while the backend is away. Concurrent calls for one wrapped key share a
 //! single backend call, also when that fails.
 //!
-//! A time to live alone does not carry anybody through an outage: a key that was asked for just before the outage lasts as
+//! A time to live alone carries no caller through an outage: a key that was asked for just before the outage lasts as
 //! long as the time to live, but one that is nearly that old is gone at once. So a key is kept longer than it is trusted.
 //! Within its time to live it is given as it is. After that the backend is asked again, and only if it is *unavailable* is
 //! the old secret given, until the [grace](Limits::grace) is over too. With a grace as long as the time to live, which is
@@ -53,7 +53,7 @@ impl Limits {
         }
     }
 
-    /// The same with another grace.
+    /// Sets another grace.
     #[must_use]
     pub const fn with_grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
@@ -180,7 +180,7 @@ impl CachedKek {
             .retain(|_, kept| limits.is_kept(kept.age(now)));
     }
 
-    /// How many keys are kept now.
+    /// How many keys the cache holds now.
     #[must_use]
     pub fn len(&self) -> usize {
         self.state().kept.len()
@@ -295,7 +295,7 @@ impl Kept {
     }
 }
 
-/// A caller's place in a flight. A flight whose callers have all gone away is over, so that a call which nobody waits for
+/// A caller's place in a flight. A flight whose callers have all gone away is over, so that a call which no caller waits for
 /// leaves nothing behind.
 struct Seat<'a> {
     cache: &'a CachedKek,

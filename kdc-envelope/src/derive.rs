@@ -45,9 +45,9 @@ pub enum InvalidDerivation {
     /// A text is empty or too long.
     #[error("{field} has {len} bytes; 1 to {MAX_TEXT_LEN} are allowed")]
     TextLength {
-        /// Which one.
+        /// Which text is empty or too long.
         field: &'static str,
-        /// Its length in bytes.
+        /// Length of the value in bytes.
         len: usize,
     },
     /// Revisions count from 1.

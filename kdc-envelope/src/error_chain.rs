@@ -1,4 +1,4 @@
-//! One line from an error and all that caused it: no error of this workspace repeats its source, so somebody has to join them.
+//! One line from an error and all that caused it: no error of this workspace repeats its source, so the program that shows it joins them.
 
 use core::error::Error;
 use core::fmt;

@@ -1,6 +1,6 @@
 //! What may be concluded from what was seen, decided in one place.
 //!
-//! Whoever wipes a key, deletes a snapshot or attests that all rows are on the newest key makes a statement about *all* of
+//! A program that wipes a key, deletes a snapshot or attests that all rows are on the newest key makes a statement about *all* of
 //! something: all rows of an etcd, all snapshots of a bucket. Such a statement needs evidence of three kinds: what was looked
 //! at and agrees, what was looked at and contradicts, and what was not looked at. [`Evidence`] collects the three,
 //! and [`Evidence::conclude`] is the only place that turns them into a verdict:
@@ -33,9 +33,9 @@ const MAX_GAPS: usize = 16;
 pub enum GapKind {
     /// The place was asked, and holds nothing.
     Empty,
-    /// Nobody looked: it was not asked for, or lies where the caller cannot see.
+    /// Not examined: it was not asked for, or lies where the caller cannot see.
     NotLookedAt,
-    /// It was looked at and cannot be understood: damaged, of a later version, or not what was asked for.
+    /// Examined, and cannot be understood: damaged, of a later version, or not what was asked for.
     Unreadable,
     /// There were too many to be told apart, so some were only counted.
     TooMany,
@@ -121,24 +121,24 @@ pub struct Evidence {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Conclusion<'e> {
-    /// All members were looked at, and each agrees.
+    /// All members were examined, and each agrees.
     Proven {
-        /// How many; at least 1.
+        /// How many members were examined; at least 1.
         seen: u64,
     },
     /// Members contradict the statement.
     Refuted {
-        /// How many.
+        /// How many members contradict the statement.
         contradicting: u64,
-        /// How many were looked at, those included.
+        /// How many members were examined, those included.
         seen: u64,
     },
-    /// Something was not looked at or could not be judged, or nothing was there at all.
+    /// Some members were not examined or could not be judged, or nothing was there at all.
     Unknown(&'e [Gap]),
 }
 
 impl Evidence {
-    /// Of a set at which nobody has looked yet: nothing follows from it.
+    /// Of a set of which no member was examined yet: nothing follows from it.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -148,12 +148,12 @@ impl Evidence {
         }
     }
 
-    /// `count` members were looked at and agree with the statement.
+    /// `count` members were examined and agree with the statement.
     pub const fn agrees(&mut self, count: u64) {
         self.agreeing = self.agreeing.saturating_add(count);
     }
 
-    /// `count` members were looked at and contradict it.
+    /// `count` members were examined and contradict it.
     pub const fn contradicts(&mut self, count: u64) {
         self.contradicting = self.contradicting.saturating_add(count);
     }
@@ -177,7 +177,7 @@ impl Evidence {
         self.add_gaps(other.gaps);
     }
 
-    /// How many members were looked at.
+    /// How many members were examined.
     #[must_use]
     pub const fn seen(&self) -> u64 {
         self.agreeing.saturating_add(self.contradicting)

@@ -13,6 +13,7 @@ mod attack;
 mod codegen;
 mod dist;
 mod model;
+mod package;
 mod reliability;
 mod servers;
 mod soak;
@@ -60,6 +61,8 @@ enum Task {
     Testbed(Testbed),
     /// Build the release binaries into target/dist.
     Dist,
+    /// Pack every library as for a registry, and build them from the packages.
+    Package,
     /// Apply every fault to real servers, and write the results into docs/reliability.md.
     Reliability,
     /// Run load, key rotations and random faults on a real OpenBao, kube-apiserver and the plugin.
@@ -163,6 +166,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Testbed(Testbed::Up { node: false }) => testbed::up()?,
         Task::Testbed(Testbed::Up { node: true }) => testbed::up_with_node()?,
         Task::Dist => dist::run(&root)?,
+        Task::Package => package::run(&root)?,
         Task::Reliability => reliability::run(&root)?,
         Task::Soak { minutes, seed } => soak::soak(&root, minutes, seed)?,
         Task::Chaos { kills, seed } => soak::chaos(&root, kills, seed)?,

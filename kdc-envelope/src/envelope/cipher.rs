@@ -57,14 +57,14 @@ impl EnvelopeCipher {
         }
     }
 
-    /// The same with other limits on the use of a DEK.
+    /// Sets other limits on the use of a DEK.
     #[must_use]
     pub fn with_dek_limits(mut self, limits: DekLimits) -> Self {
         self.dek_limits = limits;
         self
     }
 
-    /// Encrypts `data` and binds it to `context`, which is not stored: whoever opens the envelope must present the same.
+    /// Encrypts `data` and binds it to `context`, which is not stored: a caller must present the same to open the envelope.
     ///
     /// Asks the KEK only when a new DEK is due. While the KEK is away, sealing goes on within the limits of the present one.
     ///

@@ -16,7 +16,7 @@ pub enum SealError {
         "the data has {len} bytes, more than the {limit} that one data encryption key may encrypt"
     )]
     TooLong {
-        /// Its length in bytes.
+        /// Length of the data in bytes.
         len: u64,
         /// The limit in bytes.
         limit: u64,
@@ -33,7 +33,7 @@ pub enum OpenError {
     /// It is no envelope, or a damaged one.
     #[error(transparent)]
     Parse(#[from] ParseError),
-    /// Its DEK could not be unwrapped.
+    /// The DEK in the envelope could not be unwrapped.
     #[error("cannot unwrap the data encryption key")]
     Kek(#[from] KekError),
     /// Another context, or changed bytes. Deliberately says no more.
@@ -48,7 +48,7 @@ pub enum RewrapError {
     /// It is no envelope, or a damaged one.
     #[error(transparent)]
     Parse(#[from] ParseError),
-    /// Its DEK could not be rewrapped.
+    /// The DEK in the envelope could not be rewrapped.
     #[error("cannot rewrap the data encryption key")]
     Kek(#[from] KekError),
 }

@@ -39,7 +39,7 @@ pub enum ParseError {
     Malformed {
         /// Which part.
         field: &'static str,
-        /// Its place, in bytes from the start.
+        /// Where the field begins, in bytes from the start.
         offset: usize,
     },
     /// An annotation breaks the rules.
@@ -97,7 +97,7 @@ impl<'a> Envelope<'a> {
         Some((nonce, ciphertext, tag))
     }
 
-    /// The same data with its DEK wrapped otherwise.
+    /// An envelope of the same data with another wrapped DEK.
     pub(super) fn with_wrapped_dek(&self, wrapped: &WrappedKey) -> Vec<u8> {
         let mut out = header(wrapped, self.sealed.len());
         out.extend_from_slice(self.sealed);

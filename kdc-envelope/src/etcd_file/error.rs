@@ -11,7 +11,7 @@ pub enum EtcdFileError {
     Read {
         /// Where, in bytes from the start of the file.
         offset: u64,
-        /// How many bytes were wanted.
+        /// How many bytes were to be read.
         len: usize,
         /// What went wrong.
         source: io::Error,
@@ -55,7 +55,7 @@ pub enum EtcdFileError {
         sub: i64,
         /// The field in question.
         field: &'static str,
-        /// Its place in the row in bytes.
+        /// Where the field begins in the row, in bytes.
         offset: usize,
     },
     /// The SHA-256 at the end of a snapshot is not that of the rest.

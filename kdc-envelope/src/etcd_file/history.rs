@@ -110,7 +110,7 @@ impl Change {
 }
 
 /// Keys that were seen, by a hash of 128 bits under random keys: two of a billion keys share one with a chance below 2^-68, and
-/// nobody who writes rows can make them do so.
+/// no writer of rows can make them do so.
 #[derive(Debug, Default)]
 struct Seen {
     halves: [RandomState; 2],

@@ -17,7 +17,7 @@ pub(super) struct Header {
     pub(super) number: u64,
     pub(super) flags: u16,
     count: u16,
-    /// How many pages after this one belong to it.
+    /// How many of the pages that follow continue this one.
     pub(super) overflow: u32,
 }
 

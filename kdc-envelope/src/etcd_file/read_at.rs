@@ -2,7 +2,7 @@
 
 use std::io;
 
-/// Bytes that can be read at any place. The core does no I/O: whoever has a file implements this for it, on Unix with
+/// Bytes that can be read at any place. The core does no I/O: a caller with a file implements this for it, on Unix with
 /// `std::os::unix::fs::FileExt`.
 pub trait ReadAt {
     /// The number of bytes. It must not change while they are read.

@@ -60,7 +60,7 @@ pub enum KekError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[expect(
     clippy::exhaustive_enums,
-    reason = "whoever maps kinds to codes or labels must map a new one, too"
+    reason = "code that maps kinds to codes or labels must map a new one, too"
 )]
 pub enum KekErrorKind {
     /// Not reachable or not ready; retry.

@@ -56,7 +56,7 @@ impl WrappedKey {
         }
     }
 
-    /// The same with `annotations`.
+    /// Adds `annotations`.
     #[must_use]
     pub fn with_annotations(mut self, annotations: Annotations) -> Self {
         self.annotations = annotations;

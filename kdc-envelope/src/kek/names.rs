@@ -17,7 +17,7 @@ pub struct KeyId(Box<str>);
 #[error("a key id has 1 to 1024 bytes, not {len}")]
 #[non_exhaustive]
 pub struct InvalidKeyId {
-    /// Its length in bytes.
+    /// Length of the id in bytes.
     pub len: usize,
 }
 
@@ -66,7 +66,7 @@ impl<'a> Aad<'a> {
     /// Binds to nothing.
     pub const EMPTY: Aad<'static> = Aad(b"");
 
-    /// Binds to `bytes`; whoever unwraps must present the same.
+    /// Binds to `bytes`; a caller must present the same to unwrap.
     #[must_use]
     pub const fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)

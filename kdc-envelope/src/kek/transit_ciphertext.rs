@@ -65,7 +65,7 @@ impl<'a> TransitCiphertext<'a> {
         self.version
     }
 
-    /// The rest, still in base64.
+    /// What follows the version, still in base64.
     #[must_use]
     pub const fn payload(&self) -> &'a str {
         self.payload

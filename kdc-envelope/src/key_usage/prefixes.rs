@@ -1,7 +1,7 @@
 //! Where API servers keep their objects in an etcd, as far as its keys tell.
 //!
 //! kube-apiserver writes an object to `<prefix>/<resource>/…`. The prefix is its `--etcd-prefix`: `/registry` unless it was told
-//! otherwise, as OpenShift does (`/kubernetes.io`) and whoever lets several API servers share one etcd. Nothing in
+//! otherwise, as OpenShift does (`/kubernetes.io`) and operators who let several API servers share one etcd. Nothing in
 //! etcd says which prefixes there are; the names of the resources do.
 
 use std::collections::BTreeSet;
@@ -15,7 +15,7 @@ pub(super) const REGISTRY: &[u8] = b"/registry/";
 
 /// The prefixes under which API servers keep objects, found among the keys of an etcd.
 ///
-/// Some keys are written by every kube-apiserver when it starts, and by nobody else: a prefix with one of them is certain.
+/// Some keys are written by every kube-apiserver when it starts, and by no other program: a prefix with one of them is certain.
 /// A key that only has the name of a resource in it makes its prefix likely; it counts unless it lies below a certain one,
 /// as the rows of custom resources may have any name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub struct Prefixes {
 }
 
 impl Prefixes {
-    /// Looks at one more key.
+    /// Takes one more key into account.
     pub fn add(&mut self, key: &[u8]) {
         let Some(place) = Place::of(key) else {
             return;
@@ -40,7 +40,7 @@ impl Prefixes {
         }
     }
 
-    /// Those that were found, in order, as `--etcd-prefix` takes them: with a `/` in front and none at the end, but for `/`
+    /// The prefixes that were found, in order, as `--etcd-prefix` takes them: with a `/` in front and none at the end, but for `/`
     /// itself. At most 128.
     #[must_use]
     pub fn found(&self) -> Vec<&str> {
@@ -61,12 +61,12 @@ impl Prefixes {
     }
 }
 
-/// What a key tells.
+/// Where an object lies, by its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place<'k> {
     /// Without a `/` at the end; empty for `/` itself.
     pub(super) prefix: &'k str,
-    /// Whether nobody but kube-apiserver writes such a key.
+    /// Whether kube-apiserver alone writes such a key.
     pub(super) is_certain: bool,
 }
 

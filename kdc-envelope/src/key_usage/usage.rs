@@ -36,7 +36,7 @@ pub struct RowGroup {
 
 /// All rows under a prefix, counted by [`RowGroup`], which are in order.
 ///
-/// An empty prefix stands for a whole etcd or file, whoever wrote its rows. Only then follows anything from it about keys that may
+/// An empty prefix stands for a whole etcd or file, rows of all its writers included. Only then follows anything from it about keys that may
 /// go: see [`Self::none_needs`].
 ///
 /// Takes bounded memory whatever the rows say: it keeps up to 1,024 groups with texts of up to 1,024 bytes, and counts rows
@@ -66,7 +66,7 @@ struct Alike<'a> {
 }
 
 impl KeyUsage {
-    /// An empty one of rows whose etcd keys begin with `prefix`.
+    /// No rows counted yet, for those whose etcd keys begin with `prefix`.
     #[must_use]
     pub fn new(prefix: impl Into<Vec<u8>>) -> Self {
         Self {
@@ -159,7 +159,7 @@ impl KeyUsage {
     /// What the rows say about the statement that none of them needs the key with this id.
     ///
     /// Gaps are rows that do not tell their key, because they are damaged or because there were too many kinds; and all rows outside
-    /// of the prefix, if there is one. Plain rows need no key, whoever wrote them.
+    /// of the prefix, if there is one. Plain rows need no key, whichever program wrote them.
     #[must_use]
     pub fn none_needs(&self, key_id: &str) -> Evidence {
         self.none_needs_any(&[key_id])

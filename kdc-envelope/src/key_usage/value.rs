@@ -87,7 +87,7 @@ pub struct ValueEncryption<'a> {
     /// The version of the KEK, where the row says: in a Transit ciphertext `vault:vN:…`, or in a key id `local-vN-…` or
     /// `bao-vN-…` of this project's KEKs.
     pub version: Option<u32>,
-    /// What is wrong with it.
+    /// Why kube-apiserver would refuse the value, if it would.
     pub damage: Option<Damage>,
 }
 

@@ -5,18 +5,17 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::keyring::{Keyring, Material, Version};
-use super::schedule::{self, SALT_LEN};
+use super::schedule;
 use super::wrapped::{self, Wrapped};
-use crate::aead::AesGcm;
 use crate::kek::check_plaintext;
 use crate::random::{self, RandomError};
 use crate::{Aad, KekError, KekStatus, KeyEncryptionKey, KeyId, SecretBytes, WrappedKey};
 
 /// The most messages that one AES-GCM key of a [`LocalKek`] encrypts: 2^32, the bound of NIST SP 800-38D §8.3 for
-/// random nonces.
+/// random nonces, which those of a `LocalKek` equal.
 ///
 /// Every process derives its own key from the version and a random salt, and counts. When the count is reached it
-/// draws a new salt, so the bound holds across restarts and replicas, and never stops anyone.
+/// draws a new salt, so the bound holds across restarts and replicas, and never stops a caller.
 pub const MAX_WRAPS_PER_KEY: u64 = 1 << 32;
 
 /// A key encryption key made of a [`Keyring`]. Wraps and unwraps in about a microsecond, and is always healthy.
@@ -55,7 +54,7 @@ pub enum ReplaceError {
     Random(#[from] RandomError),
 }
 
-/// One consistent view; replaced as a whole.
+/// A keyring with what is derived from it; replaced as a whole.
 #[derive(Debug)]
 struct State {
     keyring: Arc<Keyring>,
@@ -67,8 +66,7 @@ struct State {
 #[derive(Debug)]
 struct Writer {
     status: KekStatus,
-    salt: [u8; SALT_LEN],
-    key: AesGcm,
+    keys: wrapped::Writer,
     used: AtomicU64,
 }
 
@@ -109,12 +107,13 @@ impl LocalKek {
         Arc::clone(&self.state.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// A view whose key may encrypt one more message.
-    fn writable(&self) -> Result<Arc<State>, RandomError> {
+    /// A view whose key may encrypt one more message, and the number of that message.
+    fn writable(&self) -> Result<(Arc<State>, u64), RandomError> {
         loop {
             let state = self.snapshot();
-            if state.writer.used.fetch_add(1, Ordering::Relaxed) < self.wraps_per_key {
-                return Ok(state);
+            let count = state.writer.used.fetch_add(1, Ordering::Relaxed);
+            if count < self.wraps_per_key {
+                return Ok((state, count));
             }
             let mut slot = self.state.write().unwrap_or_else(PoisonError::into_inner);
             if Arc::ptr_eq(&slot, &state) {
@@ -158,8 +157,7 @@ impl State {
         let (version, key) = keyring.live(number).map_err(|_| RandomError)?;
         let writer = Writer {
             status: KekStatus::new(version.key_id().clone(), number),
-            salt,
-            key: schedule::wrapping_key(key, &salt),
+            keys: wrapped::Writer::new(version.key_id(), key, salt),
             used: AtomicU64::new(0),
         };
         Ok(Self {
@@ -178,11 +176,9 @@ impl State {
 impl KeyEncryptionKey for LocalKek {
     async fn wrap(&self, plaintext: &[u8], aad: Aad<'_>) -> Result<WrappedKey, KekError> {
         check_plaintext(plaintext)?;
-        let state = self.writable()?;
-        let Writer {
-            status, salt, key, ..
-        } = &state.writer;
-        let ciphertext = wrapped::seal(&status.key_id, salt, key, plaintext, aad)?;
+        let (state, count) = self.writable()?;
+        let Writer { status, keys, .. } = &state.writer;
+        let ciphertext = keys.seal(count, plaintext, aad)?;
         Ok(WrappedKey::new(status.key_id.clone(), ciphertext))
     }
 
@@ -203,9 +199,10 @@ impl KeyEncryptionKey for LocalKek {
         }
         let parsed = Wrapped::parse(&wrapped.ciphertext)?;
         // Most of what this process opens it wrapped itself, and needs no new derivation.
-        let Writer { status, salt, .. } = &state.writer;
-        if status.key_id == *key_id && salt == parsed.salt() {
-            return parsed.open(key_id, &state.writer.key, aad);
+        let Writer { status, keys, .. } = &state.writer;
+        let own = keys.key_for(parsed.salt());
+        if let Some(own) = own.filter(|_| status.key_id == *key_id) {
+            return parsed.open(key_id, own, aad);
         }
         parsed.open(key_id, &schedule::wrapping_key(key, parsed.salt()), aad)
     }

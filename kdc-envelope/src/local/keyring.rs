@@ -40,7 +40,7 @@ pub enum VersionState {
     Readable,
     /// Wraps and unwraps.
     Current,
-    /// Its key is gone.
+    /// The key is gone, the number stays.
     Retired {
         /// When, in seconds since 1970-01-01 UTC.
         at: u64,
@@ -54,7 +54,7 @@ pub enum EditError {
     /// There is no such version.
     #[error("the keyring has no version {0}")]
     NoSuchVersion(u32),
-    /// Its key is gone.
+    /// The key is gone, the number stays.
     #[error("version {0} is retired")]
     Retired(u32),
     /// Promotion only goes forward: a key id that was left must not come back (KEP-3299, "key_id and rotation").
@@ -78,7 +78,7 @@ pub enum EditError {
         "the keyring has {0} living versions; retire those that no row needs before another is added"
     )]
     TooManyLiving(usize),
-    /// All version numbers are used.
+    /// No version number is left.
     #[error("the keyring has used all its version numbers")]
     Full,
     /// No random bytes could be had.
@@ -224,7 +224,7 @@ impl Version {
         self.created
     }
 
-    /// Its public name.
+    /// The public name of the version.
     #[must_use]
     pub const fn key_id(&self) -> &KeyId {
         &self.key_id

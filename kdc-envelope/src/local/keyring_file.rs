@@ -18,7 +18,7 @@ pub enum KeyringFileError {
     RootSecretLength {
         /// Which file.
         path: PathBuf,
-        /// Its length in bytes.
+        /// Length of the file in bytes.
         len: usize,
     },
     /// It does not hold a keyring.

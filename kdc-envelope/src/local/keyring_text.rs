@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Versions come in ascending order, times are seconds since 1970-01-01 UTC. There is one way to write a keyring: whatever
-//! is parsed and written again is the same bytes. The checksum finds damage; it is no protection against somebody who
+//! is parsed and written again is the same bytes. The checksum finds damage; it is no protection against an attacker who
 //! may write the file.
 
 use std::collections::BTreeMap;
@@ -59,7 +59,7 @@ pub enum ParseKeyringError {
     KeyLength {
         /// Where.
         line: usize,
-        /// Its length in bytes.
+        /// Length of the text in bytes.
         len: usize,
     },
     /// A version number is repeated or out of order.

@@ -11,6 +11,7 @@ mod kek;
 mod keyring;
 pub mod keyring_file;
 mod keyring_text;
+mod nonce;
 pub mod private_file;
 pub mod private_process;
 pub mod root_secret;

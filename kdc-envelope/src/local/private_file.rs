@@ -45,15 +45,15 @@ pub enum PrivateFileError {
     TooOpen {
         /// Which file.
         path: PathBuf,
-        /// Its permission bits.
+        /// The permission bits of the file.
         mode: u32,
     },
-    /// It belongs to somebody else, who could change it at will.
+    /// It belongs to another user, who could change it at will.
     #[error("`{}` belongs to user {owner}; it must belong to the user who reads it, or to root", path.display())]
     ForeignOwner {
         /// Which file.
         path: PathBuf,
-        /// Its owner's user id.
+        /// The user id of the file's owner.
         owner: u32,
     },
     /// It is far larger than any key file.
@@ -61,7 +61,7 @@ pub enum PrivateFileError {
     TooLarge {
         /// Which file.
         path: PathBuf,
-        /// Its length in bytes.
+        /// Length of the file in bytes.
         len: u64,
     },
     /// Its new content would be far larger than any key file, so that nothing could read it.

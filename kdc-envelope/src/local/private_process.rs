@@ -26,7 +26,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_may_dump_or_read_this_process() {
+    fn no_other_process_may_dump_or_read_this_one() {
         keep_private().unwrap();
         let behavior = rustix::process::dumpable_behavior().unwrap();
         assert_eq!(behavior, DumpableBehavior::NotDumpable);

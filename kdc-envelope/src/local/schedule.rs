@@ -11,6 +11,7 @@ use crate::aead::AesGcm;
 use crate::{Key256, KeyId};
 
 const WRAP: &[u8] = b"kdc-envelope local wrap v1\0";
+const NONCE: &[u8] = b"kdc-envelope local nonce v1\0";
 const KEY_ID: &[u8] = b"kdc-envelope local key id v1\0";
 const ROOT_SECRET: &[u8] = b"kdc-envelope local root secret v1\0";
 
@@ -24,6 +25,11 @@ const FINGERPRINT_LEN: usize = 12;
 pub(super) fn wrapping_key(version: &Key256, salt: &[u8; SALT_LEN]) -> AesGcm {
     let key: Zeroizing<[u8; Key256::LEN]> = expand(version, &[WRAP, salt]);
     AesGcm::new_256(&key)
+}
+
+/// The HMAC key under which one writer makes its nonces.
+pub(super) fn nonce_key(version: &Key256, salt: &[u8; SALT_LEN]) -> Key256 {
+    Key256::new(*expand(version, &[NONCE, salt]))
 }
 
 /// The public name of a version: `local-v<number>-<fingerprint>`.

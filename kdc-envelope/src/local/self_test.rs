@@ -2,7 +2,7 @@
 
 use super::keyring::{Keyring, Material};
 use super::schedule::{self, SALT_LEN};
-use super::wrapped::{self, Wrapped};
+use super::wrapped::{Wrapped, Writer};
 use crate::random;
 use crate::{Aad, KekError};
 
@@ -22,8 +22,8 @@ impl Keyring {
             let round_trip = || {
                 let secret: [u8; 32] = random::array()?;
                 let salt: [u8; SALT_LEN] = random::array()?;
-                let writer = schedule::wrapping_key(key, &salt);
-                let bytes = wrapped::seal(&version.key_id, &salt, &writer, &secret, CONTEXT)?;
+                let writer = Writer::new(&version.key_id, key, salt);
+                let bytes = writer.seal(0, &secret, CONTEXT)?;
                 let wrapped = Wrapped::parse(&bytes)?;
                 let reader = schedule::wrapping_key(key, wrapped.salt());
                 let opened = wrapped.open(&version.key_id, &reader, CONTEXT)?;

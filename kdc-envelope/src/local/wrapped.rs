@@ -5,40 +5,67 @@
 //! ```
 //!
 //! AES-256-GCM under `HKDF-Expand(version, "…wrap v1" ‖ salt)`. Its associated data is everything before the salt followed by
-//! the caller's AAD; the first part tells its own length, so the two cannot run into each other.
+//! the caller's AAD; the first part tells its own length, so the two cannot run into each other. How the nonce is made is in
+//! [`nonce`](super::nonce).
 
-use super::schedule::SALT_LEN;
+use super::nonce::Nonces;
+use super::schedule::{self, SALT_LEN};
 use crate::aead::{AesGcm, NONCE_LEN, Nonce, TAG_LEN};
 use crate::kek::MAX_PLAINTEXT_LEN;
-use crate::random;
 use crate::reader::{ReadError, Reader};
-use crate::{Aad, KekError, KeyId, SecretBytes};
+use crate::{Aad, KekError, Key256, KeyId, SecretBytes};
 
 const FORMAT: u8 = 1;
 
-/// Encrypts `plaintext` under the writer's key, which belongs to `key_id` and `salt`.
-pub(super) fn seal(
-    key_id: &KeyId,
-    salt: &[u8; SALT_LEN],
-    key: &AesGcm,
-    plaintext: &[u8],
-    aad: Aad<'_>,
-) -> Result<Vec<u8>, KekError> {
-    let nonce: Nonce = random::array()?;
-    let header = header(key_id);
-    let mut wrapped =
-        Vec::with_capacity(header.len() + SALT_LEN + NONCE_LEN + plaintext.len() + TAG_LEN);
-    wrapped.extend_from_slice(&header);
-    wrapped.extend_from_slice(salt);
-    wrapped.extend_from_slice(&nonce);
-    let start = wrapped.len();
-    wrapped.extend_from_slice(plaintext);
-    let (_, message) = wrapped.split_at_mut(start);
-    let tag = key
-        .seal_in_place(&nonce, &associated(&header, aad), message)
-        .map_err(|_| KekError::Misuse("the secret to wrap is too long"))?;
-    wrapped.extend_from_slice(&tag);
-    Ok(wrapped)
+/// What wraps under one version and one salt.
+#[derive(Debug)]
+pub(super) struct Writer {
+    /// What every wrapped key begins with.
+    header: Vec<u8>,
+    salt: [u8; SALT_LEN],
+    key: AesGcm,
+    nonces: Nonces,
+}
+
+impl Writer {
+    /// Under the key of the version with this id. The salt is random, and no other writer has it.
+    pub(super) fn new(key_id: &KeyId, version: &Key256, salt: [u8; SALT_LEN]) -> Self {
+        Self {
+            header: header(key_id),
+            key: schedule::wrapping_key(version, &salt),
+            nonces: Nonces::new(&schedule::nonce_key(version, &salt)),
+            salt,
+        }
+    }
+
+    /// The key that opens what has this salt, if that is the writer's own.
+    pub(super) fn key_for(&self, salt: &[u8; SALT_LEN]) -> Option<&AesGcm> {
+        (*salt == self.salt).then_some(&self.key)
+    }
+
+    /// Encrypts `plaintext` as the message with the number `count`, which no other message of this writer has.
+    pub(super) fn seal(
+        &self,
+        count: u64,
+        plaintext: &[u8],
+        aad: Aad<'_>,
+    ) -> Result<Vec<u8>, KekError> {
+        let nonce = self.nonces.nonce(count, aad, plaintext);
+        let len = self.header.len() + SALT_LEN + NONCE_LEN + plaintext.len() + TAG_LEN;
+        let mut wrapped = Vec::with_capacity(len);
+        wrapped.extend_from_slice(&self.header);
+        wrapped.extend_from_slice(&self.salt);
+        wrapped.extend_from_slice(&nonce);
+        let start = wrapped.len();
+        wrapped.extend_from_slice(plaintext);
+        let (_, message) = wrapped.split_at_mut(start);
+        let tag = self
+            .key
+            .seal_in_place(&nonce, &associated(&self.header, aad), message)
+            .map_err(|_| KekError::Misuse("the secret to wrap is too long"))?;
+        wrapped.extend_from_slice(&tag);
+        Ok(wrapped)
+    }
 }
 
 /// A parsed wrapped key; borrows all of it.

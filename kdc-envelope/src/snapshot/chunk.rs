@@ -26,7 +26,7 @@ impl Totals {
     }
 }
 
-/// Seals and opens chunks of one snapshot. Whoever has it for sealing must use each index once.
+/// Seals and opens chunks of one snapshot. A caller that seals must use each index once.
 #[derive(Debug)]
 pub(super) struct ChunkCipher {
     gcm: AesGcm,

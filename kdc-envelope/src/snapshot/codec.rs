@@ -12,7 +12,7 @@ pub enum Codec {
 }
 
 impl Codec {
-    /// Its number in the header.
+    /// Number of the codec in the header.
     pub(super) const fn number(self) -> u8 {
         match self {
             Self::None => 0,
@@ -29,7 +29,7 @@ impl Codec {
         }
     }
 
-    /// Its name in metadata.
+    /// Name of the codec in metadata.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

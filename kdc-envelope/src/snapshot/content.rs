@@ -3,10 +3,12 @@
 //! etcd ends the stream of a snapshot with the SHA-256 of all bytes before (`Maintenance.Snapshot` in
 //! `server/etcdserver/api/v3rpc/maintenance.go`). A stream without it ended early, so the last chunk is sealed only when it is right.
 
-use crate::digest::BulkSha256;
+use core::num::NonZeroUsize;
+
+use super::digest::{Digest, DigestThread, HELD_LEN};
 
 /// Length of the checksum at the end, in bytes.
-pub const TRAILER_LEN: usize = 32;
+pub const TRAILER_LEN: usize = HELD_LEN;
 /// bbolt files are whole disk sectors.
 const SECTOR_LEN: u64 = 512;
 
@@ -55,26 +57,48 @@ pub enum TrailerError {
 /// Follows the content.
 #[derive(Debug)]
 pub(super) struct ContentCheck {
-    digest: Option<Digest>,
+    hashing: Hashing,
+    is_trailer: bool,
     len: u64,
 }
 
-/// SHA-256 of all but the last 32 bytes, which are held back.
+/// Where SHA-256 is computed. It takes longer than all the rest, so with several cores it has a thread of its own; and the rest
+/// has no more threads than the other cores, or they would take turns with it.
 #[derive(Debug)]
-struct Digest {
-    sha256: BulkSha256,
-    held: Vec<u8>,
-    is_trailer: bool,
+enum Hashing {
+    Off,
+    Here(Digest),
+    OnThread(DigestThread),
 }
 
 impl ContentCheck {
+    /// Hashes on the calling thread.
     pub(super) fn new(trailer: Trailer) -> Self {
-        let digest = (trailer != Trailer::Unchecked).then(|| Digest {
-            sha256: BulkSha256::new(),
-            held: Vec::with_capacity(2 * TRAILER_LEN),
+        let hashing = match trailer {
+            Trailer::Unchecked => Hashing::Off,
+            _ => Hashing::Here(Digest::new()),
+        };
+        Self {
+            hashing,
             is_trailer: trailer == Trailer::Etcd,
-        });
-        Self { digest, len: 0 }
+            len: 0,
+        }
+    }
+
+    /// Hashes on one of `workers` threads if there are several and it is needed, and tells how many are left for the rest.
+    pub(super) fn on_one_of(workers: NonZeroUsize, trailer: Trailer) -> (Self, NonZeroUsize) {
+        let mut check = Self::new(trailer);
+        let left = NonZeroUsize::new(workers.get() - 1);
+        let (Hashing::Here(_), Some(left)) = (&check.hashing, left) else {
+            return (check, workers);
+        };
+        match DigestThread::start() {
+            Some(thread) => {
+                check.hashing = Hashing::OnThread(thread);
+                (check, left)
+            }
+            None => (check, workers),
+        }
     }
 
     pub(super) const fn len(&self) -> u64 {
@@ -83,46 +107,30 @@ impl ContentCheck {
 
     pub(super) fn update(&mut self, bytes: &[u8]) {
         self.len = self.len.saturating_add(bytes.len() as u64);
-        if let Some(digest) = &mut self.digest {
-            digest.update(bytes);
+        match &mut self.hashing {
+            Hashing::Off => {}
+            Hashing::Here(digest) => digest.update(bytes),
+            Hashing::OnThread(thread) => thread.update(bytes),
         }
     }
 
     pub(super) fn finish(self) -> Result<ContentSummary, TrailerError> {
         let len = self.len;
-        let sha256 = self.digest.map(|digest| digest.finish(len)).transpose()?;
-        Ok(ContentSummary { len, sha256 })
-    }
-}
-
-impl Digest {
-    fn update(&mut self, bytes: &[u8]) {
-        // All of `bytes` but its end is hashed where it is; only the seam is copied.
-        let Some((head, tail)) = bytes.split_last_chunk::<TRAILER_LEN>() else {
-            self.held.extend_from_slice(bytes);
-            let ready = self.held.len().saturating_sub(TRAILER_LEN);
-            self.sha256
-                .update(self.held.get(..ready).unwrap_or_default());
-            self.held.drain(..ready);
-            return;
+        let digest = match self.hashing {
+            Hashing::Off => return Ok(ContentSummary { len, sha256: None }),
+            Hashing::Here(digest) => digest,
+            Hashing::OnThread(thread) => thread.finish(),
         };
-        self.sha256.update(&self.held);
-        self.sha256.update(head);
-        self.held.clear();
-        self.held.extend_from_slice(tail);
-    }
-
-    fn finish(mut self, len: u64) -> Result<[u8; 32], TrailerError> {
         if self.is_trailer {
             if len % SECTOR_LEN != TRAILER_LEN as u64 || len < SECTOR_LEN {
                 return Err(TrailerError::Length { len });
             }
-            if self.sha256.clone().finish().as_slice() != self.held {
+            if !digest.ends_in_own_sum() {
                 return Err(TrailerError::Checksum);
             }
         }
-        self.sha256.update(&self.held);
-        Ok(self.sha256.finish())
+        let sha256 = Some(digest.finish());
+        Ok(ContentSummary { len, sha256 })
     }
 }
 
@@ -139,10 +147,18 @@ mod tests {
         bytes
     }
 
+    const TWO: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
+
+    /// Both ways of hashing, which come to the same.
     fn check(bytes: &[u8], step: usize) -> Result<ContentSummary, TrailerError> {
-        let mut check = ContentCheck::new(Trailer::Etcd);
-        bytes.chunks(step).for_each(|piece| check.update(piece));
-        check.finish()
+        let (on_thread, left) = ContentCheck::on_one_of(TWO, Trailer::Etcd);
+        assert_eq!(left, NonZeroUsize::MIN);
+        let [here, on_thread] = [ContentCheck::new(Trailer::Etcd), on_thread].map(|mut check| {
+            bytes.chunks(step).for_each(|piece| check.update(piece));
+            check.finish()
+        });
+        assert_eq!(here, on_thread, "pieces of {step}");
+        here
     }
 
     #[test]
@@ -164,7 +180,7 @@ mod tests {
         for len in 0..bytes.len() {
             assert!(check(&bytes[..len], 100).is_err(), "{len}");
         }
-        let mut digest = ContentCheck::new(Trailer::Digest);
+        let (mut digest, _) = ContentCheck::on_one_of(TWO, Trailer::Digest);
         digest.update(&bytes[..700]);
         let digest = digest.finish().unwrap().sha256.unwrap();
         assert_eq!(digest.as_slice(), Sha256::digest(&bytes[..700]).as_slice());

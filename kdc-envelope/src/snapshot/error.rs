@@ -64,7 +64,7 @@ pub enum OpenError {
     Unsupported {
         /// `suite` or `codec`.
         what: &'static str,
-        /// Its number in the header.
+        /// The number of the suite or codec in the header.
         number: u8,
     },
     /// It is a snapshot of another cluster, or another snapshot, than the caller expects.

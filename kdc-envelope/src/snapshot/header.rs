@@ -43,7 +43,7 @@ pub struct Header {
     chunk_log2: u8,
     salt: [u8; SALT_LEN],
     commitment: [u8; COMMITMENT_LEN],
-    /// All bytes but the commitment.
+    /// Bytes of the header before the commitment.
     committed: Vec<u8>,
 }
 

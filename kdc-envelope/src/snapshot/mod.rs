@@ -15,6 +15,7 @@
 mod chunk;
 mod codec;
 mod content;
+mod digest;
 mod error;
 mod header;
 mod identity;

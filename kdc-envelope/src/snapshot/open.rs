@@ -38,7 +38,7 @@ impl Expected {
         }
     }
 
-    /// The same with the length of the content.
+    /// Adds the length of the content in bytes.
     #[must_use]
     pub const fn with_content_len(mut self, len: u64) -> Self {
         self.content_len = Some(len);
@@ -110,7 +110,8 @@ impl Unlocked {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct OpenOptions {
-    /// Threads that decrypt, beside one that reads and one that writes; 1, the default, does all on the calling thread.
+    /// Threads that compute: one hashes, unless no digest is made, and the others decrypt. 1, the default, does all on the calling
+    /// thread; where several decrypt, one more reads.
     pub workers: NonZeroUsize,
     /// What the end of the content must show. Default [`Trailer::Etcd`].
     pub trailer: Trailer,
@@ -128,7 +129,7 @@ impl Default for OpenOptions {
 /// Opens a sealed object from its first to its last byte.
 ///
 /// Each chunk is authentic when it is written, but only the return of this function says that the snapshot is whole: keep what was
-/// written private until then, and throw it away after an error. Memory is bounded by about 0.8 MiB a worker.
+/// written private until then, and throw it away after an error. Memory is bounded by about 0.8 MiB a worker and 1.5 MiB for the digest.
 ///
 /// # Errors
 /// [`OpenError`].
@@ -168,10 +169,11 @@ fn open_payload(
         gap_len: 0,
     };
     let limit = expected.content_len.unwrap_or(u64::MAX);
-    let checked = CheckedSink::new(sink, ContentCheck::new(options.trailer), limit);
+    let (check, workers) = ContentCheck::on_one_of(options.workers, options.trailer);
+    let checked = CheckedSink::new(sink, check, limit);
     let mut output = Output::new(header.codec(), checked)?;
     pipeline::run(
-        options.workers,
+        workers,
         layout,
         |feed| produce(&mut source, feed, header.len()),
         |block| chunks.open_block(block),

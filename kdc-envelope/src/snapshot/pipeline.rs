@@ -39,7 +39,7 @@ impl Block {
         self.filled().chunks(sealed_chunk_len)
     }
 
-    /// All that was filled.
+    /// The bytes that were filled.
     pub(super) fn filled(&self) -> &[u8] {
         self.bytes.get(..self.filled).unwrap_or_default()
     }
@@ -258,7 +258,7 @@ where
         }
         drop(done_in);
         let consumed = consume_in_order(&done, &free_in, &mut consume);
-        // Whoever still waits for the consumer sees that it is gone.
+        // A worker or reader that still waits for the consumer sees that it is gone.
         drop((done, free_in));
         let produced = producer.join();
         consumed?;

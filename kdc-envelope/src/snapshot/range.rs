@@ -22,7 +22,7 @@ type Payload = Arc<Zeroizing<Vec<u8>>>;
 /// The content of a sealed object of version 2 that is not compressed, read at any place.
 ///
 /// Each byte that is given was authenticated at its place. That the object is whole was checked at the start, by its last chunk; chunks that
-/// nobody asks for are never looked at.
+/// no caller asks for are never read.
 #[derive(Debug)]
 pub struct SealedRange<S> {
     source: S,

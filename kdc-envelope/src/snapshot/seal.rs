@@ -18,7 +18,8 @@ use crate::{Key256, random};
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct SealOptions {
-    /// Threads that encrypt, beside one that reads and one that writes; 1, the default, does all on the calling thread.
+    /// Threads that compute: one hashes, unless no digest is made, and the others encrypt. 1, the default, does all on the calling
+    /// thread; where several encrypt, one more reads.
     pub workers: NonZeroUsize,
     /// How the content is packed first. Default [`Codec::None`].
     pub codec: Codec,
@@ -75,7 +76,7 @@ impl Sealed {
 /// Reads `source` to its end and writes it sealed under `dek`, which must be fresh: a DEK seals one object, once.
 ///
 /// The last chunk is written only if the source came to its end and the end shows what [`SealOptions::trailer`] asks for, so what was
-/// written before an error can never be opened as a whole. Memory is bounded by about 0.8 MiB a worker.
+/// written before an error can never be opened as a whole. Memory is bounded by about 0.8 MiB a worker and 1.5 MiB for the digest.
 ///
 /// # Errors
 /// [`SealError`]; the destination then holds an incomplete object.
@@ -98,10 +99,11 @@ pub fn seal(
     let mut len = header.len();
     // The reader knows the totals before it passes the last block on.
     let totals = std::sync::OnceLock::new();
+    let (check, workers) = ContentCheck::on_one_of(options.workers, options.trailer);
     let content = pipeline::run(
-        options.workers,
+        workers,
         layout,
-        |feed| produce(source, feed, options, &totals),
+        |feed| produce(source, feed, check, options.codec, &totals),
         |block| seal_block(&cipher, block, chunk_len, totals.get().copied()),
         |block| {
             len += block.filled().len() as u64;
@@ -144,11 +146,11 @@ fn seal_block(
 fn produce(
     mut source: impl Read,
     mut feed: Feed<'_>,
-    options: &SealOptions,
+    mut check: ContentCheck,
+    codec: Codec,
     totals: &std::sync::OnceLock<Totals>,
 ) -> Result<ContentSummary, SealError> {
-    let mut check = ContentCheck::new(options.trailer);
-    let payload = match options.codec {
+    let payload = match codec {
         Codec::None => {
             copy_plain(&mut source, &mut feed, &mut check)?;
             check.len()

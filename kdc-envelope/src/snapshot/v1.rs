@@ -1,7 +1,7 @@
 //! Version 1: one AES-256-GCM message, as it lies in users' buckets.
 //!
 //! `nonce(12) ‖ ciphertext ‖ tag(16)`, without associated data. Nothing is authentic before the last byte was read, so what is
-//! opened goes to a place that nobody looks into until then. GCM is put together here from CTR and GHASH (NIST SP 800-38D §7), because
+//! opened goes to a place that no other program reads until then. GCM is put together here from CTR and GHASH (NIST SP 800-38D §7), because
 //! no implementation of the whole takes a message in pieces.
 
 use aes::Aes256;
@@ -160,7 +160,7 @@ fn write_all(
     while let Ok(piece) = pieces.recv() {
         check.update(&piece);
         sink.write_all(&piece).map_err(OpenError::Sink)?;
-        // At the end nobody needs it.
+        // At the end the decrypting thread is gone.
         let _ = free.send(piece);
     }
     sink.flush().map_err(OpenError::Sink)?;

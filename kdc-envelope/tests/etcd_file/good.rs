@@ -139,7 +139,7 @@ fn the_newest_valid_meta_page_counts() {
         pages: 5,
         transaction: 3,
     };
-    // An older one is not looked at, whichever place it has.
+    // An older one is not read, whichever place it has.
     let mut older_first = good.clone();
     older_first[..PAGE_SIZE].copy_from_slice(&nothing.page(0));
     assert_eq!(read(&older_first).unwrap().0, expected(&changes));

@@ -48,7 +48,7 @@ fn every_flipped_bit_of_the_meta_pages_leaves_the_other_one() {
     let whole = small();
     let expected = read(&whole).unwrap();
     for start in [0, PAGE_SIZE] {
-        // The number in the header and its count are not looked at.
+        // The number in the header and its count are not read.
         for place in (8..10).chain(16..80).map(|place| start + place) {
             for bit in 0..8 {
                 let mut changed = whole.clone();

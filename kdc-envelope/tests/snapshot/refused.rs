@@ -1,4 +1,4 @@
-//! What is changed, cut, mixed, or somebody else's.
+//! Snapshots that were changed, cut or mixed, or that belong to another cluster.
 
 use std::io::{self, Read, Write};
 use std::num::NonZeroUsize;

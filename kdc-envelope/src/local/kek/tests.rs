@@ -2,6 +2,7 @@ use std::collections::HashSet;
 
 use super::*;
 use crate::KekErrorKind;
+use crate::local::schedule::SALT_LEN;
 
 const AAD: Aad<'static> = Aad::new(b"test");
 

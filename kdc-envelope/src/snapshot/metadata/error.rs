@@ -21,7 +21,7 @@ pub enum MetadataError {
     /// A field has a value that cannot be, or contradicts another.
     #[error("{field} in metadata.json {reason}")]
     Field {
-        /// Its name in the JSON.
+        /// The name of the field in the JSON.
         field: &'static str,
         /// What is wrong with it.
         reason: String,

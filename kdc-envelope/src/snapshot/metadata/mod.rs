@@ -1,6 +1,6 @@
 //! `metadata.json`: where the wrapped DEK lies, and facts about a snapshot for those who have no key.
 //!
-//! It is a locator, not a root of trust: whoever can write to the bucket can write it. In version 2 a MAC under a key from the DEK covers all
+//! It is a locator, not a root of trust: a writer to the bucket can change it. In version 2 a MAC under a key from the DEK covers all
 //! but the wrapped DEK, which a rewrap changes; [`Unlocked::check`](super::Unlocked::check) tells whether it may be believed. Fields that this
 //! release does not know are kept when it is written again.
 
@@ -76,7 +76,7 @@ impl Metadata {
         }
     }
 
-    /// The same snapshot with its DEK wrapped anew.
+    /// Metadata of the same snapshot with another wrapped DEK.
     ///
     /// # Errors
     /// [`MetadataError::Field`] for a kind of key that the version does not know.
@@ -114,7 +114,7 @@ impl Metadata {
         }
     }
 
-    /// The rows inside by provider and key. `None` if nobody counted them, as in version 1, or if none was found: early releases looked
+    /// The rows inside by provider and key. `None` if they were not counted, as in version 1, or if none was found: early releases looked
     /// under `/registry/` alone and wrote down 0 for a snapshot of another prefix, so a count of 0 says nothing.
     #[must_use]
     pub fn rows(&self) -> Option<&RowsInside> {

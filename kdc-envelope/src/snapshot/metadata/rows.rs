@@ -26,7 +26,7 @@ pub struct RowGroup {
     /// The KEK version behind it, where it can be told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u32>,
-    /// How many.
+    /// How many rows.
     pub rows: u64,
 }
 
@@ -44,12 +44,12 @@ impl RowGroup {
     }
 }
 
-/// All rows of a snapshot, whoever wrote them. Early releases counted those under `/registry/` alone.
+/// All rows of a snapshot, of every program that writes to the etcd. Early releases counted those under `/registry/` alone.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct RowsInside {
-    /// How many there are.
+    /// How many rows the snapshot holds.
     pub total: u64,
     /// By key, ordered, at most [`MAX_ROW_GROUPS`].
     pub groups: Vec<RowGroup>,

@@ -20,7 +20,7 @@ pub enum WrappedDek {
         mount: Option<String>,
         /// The name of the key.
         key: String,
-        /// Its version, as in the ciphertext.
+        /// The version of the key, as in the ciphertext.
         version: u32,
         /// `vault:v<version>:<base64>`.
         ciphertext: String,
