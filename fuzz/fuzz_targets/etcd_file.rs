@@ -34,6 +34,6 @@ fn read(file: &[u8]) -> Result<(), EtcdFileError> {
     )?;
     assert_eq!(totals.rows, seen.len() as u64);
     assert!(totals.rows <= totals.changes);
-    EtcdFile::open(file)?.survey(b"", |_| ())?;
+    EtcdFile::open(file)?.key_usage(b"", |_| ())?;
     Ok(())
 }

@@ -1,24 +1,22 @@
-//! Questions of somebody who wants to explain rather than to wrap: what the token is and may do, how the key looks, whether
-//! one encryption and one decryption work. A [`TransitKek`](crate::TransitKek) asks none of them.
+//! Questions of a tool that explains rather than wraps: what the token is and may do, how the key looks, whether one encryption
+//! and one decryption work. A [`TransitKek`](crate::TransitKek) asks none of them.
 //!
-//! Nothing here changes a key, a policy or a login; [`renew`] prolongs the token, as everybody does who uses one.
+//! Nothing here changes a key, a policy or a login; [`renew`] prolongs the token, as every use of one does.
 
 use core::time::Duration;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use kdc_envelope::SecretBytes;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::client::{Answer, Method, Operation, Request, or_default};
+use crate::client::{Method, Operation, Request, or_default};
 use crate::credential::{self, Privacy, Secret};
 use crate::error::{BaoError, CredentialError};
 use crate::login::{LoginMethod, Session, seconds};
-use crate::transit::{TransitKey, TransitKeyName};
+use crate::transit::{Single, TransitKey, TransitKeyName};
 
 /// What a token says about itself; never the token.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,11 +40,11 @@ pub struct TokenInfo {
     pub uses_left: Option<u64>,
 }
 
-/// A secret id in a wrapping token that nobody has opened yet.
+/// A secret id in a wrapping token that is not opened yet.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[non_exhaustive]
 pub struct WrappedSecretId {
-    /// The path that gave it, such as `auth/approle/role/NAME/secret-id`. Anything else was put there by somebody else.
+    /// The path that gave it, such as `auth/approle/role/NAME/secret-id`. Anything else is not from OpenBao's AppRole.
     pub creation_path: String,
     /// When it was wrapped (RFC 3339).
     pub creation_time: String,
@@ -170,23 +168,9 @@ pub async fn encrypt(
     plaintext: &[u8],
     aad: &[u8],
 ) -> Result<String, BaoError> {
-    #[derive(Serialize)]
-    struct Plain<'a> {
-        plaintext: &'a str,
-        associated_data: String,
-    }
-    #[derive(Deserialize)]
-    struct Sealed {
-        ciphertext: String,
-    }
-    let text = Zeroizing::new(STANDARD.encode(plaintext));
-    let path = key.path("encrypt");
-    let request = Request::new(Operation::Encrypt, Method::Post, &path).json(&Plain {
-        plaintext: &text,
-        associated_data: STANDARD.encode(aad),
-    });
-    let sealed: Sealed = session.send(request).await?.data()?;
-    Ok(sealed.ciphertext)
+    let encryption = Single::encryption(key, plaintext, aad, None);
+    let answer = session.send(encryption.request()).await?;
+    Ok(Single::encrypted(&answer)?.ciphertext)
 }
 
 /// Decrypts once what [`encrypt`] gave.
@@ -199,28 +183,8 @@ pub async fn decrypt(
     ciphertext: &str,
     aad: &[u8],
 ) -> Result<SecretBytes, BaoError> {
-    #[derive(Serialize)]
-    struct Sealed<'a> {
-        ciphertext: &'a str,
-        associated_data: String,
-    }
-    #[derive(Deserialize)]
-    struct Plain<'a> {
-        #[serde(borrow)]
-        plaintext: &'a str,
-    }
-    let path = key.path("decrypt");
-    let request = Request::new(Operation::Decrypt, Method::Post, &path).json(&Sealed {
-        ciphertext,
-        associated_data: STANDARD.encode(aad),
-    });
-    let answer: Answer = session.send(request).await?;
-    let plain: Plain<'_> = answer.data()?;
-    let mut bytes = Vec::with_capacity(plain.plaintext.len());
-    STANDARD
-        .decode_vec(plain.plaintext, &mut bytes)
-        .map_err(|_| answer.unintelligible())?;
-    Ok(SecretBytes::new(bytes))
+    let decryption = Single::decryption(key, ciphertext, aad);
+    Single::decrypted(&session.send(decryption.request()).await?)
 }
 
 /// Whether an auth method is mounted where `session` logs in. A login without credentials is refused in other words where one is; OpenBao

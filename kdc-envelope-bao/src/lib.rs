@@ -33,15 +33,19 @@
 #![forbid(unsafe_code)]
 
 pub mod admin;
-mod ciphertext;
 mod client;
 mod credential;
 mod error;
 pub mod inspect;
 mod login;
+#[cfg(feature = "metrics")]
+pub mod metrics;
+#[cfg(feature = "settings")]
+pub mod settings;
 mod transit;
 
-pub use ciphertext::{InvalidCiphertext, TransitCiphertext};
+pub use kdc_envelope::kek::{InvalidCiphertext, TransitCiphertext};
+
 pub use client::{
     Answer, BaoAddress, BreakerState, Client, ClientCertificateFiles, ClientConfig, InvalidAddress,
     InvalidNamespace, MAX_ANSWER_LEN, Method, Namespace, Operation, Outcome, Request, ServerHealth,

@@ -11,9 +11,9 @@ use kdc_envelope::SecretBytes;
 use kdc_envelope::providers::KeyName;
 use kdc_envelope_k8s::encryption_config::{Chain, LocalKey, LocalProvider, Transformer};
 use kdc_envelope_k8s::files::{FilesError, NodeFolder, Passes, StateFolder};
-use kdc_envelope_k8s::rotation::wish::Change;
+use kdc_envelope_k8s::rotation::change::ChangeKind;
 use kdc_envelope_k8s::rotation::{
-    Binding, ConfigHash, Pass, RowWriters, Timestamp, Wish, history::KeyHistory,
+    Binding, Change, ConfigHash, Pass, RowWriters, Timestamp, history::KeyHistory,
 };
 use kdc_envelope_k8s::{GroupResource, Layout};
 
@@ -146,8 +146,8 @@ fn a_configuration_that_kube_apiserver_refuses_is_an_error() {
 fn the_state_is_held_by_one_and_comes_back() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state");
-    assert!(StateFolder::look(&path).wish().unwrap().is_none());
-    let unheld = StateFolder::look(&path).save_passes(&Passes::default());
+    assert!(StateFolder::read_only(&path).change().unwrap().is_none());
+    let unheld = StateFolder::read_only(&path).save_passes(&Passes::default());
     assert!(matches!(unheld, Err(FilesError::NotHeld { .. })));
     assert!(!path.exists(), "looking makes nothing");
     let state = StateFolder::hold(&path).unwrap();
@@ -161,8 +161,14 @@ fn the_state_is_held_by_one_and_comes_back() {
         GroupResource::from_text("secrets"),
         Transformer::Local(key("a", 1)),
     )]);
-    let wish = Wish::new(Change::Enable, &writers, &[&Layout::default()], None, NOW);
-    state.save_wish(&wish).unwrap();
+    let change = Change::new(
+        ChangeKind::Enable,
+        &writers,
+        &[&Layout::default()],
+        None,
+        NOW,
+    );
+    state.save_change(&change).unwrap();
     let pass = Pass {
         binding: Binding {
             revision: 3,
@@ -180,7 +186,7 @@ fn the_state_is_held_by_one_and_comes_back() {
 
     let state = StateFolder::hold(&path).unwrap();
     assert_eq!(state.keyring().unwrap(), keyring);
-    assert_eq!(state.wish().unwrap(), Some(wish));
+    assert_eq!(state.change().unwrap(), Some(change));
     assert_eq!(state.passes().unwrap(), passes);
     for name in ["keyring", "wish.json", "passes.json"] {
         assert_eq!(mode(&path.join(name)), 0o600, "{name}");
@@ -191,7 +197,7 @@ fn the_state_is_held_by_one_and_comes_back() {
         assert!(!text.contains("AQEB"), "{text}");
     }
     fs::write(path.join("wish.json"), "{}").unwrap();
-    let error = state.wish().unwrap_err();
+    let error = state.change().unwrap_err();
     assert!(matches!(error, FilesError::State { .. }), "{error}");
 }
 

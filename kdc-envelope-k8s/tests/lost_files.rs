@@ -128,7 +128,7 @@ fn first_written(observed: &Observed, desired: &Desired) -> Vec<(String, String)
     let mut world = observed.clone();
     let mut next = plan(&world, desired, NOW);
     while let [
-        Action::Record { .. } | Action::Keep { .. } | Action::KeepOnNode { .. },
+        Action::Record { .. } | Action::StoreKey { .. } | Action::StoreKeyOnNode { .. },
         ..,
     ] = next.actions.as_slice()
     {
@@ -149,11 +149,11 @@ fn keep(world: &mut Observed, action: &Action) {
             world.keyring.revision = Some(revision.clone());
             world.row_writers = Some(row_writers.clone());
         }
-        Action::Keep { transformer, used } => world.keyring.kept.push(Kept {
+        Action::StoreKey { transformer, used } => world.keyring.kept.push(Kept {
             transformer: transformer.clone(),
             used: *used,
         }),
-        Action::KeepOnNode { server, key } => {
+        Action::StoreKeyOnNode { server, key } => {
             let mut servers = world.servers.iter_mut();
             let server = servers.find(|known| known.name == *server);
             server.unwrap().history.push(key.clone());
@@ -193,13 +193,13 @@ fn a_removed_file_comes_back_with_its_writer_first() {
             "the configuration file of cp-1 is missing, and with it aesgcm key `b`, under which rows of secrets may lie"
         ]
     );
-    // Whatever is wished for: the key of the rows first.
-    for wished in [gcm("b"), gcm("c"), kms("kdc"), Transformer::Identity] {
-        let wished = Desired {
+    // Whatever is requested: the key of the rows first.
+    for requested in [gcm("b"), gcm("c"), kms("kdc"), Transformer::Identity] {
+        let requested = Desired {
             interrupt: true,
-            ..desired(&wished)
+            ..desired(&requested)
         };
-        let first = first_written(&observed, &wished);
+        let first = first_written(&observed, &requested);
         assert_eq!(first, [line("cp-1", "aesgcm key `b`, identity")]);
     }
     // What it uses is known: so is the rest of it.
@@ -223,7 +223,7 @@ fn an_earlier_file_gets_back_what_it_lacks_and_goes_on_writing_as_it_does() {
     );
     // What the first one may have written meanwhile is read by all, and no pass made before counts any more.
     let next = plan(&observed, &desired(&gcm("b")), NOW);
-    assert_eq!(next.phase, Phase::Keeping);
+    assert_eq!(next.phase, Phase::StoringKeys);
     let [Action::Record { revision, .. }] = next.actions.as_slice() else {
         unreachable!("{:?}", next.actions);
     };
@@ -286,10 +286,10 @@ fn without_a_note_every_used_key_comes_back_unless_a_pass_made_it_needless() {
 
 #[test]
 fn nothing_is_written_while_a_server_uses_what_nobody_knows() {
-    let mut stranger = server(1, &[]);
-    stranger.loaded = uses(UNKNOWN);
+    let mut unlisted_server = server(1, &[]);
+    unlisted_server.loaded = uses(UNKNOWN);
     let observed = Observed {
-        servers: vec![stranger],
+        servers: vec![unlisted_server],
         ..Observed::default()
     };
     // Only keys are kept; the rows may lie under something that stands nowhere.

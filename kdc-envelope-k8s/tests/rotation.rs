@@ -110,7 +110,7 @@ impl Cluster {
 
     fn apply(&mut self, action: Action) {
         match action {
-            Action::Keep { transformer, used } => {
+            Action::StoreKey { transformer, used } => {
                 self.history.keep(&transformer, used, NOW);
             }
             Action::Record {
@@ -120,7 +120,7 @@ impl Cluster {
                 self.observed.row_writers = Some(row_writers);
                 self.history.record(revision, NOW).unwrap();
             }
-            Action::KeepOnNode { server, key } => self.server(&server).history.push(key),
+            Action::StoreKeyOnNode { server, key } => self.server(&server).history.push(key),
             Action::Write { server, layout, .. } => {
                 layout.render().unwrap();
                 let server = self.server(&server);

@@ -1,7 +1,7 @@
 //! Rows held against who should have written them.
 
 use kdc_envelope::evidence::{Conclusion, GapKind};
-use kdc_envelope::survey::RowSurvey;
+use kdc_envelope::key_usage::KeyUsage;
 use kdc_envelope_k8s::rotation::{ApiServer, KmsKeyId, NodeFile, Timestamp};
 use kdc_envelope_k8s::rows::{ExpectedRows, key_id_hash};
 use kdc_envelope_k8s::{EncryptionConfiguration, GroupResource, Layout};
@@ -48,23 +48,23 @@ fn row(key_id: &str) -> Vec<u8> {
     [b"k8s:enc:kms:v2:p:", message.as_bytes()].concat()
 }
 
-fn survey(values: &[Vec<u8>]) -> RowSurvey {
-    let mut survey = RowSurvey::new("/registry/secrets/");
+fn usage(values: &[Vec<u8>]) -> KeyUsage {
+    let mut usage = KeyUsage::new("/registry/secrets/");
     for (number, value) in values.iter().enumerate() {
-        survey.count(format!("/registry/secrets/a/{number}").as_bytes(), value);
+        usage.count(format!("/registry/secrets/a/{number}").as_bytes(), value);
     }
-    survey
+    usage
 }
 
 #[test]
 fn rows_of_the_newest_key_alone_are_proof() {
     let [secrets, config_maps] = expected(&[server("new"), server("new")]);
     assert_eq!(secrets.key_id_hash.as_deref(), Some(&*key_id_hash("new")));
-    let (rows, evidence) = secrets.judge(&survey(&[row("new"), row("new")]));
+    let (rows, evidence) = secrets.judge(&usage(&[row("new"), row("new")]));
     assert_eq!(evidence.conclude(), Conclusion::Proven { seen: 2 });
     assert_eq!((rows.current, rows.first_not_current), (2, None));
     // A plain row is as it should be where nothing encrypts.
-    let (_, evidence) = config_maps.judge(&survey(&[b"{}".to_vec()]));
+    let (_, evidence) = config_maps.judge(&usage(&[b"{}".to_vec()]));
     assert!(evidence.is_proof());
 }
 
@@ -72,7 +72,7 @@ fn rows_of_the_newest_key_alone_are_proof() {
 fn an_older_key_and_a_plain_row_refute() {
     let [secrets, config_maps] = expected(&[server("new")]);
     for stale in [row("old"), b"{}".to_vec()] {
-        let (rows, evidence) = secrets.judge(&survey(&[row("new"), stale]));
+        let (rows, evidence) = secrets.judge(&usage(&[row("new"), stale]));
         let refuted = Conclusion::Refuted {
             contradicting: 1,
             seen: 2,
@@ -81,17 +81,17 @@ fn an_older_key_and_a_plain_row_refute() {
         let first = rows.first_not_current.as_deref();
         assert_eq!(first, Some("/registry/secrets/a/1"));
     }
-    let (_, evidence) = config_maps.judge(&survey(&[row("new")]));
+    let (_, evidence) = config_maps.judge(&usage(&[row("new")]));
     assert_eq!(evidence.contradicting(), 1);
 }
 
 #[test]
 fn nothing_is_concluded_from_no_row_a_damaged_one_or_servers_that_do_not_agree() {
     let [secrets, _] = expected(&[server("new")]);
-    let (_, evidence) = secrets.judge(&survey(&[]));
+    let (_, evidence) = secrets.judge(&usage(&[]));
     assert_eq!(evidence.conclude(), Conclusion::Unknown(&[]));
     let damaged = b"k8s:enc:kms:v2:p:\xff".to_vec();
-    let (_, evidence) = secrets.judge(&survey(&[row("new"), damaged]));
+    let (_, evidence) = secrets.judge(&usage(&[row("new"), damaged]));
     let kinds = |evidence: &kdc_envelope::evidence::Evidence| {
         let kinds = evidence.gaps().iter().map(|gap| gap.kind);
         (evidence.contradicting(), kinds.collect::<Vec<_>>())
@@ -100,10 +100,10 @@ fn nothing_is_concluded_from_no_row_a_damaged_one_or_servers_that_do_not_agree()
     for servers in [vec![], vec![server("new"), server("old")]] {
         let [secrets, _] = expected(&servers);
         assert_eq!(secrets.key_id_hash, None);
-        let (_, evidence) = secrets.judge(&survey(&[row("new"), row("old")]));
+        let (_, evidence) = secrets.judge(&usage(&[row("new"), row("old")]));
         assert_eq!(kinds(&evidence), (0, vec![GapKind::Unreadable]));
         // A plain row is stale whatever the newest key is.
-        let (_, evidence) = secrets.judge(&survey(&[row("new"), b"{}".to_vec()]));
+        let (_, evidence) = secrets.judge(&usage(&[row("new"), b"{}".to_vec()]));
         assert_eq!(kinds(&evidence), (1, vec![GapKind::Unreadable]));
     }
 }

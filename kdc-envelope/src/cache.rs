@@ -170,10 +170,6 @@ impl CachedKek {
         }
     }
 
-    pub(crate) fn with_limits(self, limits: Limits) -> Self {
-        Self::new(self.inner, limits, self.clock)
-    }
-
     /// Wipes what is older than time to live and grace together. Such keys are never used again even without this; call it now
     /// and then so that they do not wait in memory for their eviction.
     pub fn expire(&self) {

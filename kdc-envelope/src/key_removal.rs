@@ -6,11 +6,11 @@
 //!
 //! ```
 //! use kdc_envelope::key_removal::KeyRemoval;
-//! use kdc_envelope::survey::RowSurvey;
+//! use kdc_envelope::key_usage::KeyUsage;
 //!
 //! // Version 1 is to go, and version 2 stays.
 //! let removal = KeyRemoval::new(&["local-v1-a"], &["local-v2-b"]);
-//! let mut rows = RowSurvey::new("");
+//! let mut rows = KeyUsage::new("");
 //! rows.count(b"/registry/secrets/default/plain", b"{}");
 //! let mut evidence = removal.none_needs(&rows);
 //! assert!(evidence.is_proof());
@@ -20,7 +20,7 @@
 //! ```
 
 use crate::evidence::{Evidence, Gap, GapKind};
-use crate::survey::RowSurvey;
+use crate::key_usage::KeyUsage;
 
 /// Versions of one key encryption key, by their key ids: those that are to go, and those that stay.
 #[derive(Debug, Clone, Copy)]
@@ -36,15 +36,15 @@ impl<'k> KeyRemoval<'k> {
         Self { going, staying }
     }
 
-    /// What the rows say about the statement that none of them needs a version that goes; see [`RowSurvey::none_needs`].
+    /// What the rows say about the statement that none of them needs a version that goes; see [`KeyUsage::none_needs`].
     #[must_use]
-    pub fn none_needs(&self, rows: &RowSurvey) -> Evidence {
+    pub fn none_needs(&self, rows: &KeyUsage) -> Evidence {
         rows.none_needs_any(self.going)
     }
 
     /// The gap that is left if no row is under any version of the key: the rows at `place` may have nothing to do with it.
     #[must_use]
-    pub fn unrelated(&self, rows: &RowSurvey, place: &str) -> Option<Gap> {
+    pub fn unrelated(&self, rows: &KeyUsage, place: &str) -> Option<Gap> {
         let mut versions = self.going.iter().chain(self.staying);
         let is_related = versions.any(|key_id| rows.rows_under(key_id) > 0);
         (!is_related).then(|| Gap::new(GapKind::Unrelated, 0, place))
@@ -52,7 +52,7 @@ impl<'k> KeyRemoval<'k> {
 
     /// The least etcd key of a row that needs a version that goes, up to 1,024 bytes of it.
     #[must_use]
-    pub fn first_needing<'r>(&self, rows: &'r RowSurvey) -> Option<&'r [u8]> {
+    pub fn first_needing<'r>(&self, rows: &'r KeyUsage) -> Option<&'r [u8]> {
         let firsts = self.going.iter();
         firsts.filter_map(|key_id| rows.first_under(key_id)).min()
     }
@@ -69,7 +69,7 @@ mod tests {
         [b"k8s:enc:kms:v2:p:", message.as_bytes()].concat()
     }
 
-    fn conclude(removal: &KeyRemoval<'_>, rows: &RowSurvey) -> (bool, u64) {
+    fn conclude(removal: &KeyRemoval<'_>, rows: &KeyUsage) -> (bool, u64) {
         let mut evidence = removal.none_needs(rows);
         evidence.add_gaps(removal.unrelated(rows, "etcd"));
         (evidence.is_proof(), evidence.contradicting())
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn every_version_that_goes_counts_once() {
-        let mut rows = RowSurvey::new("");
+        let mut rows = KeyUsage::new("");
         rows.count(b"/registry/secrets/a/b", &row("v1"));
         rows.count(b"/registry/secrets/a/a", &row("v2"));
         rows.count(b"/registry/secrets/a/c", &row("v3"));
@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn rows_of_another_key_prove_nothing() {
-        let mut rows = RowSurvey::new("");
+        let mut rows = KeyUsage::new("");
         rows.count(b"/registry/secrets/a/b", &row("other"));
         let removal = KeyRemoval::new(&["v1"], &["v2"]);
         assert_eq!(conclude(&removal, &rows), (false, 0));

@@ -12,6 +12,7 @@ pub mod etcd_file;
 pub mod evidence;
 pub mod kek;
 pub mod key_removal;
+pub mod key_usage;
 pub mod kmsv2;
 pub mod local;
 mod protobuf;
@@ -20,7 +21,6 @@ pub mod random;
 mod reader;
 mod secret;
 pub mod snapshot;
-pub mod survey;
 
 pub use clock::Clock;
 pub use error_chain::ErrorChain;

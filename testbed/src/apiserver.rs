@@ -309,7 +309,7 @@ fn failed_checks(body: &str) -> String {
 }
 
 /// JSON is YAML, which is what kubectl reads.
-fn kubeconfig_text(url: &str, ca: &Path, token: &str) -> String {
+pub(crate) fn kubeconfig_text(url: &str, ca: &Path, token: &str) -> String {
     json!({
         "apiVersion": "v1",
         "kind": "Config",

@@ -165,6 +165,38 @@ impl Client {
             .map(|_| ())
     }
 
+    /// Creates or changes an object of any kind by server-side apply, and takes no unknown field. Of a namespaced kind without a
+    /// namespace it is in `default`.
+    ///
+    /// # Errors
+    /// [`ApiError`], as the server refuses, also when it has no such kind.
+    pub async fn apply(&self, object: &Value) -> Result<Value, ApiError> {
+        let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
+        let version = text("/apiVersion").unwrap_or_default();
+        let group = if version.contains('/') { "apis" } else { "api" };
+        let kinds = self
+            .object(Method::GET, &format!("/{group}/{version}"), None)
+            .await?;
+        let kind = kinds["resources"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find(|resource| {
+                let name = resource["name"].as_str().unwrap_or_default();
+                object.get("kind") == Some(&resource["kind"]) && !name.contains('/')
+            });
+        let kind = kind.unwrap_or(&Value::Null);
+        let mut path = format!("/{group}/{version}");
+        if kind["namespaced"] == true {
+            let namespace = text("/metadata/namespace").unwrap_or("default");
+            path.extend(["/namespaces/", namespace]);
+        }
+        path.extend(["/", kind["name"].as_str().unwrap_or("unknown")]);
+        path.extend(["/", text("/metadata/name").unwrap_or_default()]);
+        path.push_str("?fieldManager=testbed&force=true&fieldValidation=Strict");
+        self.object(Method::PATCH, &path, Some(object)).await
+    }
+
     /// Creates an object unless one of its name is there.
     ///
     /// # Errors
@@ -260,12 +292,20 @@ impl Client {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Answer, ApiError> {
+        let content_type = if method == Method::PATCH {
+            // JSON is YAML.
+            "application/apply-patch+yaml"
+        } else {
+            "application/json"
+        };
         let mut request = self
             .http
             .request(method, format!("{}{path}", self.server))
             .bearer_auth(&self.token);
         if let Some(body) = body {
-            request = request.json(body);
+            request = request
+                .header(reqwest::header::CONTENT_TYPE, content_type)
+                .body(body.to_string());
         }
         let answer = request.send().await.map_err(ApiError::Unreachable)?;
         let status = answer.status().as_u16();

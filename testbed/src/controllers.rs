@@ -5,7 +5,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use crate::process::Process;
-use crate::servers::{Server, prepare_in_background};
+use crate::servers::{KubeMinor, Server, prepare_in_background};
 use crate::{ApiServer, Error};
 
 /// A running kube-controller-manager of the newest version. Ends when dropped.
@@ -21,7 +21,8 @@ impl ControllerManager {
     /// # Errors
     /// When it cannot be built or started.
     pub async fn start(server: &ApiServer, controllers: &[&str]) -> Result<Self, Error> {
-        let program = prepare_in_background(Server::KubeControllerManager).await?;
+        let program =
+            prepare_in_background(Server::KubeControllerManager(KubeMinor::NEWEST)).await?;
         let folder = tempfile::tempdir()
             .map_err(Error::file("create a folder in", &std::env::temp_dir()))?;
         let mut command = Command::new(program);

@@ -1,10 +1,10 @@
-//! What can go wrong while servers are built, started and asked.
+//! Errors while servers are built, started and called.
 
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why a server could not be had.
+/// Why a server could not be built, started or used.
 ///
 /// `Debug` prints the same text as `Display` with its causes, so that
 /// `unwrap()` in a test shows the log of the server as lines.
@@ -19,6 +19,9 @@ pub enum Error {
         /// What to install.
         remedy: &'static str,
     },
+    /// A node was wanted by a user other than root.
+    #[error("a node needs root; `cargo xtask test --without-node` runs all other tests")]
+    Root,
     /// A build or an installation failed.
     #[error("cannot build {what}: {tail}")]
     Build {

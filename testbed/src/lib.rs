@@ -12,6 +12,8 @@
 //! | [`s3`] | two S3 servers: one in this process, and moto; a third with bad habits |
 //! | [`meter`] | a port that counts the bytes on the wire |
 //! | [`proxy`] | an HTTP proxy that counts and does what no real server does on demand |
+//! | [`node`] | a whole cluster of one machine: kubelet, containerd and what they need, in namespaces |
+//! | [`oci`] | container images, written without an image builder |
 //! | [`encryption_config`] | the configuration file that puts a KMS plugin to use |
 //! | [`oracle`] | upstream's own Go transformers, to compare with and to race |
 //! | [`programs`] | `kdc` and `kms-plugin` of this workspace |
@@ -29,6 +31,8 @@ pub mod encryption_config;
 mod error;
 pub mod etcd;
 pub mod meter;
+pub mod node;
+pub mod oci;
 pub mod oracle;
 pub mod pki;
 mod ports;
@@ -46,6 +50,7 @@ pub use controllers::ControllerManager;
 pub use error::Error;
 pub use etcd::Etcd;
 pub use meter::Meter;
+pub use node::Node;
 pub use oracle::Oracle;
 pub use process::Process;
 pub use proxy::Proxy;

@@ -44,7 +44,7 @@ pub(crate) fn authority() -> Result<&'static Authority, Error> {
         .map_err(|error| Error::Certificate(error.to_string()))
 }
 
-/// An authority that nobody trusts yet.
+/// An authority that is in no trust store yet.
 pub(crate) fn other_authority() -> Result<Authority, Error> {
     Authority::generate().map_err(|error| Error::Certificate(error.to_string()))
 }
@@ -62,23 +62,37 @@ impl Authority {
         ];
         let key = KeyPair::generate()?;
         let ca_pem = params.self_signed(&key)?.pem();
-        let mut token = [0; 16];
-        getrandom::fill(&mut token).map_err(|_| rcgen::Error::RingUnspecified)?;
         Ok(Self {
             issuer: Issuer::new(params, key),
             ca_pem,
             service_account: KeyPair::generate()?,
-            token: hex::encode(token),
+            token: random_token().map_err(|_| rcgen::Error::RingUnspecified)?,
         })
     }
 
     /// Writes `NAME.crt`, `NAME.key` and `ca.crt` into `folder`.
     pub(crate) fn write_party(&self, folder: &Path, name: &str) -> Result<TlsFiles, Error> {
+        self.write_party_of(folder, name, None, &[])
+    }
+
+    /// [`Self::write_party`] with an organization, which Kubernetes takes for a group, and with further names and addresses of a server.
+    pub(crate) fn write_party_of(
+        &self,
+        folder: &Path,
+        name: &str,
+        organization: Option<&str>,
+        names: &[String],
+    ) -> Result<TlsFiles, Error> {
         let certificate_error = |error: rcgen::Error| Error::Certificate(error.to_string());
-        let mut params =
-            CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()])
-                .map_err(certificate_error)?;
+        let mut all_names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
+        all_names.extend_from_slice(names);
+        let mut params = CertificateParams::new(all_names).map_err(certificate_error)?;
         params.distinguished_name.push(DnType::CommonName, name);
+        if let Some(organization) = organization {
+            params
+                .distinguished_name
+                .push(DnType::OrganizationName, organization);
+        }
         // etcd's own HTTP gateway is a client with the server's certificate.
         params.extended_key_usages = vec![
             ExtendedKeyUsagePurpose::ServerAuth,
@@ -110,6 +124,13 @@ impl Authority {
         write_private(&public, &self.service_account.public_key_pem())?;
         Ok((private, public))
     }
+}
+
+/// A token that nobody guesses.
+pub(crate) fn random_token() -> Result<String, Error> {
+    let mut token = [0; 16];
+    getrandom::fill(&mut token).map_err(|error| Error::Certificate(error.to_string()))?;
+    Ok(hex::encode(token))
 }
 
 /// Writes a file of mode 0600.

@@ -1,4 +1,4 @@
-//! Free ports. Another process may take one before the server does; whoever
+//! Free ports. Another process may take one before the server does; the code that
 //! starts a server tries again then.
 
 use std::io;
@@ -15,7 +15,7 @@ pub(crate) const ATTEMPTS: usize = 5;
 const LASTING: RangeInclusive<u16> = 10_240..=32_000;
 const TRIES: usize = 100;
 
-/// A port of 127.0.0.1 that nobody listens on now.
+/// A port of 127.0.0.1 on which no process listens now.
 pub(crate) fn free() -> Result<u16, Error> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .and_then(|listener| listener.local_addr())
@@ -24,7 +24,7 @@ pub(crate) fn free() -> Result<u16, Error> {
 }
 
 /// A port of 127.0.0.1 that stays free while its server is down: it lies below
-/// those that Linux gives to whoever asks for any.
+/// those that Linux assigns to a bind on port 0.
 pub(crate) fn lasting() -> Result<u16, Error> {
     let any = Path::new("127.0.0.1");
     let mut taken = io::Error::from(io::ErrorKind::AddrInUse);

@@ -58,7 +58,7 @@ const POLL: Duration = Duration::from_millis(10);
 const TAIL_LINES: usize = 40;
 
 /// A running child. It is killed when this is dropped, and when our process
-/// ends for whatever reason.
+/// ends for any reason.
 #[derive(Debug)]
 pub struct Process {
     name: String,
@@ -84,7 +84,7 @@ impl Process {
     }
 
     /// [`Self::start`] for a child whose folder has to go when our process is
-    /// killed. Whoever drops the child removes the folder by itself.
+    /// killed. A caller that drops the child removes the folder itself.
     pub(crate) fn start_owning(
         folder: Option<&Path>,
         name: &str,

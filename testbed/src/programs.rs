@@ -22,7 +22,7 @@ pub struct Programs {
 }
 
 /// Builds `kdc` and `kms-plugin`, once for this process, in the profile of the
-/// caller and wherever cargo is told to put them. Blocks.
+/// caller and where cargo is configured to put them. Blocks.
 ///
 /// # Errors
 /// [`Error::Build`] with the end of what cargo printed.

@@ -1,17 +1,18 @@
-//! Attacks from outside: those that the tests run briefly, for as long as somebody wants.
+//! Attacks from outside: those that the tests run briefly, for as long as requested.
 
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::servers::WithNode;
 use crate::{reliability, servers};
 
 const HEADINGS: &str = "| part | attack | times | outcome |\n|---|---|---|---|\n";
 
 /// Fails, and leaves the document alone, if an attack does harm.
 pub(crate) fn run(root: &Path, minutes: u64, seed: Option<u64>) -> Result<()> {
-    servers::prepare_all(false)?;
+    servers::prepare_all(false, WithNode::No)?;
     let tables = tempfile::tempdir().context("cannot make a temporary folder")?;
     let mut cargo = Command::new(env!("CARGO"));
     cargo

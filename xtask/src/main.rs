@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
+use servers::WithNode;
 
 mod attack;
 mod codegen;
@@ -38,49 +39,55 @@ enum Task {
         /// Also each older kube-apiserver that is supported.
         #[arg(long)]
         matrix: bool,
+        /// Nothing that only a real node needs: kubelet and the like, and packages that root alone can install.
+        #[arg(long)]
+        without_node: bool,
     },
     /// Prepare the servers, then run all tests of the workspace.
     Test {
         /// Run the tests with an API server on each supported minor version, not the newest alone.
         #[arg(long)]
         matrix: bool,
+        /// Leave out the tests on a real node with kubelet and containerd, which need root.
+        #[arg(long)]
+        without_node: bool,
         /// Further arguments of `cargo test`.
         #[arg(last = true)]
         cargo_arguments: Vec<OsString>,
     },
-    /// A control plane to play with: etcd, kube-apiserver and the plugin.
+    /// Run a control plane for experiments: etcd, kube-apiserver and the plugin.
     #[command(subcommand)]
     Testbed(Testbed),
     /// Build the release binaries into target/dist.
     Dist,
-    /// Let every fault befall real servers, and write what was seen into docs/reliability.md.
+    /// Apply every fault to real servers, and write the results into docs/reliability.md.
     Reliability,
-    /// Load, key rotations and faults at random, on a real OpenBao, kube-apiserver and the plugin.
+    /// Run load, key rotations and random faults on a real OpenBao, kube-apiserver and the plugin.
     ///
-    /// Fails on a wrong byte, a fault that does not heal within 10 s, an exit, or memory or calls of OpenBao without bounds.
+    /// Fails on a wrong byte, a recovery that takes more than 10 s, an exit, or unbounded memory or calls of OpenBao.
     Soak {
         /// How long; below two minutes without kube-apiserver.
         #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=10_080))]
         minutes: u64,
-        /// Decides what happens and in which order; printed at the start [default: random]
+        /// Seed of the faults and their order; printed at the start [default: random]
         #[arg(long)]
         seed: Option<u64>,
     },
-    /// Attack the programs from outside, and write what was seen into docs/reliability.md.
+    /// Attack the programs from outside, and write the results into docs/reliability.md.
     ///
-    /// The socket, the HTTP port, what stands where OpenBao and S3 should be, broken files, kill -9 at one system call after
-    /// another, and races on a bucket. Fails if something is lost, wrong, left behind or no longer served.
+    /// The socket, the HTTP port, hostile servers in the place of OpenBao and S3, broken files, kill -9 at each system call
+    /// in turn, and races on a bucket. Fails if anything is lost, wrong, left behind or no longer served.
     Attack {
-        /// How long each part that draws its attacks at random goes on; all moments of a kill are tried, however long that takes.
+        /// How long each part with random attacks runs; all moments of a kill are tried, however long that takes.
         #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=10_080))]
         minutes: u64,
-        /// Decides what is drawn; printed at the start [default: random]
+        /// Seed of the random choices; printed at the start [default: random]
         #[arg(long)]
         seed: Option<u64>,
     },
-    /// An outage of OpenBao in real time, a little shorter than the plugin remembers keys; reads must not notice.
+    /// Stop OpenBao in real time, a little shorter than the cache's time to live; reads must not be affected.
     Outage {
-        /// How long the plugin remembers keys.
+        /// The cache's time to live.
         #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(2..=86_400))]
         ttl: u64,
     },
@@ -88,14 +95,14 @@ enum Task {
     ///
     /// Fails if a row cannot be read even once, or if a rotation does not end after a resume. 500 kills take some 40 minutes.
     Chaos {
-        /// How often something is killed.
+        /// Number of kills.
         #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..=100_000))]
         kills: u64,
-        /// Decides what is killed and when; printed at the start [default: random]
+        /// Seed of the kills; printed at the start [default: random]
         #[arg(long)]
         seed: Option<u64>,
     },
-    /// Let the planner of key rotations run through every state of a small cluster, and print how many there are.
+    /// Run the planner of key rotations through every state of a small cluster, and print their number.
     ///
     /// `cargo test` does it with two servers and two rows.
     Model {
@@ -117,7 +124,11 @@ enum Task {
 #[derive(Debug, Subcommand)]
 enum Testbed {
     /// Start it, print what to try, and run until Ctrl-C. Nothing is left behind.
-    Up,
+    Up {
+        /// A whole cluster of one machine in place of it, with kubelet and containerd, that runs pods. Needs root.
+        #[arg(long)]
+        node: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -133,12 +144,24 @@ fn main() -> ExitCode {
 fn run(task: Task) -> Result<ExitCode> {
     let root = workspace_root()?;
     match task {
-        Task::Servers { matrix } => servers::prepare_all(matrix)?,
+        Task::Servers {
+            matrix,
+            without_node,
+        } => servers::prepare_all(matrix, WithNode::unless(without_node))?,
         Task::Test {
             matrix,
+            without_node,
             cargo_arguments,
-        } => return test::run(&root, matrix, &cargo_arguments),
-        Task::Testbed(Testbed::Up) => testbed::up()?,
+        } => {
+            return test::run(
+                &root,
+                matrix,
+                WithNode::unless(without_node),
+                &cargo_arguments,
+            );
+        }
+        Task::Testbed(Testbed::Up { node: false }) => testbed::up()?,
+        Task::Testbed(Testbed::Up { node: true }) => testbed::up_with_node()?,
         Task::Dist => dist::run(&root)?,
         Task::Reliability => reliability::run(&root)?,
         Task::Soak { minutes, seed } => soak::soak(&root, minutes, seed)?,

@@ -1,4 +1,4 @@
-//! Runs every fault against real servers and writes what was seen into `docs/reliability.md`.
+//! Runs every fault against real servers and writes the results into `docs/reliability.md`.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,19 +7,20 @@ use std::{env, fs};
 use anyhow::{Context, Result, ensure};
 
 use crate::servers;
+use crate::servers::WithNode;
 
 const DOCUMENT: &str = "docs/reliability.md";
-/// What precedes and follows the table.
+/// The text before the table; the one below follows it.
 const HEAD: &str = include_str!("reliability_head.md");
 const TAIL: &str = include_str!("reliability_tail.md");
-/// Around what `cargo xtask attack` writes.
+/// The marks around the table that `cargo xtask attack` writes.
 const ATTACKS_BEGIN: &str = "<!-- attacks: begin -->";
 const ATTACKS_END: &str = "<!-- attacks: end -->";
 const NO_MARKS: &str = "docs/reliability.md has no marks for the table of attacks";
 
-/// Fails, and leaves the document alone, if a fault does not heal.
+/// Measures every fault and writes the document. Fails, and leaves the document alone, if the plugin does not recover.
 pub(crate) fn run(root: &Path) -> Result<()> {
-    servers::prepare_all(false)?;
+    servers::prepare_all(false, WithNode::No)?;
     let tables = tempfile::tempdir().context("cannot make a temporary folder")?;
     let status = Command::new(env!("CARGO"))
         .current_dir(root)
@@ -33,7 +34,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     let before = fs::read_to_string(&path).with_context(|| format!("cannot read {DOCUMENT}"))?;
     let rows = rows(tables.path())?;
     let text = HEAD.replace("{machine}", &machine()?) + &rows + TAIL;
-    // What the attacks left there stays.
+    // The table of attacks is kept.
     let text = match section(&before) {
         Some(attacks) => with_section(&text, attacks)?,
         None => text,
@@ -67,7 +68,7 @@ fn machine() -> Result<String> {
     ))
 }
 
-/// What lies between the marks of the table of attacks.
+/// The text between the marks of the table of attacks.
 fn section(text: &str) -> Option<&str> {
     let (_, rest) = text.split_once(ATTACKS_BEGIN)?;
     let (section, _) = rest.split_once(ATTACKS_END)?;

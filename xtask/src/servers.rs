@@ -2,47 +2,108 @@
 //! plain lines elsewhere.
 
 use std::io::IsTerminal;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use kdc_testbed::servers::{Progress, prepare};
-use kdc_testbed::{Server, python};
+use kdc_testbed::{Server, node, python};
 
 use crate::say;
 
 /// How often a plain line is printed while something is built.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(15);
 
-/// Builds what the cache lacks.
-pub(crate) fn prepare_all(matrix: bool) -> Result<()> {
-    for server in Server::all(matrix) {
+/// Whether a node with kubelet and containerd is wanted, too, which needs root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WithNode {
+    Yes,
+    No,
+}
+
+impl WithNode {
+    /// As the flag `--without-node` says.
+    pub(crate) fn unless(without: bool) -> Self {
+        if without { Self::No } else { Self::Yes }
+    }
+}
+
+/// Builds what the cache lacks, and installs what the machine lacks.
+pub(crate) fn prepare_all(matrix: bool, with_node: WithNode) -> Result<()> {
+    let mut servers = Server::all(matrix);
+    if with_node == WithNode::Yes {
+        // Before the minutes that the servers take.
+        ensure!(
+            is_root(),
+            "the tests on a real node need root; --without-node leaves them out"
+        );
+        servers.extend(Server::of_node());
+    }
+    for server in servers {
         let mut display = Display::new(&server.to_string());
         prepare(server, &mut |progress| display.show(&progress))?;
     }
     let mut display = Display::new("python");
     python::interpreter(&mut |progress| display.show(&progress))?;
-    need_strace()
+    need_packages(
+        "strace",
+        &["strace"],
+        || {
+            let version = Command::new("strace").arg("--version").output();
+            version.is_ok_and(|output| output.status.success())
+        },
+        "it kills programs at a system call for the tests",
+    )?;
+    if with_node == WithNode::Yes {
+        need_packages(
+            "node",
+            &node::PACKAGES,
+            || {
+                node::PACKAGE_FILES
+                    .iter()
+                    .all(|file| Path::new(file).exists())
+            },
+            "the tests on a real node need them, and --without-node leaves these tests out",
+        )?;
+    }
+    Ok(())
 }
 
-/// `strace` kills programs at a system call for the tests. Where there is a package manager that we may use, it is installed.
-fn need_strace() -> Result<()> {
-    let is_there = || {
-        let version = Command::new("strace").arg("--version").output();
-        version.is_ok_and(|output| output.status.success())
-    };
-    if is_there() {
+fn is_root() -> bool {
+    let user = Command::new("id").arg("--user").output();
+    user.is_ok_and(|output| output.stdout == b"0\n")
+}
+
+/// Installs Debian's packages where there is a package manager that we may use, unless they are there.
+fn need_packages(
+    what: &str,
+    packages: &[&str],
+    are_there: impl Fn() -> bool,
+    why: &str,
+) -> Result<()> {
+    if are_there() {
         return Ok(());
     }
-    say("strace               is installed");
-    for step in [&["update"][..], &["install", "--yes", "strace"]] {
+    say(&format!("{what:20} is installed"));
+    let install = [
+        &["install", "--yes", "--no-install-recommends"][..],
+        packages,
+    ]
+    .concat();
+    for step in [vec!["update"], install] {
         // Whether it helped shows below.
-        let _ = Command::new("apt-get").arg("--quiet").args(step).output();
+        let _ = Command::new("apt-get")
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .arg("--quiet")
+            .args(step)
+            .output();
     }
+    let packages = packages.join(" ");
     ensure!(
-        is_there(),
-        "strace is missing, and `apt-get install strace` did not bring it; install it, it kills programs at a system call for the tests"
+        are_there(),
+        "`apt-get install {packages}` did not bring all of these packages; install them: {why}"
     );
     Ok(())
 }

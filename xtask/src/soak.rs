@@ -1,4 +1,4 @@
-//! Long runs of tests that are short among the others: whoever wants more of them asks here.
+//! Long runs of the tests that `cargo xtask test` runs briefly.
 
 use std::path::Path;
 use std::process::Command;
@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use crate::servers;
+use crate::servers::WithNode;
 
 /// Load, rotations and faults at random.
 pub(crate) fn soak(root: &Path, minutes: u64, seed: Option<u64>) -> Result<()> {
@@ -45,7 +46,7 @@ fn test(root: &Path, target: &str, filter: &str) -> Command {
 }
 
 fn run(mut cargo: Command) -> Result<()> {
-    servers::prepare_all(false)?;
+    servers::prepare_all(false, WithNode::No)?;
     let status = cargo.status().context("cannot run cargo")?;
     ensure!(status.success(), "it did not go as it should");
     Ok(())

@@ -9,7 +9,8 @@ use anyhow::{Context, Result};
 use kdc_testbed::KubeMinor;
 use kdc_testbed::servers::KUBE_MINORS;
 
-use crate::servers;
+use crate::servers::WithNode;
+use crate::{say, servers};
 
 /// What `cargo test` is run on. All features bring `aws-lc`, so the core is tested a second time without it. Changes of keys wait for
 /// API servers most of the time, so many of them go on at once.
@@ -27,6 +28,12 @@ const RUNS: [Run; 3] = [
         at_once: None,
     },
 ];
+
+/// On a real node, which needs root. Its tests wait for pods most of the time.
+const ON_A_NODE: Run = Run {
+    what: &["--workspace", "--all-features", "--test", "node"],
+    at_once: Some("3"),
+};
 
 /// One run of `cargo test`.
 struct Run {
@@ -49,16 +56,25 @@ const ON_EACH_MINOR: Run = Run {
 };
 
 /// Ends as `cargo test` does.
-pub(crate) fn run(root: &Path, matrix: bool, cargo_arguments: &[OsString]) -> Result<ExitCode> {
-    servers::prepare_all(matrix)?;
+pub(crate) fn run(
+    root: &Path,
+    matrix: bool,
+    with_node: WithNode,
+    cargo_arguments: &[OsString],
+) -> Result<ExitCode> {
+    servers::prepare_all(matrix, with_node)?;
     let all = KubeMinor::ALL.map(|minor| minor.to_string()).join(",");
     let minors = matrix.then_some(all.as_str());
-    for run in RUNS {
-        if !test(root, &run, minors, cargo_arguments)? {
+    let mut runs: Vec<&Run> = RUNS.iter().collect();
+    if with_node == WithNode::Yes {
+        runs.push(&ON_A_NODE);
+    }
+    for run in runs {
+        if !test(root, run, minors, cargo_arguments)? {
             return Ok(ExitCode::FAILURE);
         }
     }
-    // The default one had its turn.
+    // The default version was tested above.
     let mut others = KubeMinor::ALL.to_vec();
     others.retain(|minor| matrix && *minor != KubeMinor::DEFAULT);
     for minor in others {
@@ -70,6 +86,9 @@ pub(crate) fn run(root: &Path, matrix: bool, cargo_arguments: &[OsString]) -> Re
         )? {
             return Ok(ExitCode::FAILURE);
         }
+    }
+    if with_node == WithNode::No {
+        say("not run: the tests on a real node (testbed/tests/node), which need root");
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use kdc_testbed::programs::{self, Programs};
-use kdc_testbed::{ApiServer, Etcd, Process, Resource, encryption_config};
+use kdc_testbed::{ApiServer, Etcd, Node, Process, Resource, encryption_config};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep};
 
+use crate::servers::WithNode;
 use crate::{say, servers};
 
 const PLUGIN_LIMIT: Duration = Duration::from_secs(30);
@@ -21,7 +22,17 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Starts all, and returns after Ctrl-C or when a part ends.
 pub(crate) fn up() -> Result<()> {
-    servers::prepare_all(false)?;
+    servers::prepare_all(false, WithNode::No)?;
+    until_interrupted(async |programs| run(programs).await)
+}
+
+/// As [`up`], but a whole cluster of one machine, without encryption at first.
+pub(crate) fn up_with_node() -> Result<()> {
+    servers::prepare_all(false, WithNode::Yes)?;
+    until_interrupted(async |programs| run_node(programs).await)
+}
+
+fn until_interrupted(run: impl AsyncFnOnce(&Programs) -> Result<()>) -> Result<()> {
     say("building kdc and kms-plugin");
     let programs = programs::build()?;
     tokio::runtime::Builder::new_current_thread()
@@ -35,6 +46,31 @@ pub(crate) fn up() -> Result<()> {
                 () = interrupted => Ok(()),
             }
         })
+}
+
+async fn run_node(programs: &Programs) -> Result<()> {
+    say("starting the node");
+    let mut node = Node::start().await?;
+    node.image("kms-plugin:0.1.0", &programs.kms_plugin)?;
+    node.image("kdc:0.1.0", &programs.kdc)?;
+    say(&format!(
+        "\nA cluster of one node runs at {url}, with the images busybox:1.37, kms-plugin:0.1.0 and kdc:0.1.0.\n\
+         \x20 export KUBECONFIG={kubeconfig}\n\
+         \x20 kubectl get nodes\n\
+         Static pods go into\n\
+         \x20 {manifests}\n\
+         Watch its parts:\n\
+         \x20 tail -f {folder}/log/*.log\n\
+         Ctrl-C ends all of it and leaves nothing behind.",
+        url = node.url(),
+        kubeconfig = node.kubeconfig().display(),
+        manifests = node.path("/etc/kubernetes/manifests").display(),
+        folder = node.folder().display(),
+    ));
+    loop {
+        sleep(WATCH_INTERVAL).await;
+        node.ensure_running()?;
+    }
 }
 
 async fn run(programs: &Programs) -> Result<()> {

@@ -4,11 +4,12 @@ use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use kdc_envelope::local::private_process::keep_private;
+use kdc_shared::usage;
 
-use crate::failure::{EXIT_CODES, Exit, Failure};
+use crate::failure::{Exit, Failure, exit_codes};
 use crate::output::{Output, note, write_failure};
 use crate::{backup, encryption, generate, keyring, plugin, quickstart, value};
 
@@ -32,7 +33,7 @@ Examples:
     max_term_width = 100,
     arg_required_else_help = true,
     after_help = EXAMPLES,
-    after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}")
+    after_long_help = format!("{EXAMPLES}\n\n{}", exit_codes())
 )]
 struct Cli {
     #[command(subcommand)]
@@ -106,7 +107,7 @@ fn report(failure: &Failure) -> ExitCode {
 }
 
 fn exit_code(exit: Exit) -> ExitCode {
-    ExitCode::from(exit as u8)
+    exit.into()
 }
 
 /// Help and version go to standard output; a mistake becomes one line.
@@ -123,32 +124,10 @@ fn end_of_parsing(error: &clap::Error) -> ExitCode {
             let _ = error.print();
             exit_code(Exit::Usage)
         }
-        _ => report(&Failure::new(Exit::Usage, usage_line(error))),
-    }
-}
-
-/// What clap has to say, without its usage text.
-fn usage_line(error: &clap::Error) -> String {
-    let text = error.render().to_string();
-    let message = text
-        .split("\n\nUsage:")
-        .next()
-        .and_then(|message| message.split("\n\nFor more").next())
-        .unwrap_or_default();
-    let message = message.strip_prefix("error: ").unwrap_or(message);
-    let words: Vec<&str> = message.split_whitespace().collect();
-    let line = format!("{}; `--help` shows how", words.join(" "));
-    let context = |kind| match error.get(kind) {
-        Some(ContextValue::String(text)) => text.as_str(),
-        _ => "",
-    };
-    // Somebody may have put a credential there.
-    let value = context(ContextKind::InvalidValue);
-    let argument = context(ContextKind::InvalidArg);
-    let is_remote = argument.starts_with("--bao-") || argument.starts_with("--otel-");
-    match is_remote && !value.is_empty() {
-        true => line.replace(value, "..."),
-        false => line,
+        _ => {
+            let line = format!("{}; `--help` shows how", usage::line(error));
+            report(&Failure::new(Exit::Usage, line))
+        }
     }
 }
 

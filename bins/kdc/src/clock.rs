@@ -15,7 +15,7 @@ pub(crate) fn now() -> u64 {
         .map_or(0, |since| since.as_secs())
 }
 
-/// A time of a keyring in RFC 3339; `None` for 0, which stands for unknown, and for what no calendar has.
+/// A time of a keyring in RFC 3339; `None` for 0, which means unknown, and for times that the calendar cannot represent.
 pub(crate) fn rfc3339(seconds: u64) -> Option<String> {
     let seconds = i64::try_from(seconds).ok().filter(|seconds| *seconds > 0)?;
     Timestamp::from_second(seconds)

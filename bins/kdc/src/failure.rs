@@ -8,45 +8,30 @@ use std::path::Path;
 use kdc_envelope::kek::KekErrorKind;
 use kdc_envelope::local::keyring_file::KeyringFileError;
 use kdc_envelope::local::private_file::PrivateFileError;
+use kdc_shared::exit;
+pub(crate) use kdc_shared::exit::Exit;
 
-/// How the program ends: 0, 1, and the numbers of sysexits.h.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Exit {
-    /// Done.
-    Ok = 0,
-    /// The answer is no: a check failed, a step is refused, no key fits.
-    Negative = 1,
-    /// The command line is wrong.
-    Usage = 64,
-    /// What was read is damaged or of another format.
-    Data = 65,
-    /// What should be read is not there.
-    NoInput = 66,
-    /// A server or plugin does not answer.
-    Unavailable = 69,
-    /// A new file cannot be made.
-    CannotCreate = 73,
-    /// Reading or writing failed.
-    Io = 74,
-    /// Permissions are too narrow, or too wide.
-    Denied = 77,
-    /// A configuration file is wrong.
-    Config = 78,
+/// What each exit code means here; the end of `kdc --help`.
+pub(crate) fn exit_codes() -> String {
+    exit::table(&[
+        (Exit::Ok, "done"),
+        (
+            Exit::Negative,
+            "the answer is no: a check failed, a step is refused, no key fits",
+        ),
+        (Exit::Usage, "wrong command line"),
+        (Exit::Data, "damaged data, or data of another format"),
+        (Exit::NoInput, "a file or row is not there"),
+        (Exit::Unavailable, "a server or plugin does not answer"),
+        (Exit::CannotCreate, "a file cannot be created"),
+        (Exit::Io, "reading or writing failed"),
+        (
+            Exit::Denied,
+            "permissions are too narrow, or too wide for a secret",
+        ),
+        (Exit::Config, "wrong configuration file"),
+    ])
 }
-
-/// The end of `kdc --help`.
-pub(crate) const EXIT_CODES: &str = "\
-Exit codes:
-  0   done
-  1   the answer is no: a check failed, a step is refused, no key fits
-  64  wrong command line
-  65  damaged data, or data of another format
-  66  a file or row is not there
-  69  a server or plugin does not answer
-  73  a file cannot be created
-  74  reading or writing failed
-  77  permissions are too narrow, or too wide for a secret
-  78  wrong configuration file";
 
 /// Why a command ends early. Its text is one line without control characters: what, where, what to do.
 #[derive(Debug)]

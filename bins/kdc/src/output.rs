@@ -1,4 +1,4 @@
-//! Results on standard output: plain when piped, coloured on a terminal, quiet when nobody reads any more.
+//! Results on standard output: plain when piped, coloured on a terminal, quiet when the reader has closed the pipe.
 
 use std::fmt;
 use std::io::{self, IsTerminal as _, StdoutLock, Write as _};
@@ -49,7 +49,7 @@ impl Tone {
     }
 }
 
-/// Standard output.
+/// Standard output, and whether it is a terminal with colours.
 #[derive(Debug)]
 pub(crate) struct Output {
     stdout: StdoutLock<'static>,
@@ -68,7 +68,7 @@ impl Output {
         }
     }
 
-    /// Whether a person reads along.
+    /// Whether standard output is a terminal.
     pub(crate) const fn is_terminal(&self) -> bool {
         self.is_terminal
     }
@@ -83,13 +83,13 @@ impl Output {
         }
     }
 
-    /// A line; what is in it commands no terminal, but for the colours of [`paint`](Self::paint).
+    /// Writes a line, without control characters except for the colours of [`paint`](Self::paint).
     pub(crate) fn line(&mut self, line: impl fmt::Display) -> Result<(), Failure> {
         let line = harmless(&line.to_string(), self.has_colour);
         writeln!(self.stdout, "{line}").map_err(|error| write_failure(&error))
     }
 
-    /// Exactly these bytes.
+    /// Writes exactly these bytes, unescaped.
     pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         self.stdout
             .write_all(bytes)
@@ -179,7 +179,7 @@ fn wants_colour() -> bool {
     !is_set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|terminal| terminal != "dumb")
 }
 
-/// Standard output cannot be written; no failure if somebody had enough of it.
+/// The failure for standard output that cannot be written; a closed pipe is reported as success.
 pub(crate) fn write_failure(error: &io::Error) -> Failure {
     if error.kind() == io::ErrorKind::BrokenPipe {
         return Failure::nobody_reads();
@@ -189,13 +189,13 @@ pub(crate) fn write_failure(error: &io::Error) -> Failure {
 
 /// A step of a longer work on standard error.
 pub(crate) fn step(phase: &str, what: &str) {
-    // A closed standard error is nobody's loss.
+    // A closed standard error is no reason to fail.
     let _ = writeln!(io::stderr(), "kdc: {phase}: {}", escaped(what));
 }
 
 /// A remark on standard error, for people; results stay alone on standard output.
 pub(crate) fn note(remark: &str) {
-    // A closed standard error is nobody's loss.
+    // A closed standard error is no reason to fail.
     let _ = writeln!(io::stderr(), "kdc: note: {}", escaped(remark));
 }
 

@@ -29,7 +29,7 @@ pub(crate) fn begin(title: &str) -> String {
     )
 }
 
-/// What comes last.
+/// The end of a page that [`begin`] began.
 pub(crate) const END: &str = "</body>\n</html>\n";
 
 /// Text for elements and attributes. What XML cannot hold, and what would show text in another order, becomes U+FFFD.

@@ -1,6 +1,6 @@
 //! How counted rows are shown, wherever they come from.
 
-use kdc_envelope::survey::{RowGroup, RowSurvey};
+use kdc_envelope::key_usage::{KeyUsage, RowGroup};
 use serde::Serialize;
 
 use crate::failure::{Exit, Failure};
@@ -49,21 +49,21 @@ struct Group {
 
 impl Rows {
     /// `elsewhere`: how many rows there are outside of the prefix; `None` if that cannot be counted.
-    pub(crate) fn of(survey: &RowSurvey, elsewhere: Option<u64>) -> Self {
+    pub(crate) fn of(usage: &KeyUsage, elsewhere: Option<u64>) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Self {
-            prefix: text(survey.prefix()),
-            prefixes: survey
+            prefix: text(usage.prefix()),
+            prefixes: usage
                 .prefixes()
                 .found()
                 .into_iter()
                 .map(str::to_owned)
                 .collect(),
             not_looked_at: elsewhere,
-            rows: survey.rows(),
-            groups: survey.groups().iter().map(Group::of).collect(),
-            ungrouped: survey.others(),
-            first_damaged: survey.first_damaged().map(text),
+            rows: usage.rows(),
+            groups: usage.groups().iter().map(Group::of).collect(),
+            ungrouped: usage.ungrouped(),
+            first_damaged: usage.first_damaged().map(text),
         }
     }
 

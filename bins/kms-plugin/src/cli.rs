@@ -1,21 +1,9 @@
-//! Flags, their environment variables, and what `--help` teaches.
+//! The command line, and what `--help` teaches.
 
-use std::net::SocketAddr;
-use std::num::NonZeroUsize;
-use std::path::PathBuf;
-use std::time::Duration;
+use clap::{Parser, Subcommand};
+use kdc_shared::plugin::Options;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use kdc_envelope_kms::server::{SocketAddress, SocketMode};
-use serde::Deserialize;
-use serde::de::MapAccess;
-use tracing_subscriber::filter::{LevelFilter, Targets};
-
-use crate::bao::BaoGiven;
-use crate::failure::EXIT_CODES;
-use crate::settings::section::{duration, parsed, path, plain, section, through, time};
-#[cfg(feature = "otel")]
-use crate::telemetry::OtelEndpoint;
+use crate::exit;
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -25,7 +13,7 @@ use crate::telemetry::OtelEndpoint;
     version,
     about = "Kubernetes KMS v2 plugin: wraps the data keys of kube-apiserver with a key in OpenBao or on this machine",
     long_about = LONG_ABOUT,
-    after_long_help = concat_help(),
+    after_long_help = examples_and_codes(),
     after_help = "See `kms-plugin --help` for examples and exit codes.",
     args_conflicts_with_subcommands = true,
 )]
@@ -54,194 +42,6 @@ pub enum Command {
         shell: clap_complete::Shell,
     },
 }
-
-/// Settings, and the file that may hold more of them.
-#[derive(Debug, Default, Args)]
-#[non_exhaustive]
-pub struct Options {
-    /// YAML file with any of these settings, under the same names without dashes in front;
-    /// environment variables override it, flags override both.
-    #[arg(long, value_name = "FILE", env = "KMS_PLUGIN_CONFIG")]
-    pub config: Option<PathBuf>,
-    /// Settings given by flag or environment variable.
-    #[command(flatten)]
-    pub given: Given,
-}
-
-/// Every setting, given or not. Flags, environment and file share this type, so they cannot differ.
-#[derive(Debug, Default, Args)]
-#[non_exhaustive]
-pub struct Given {
-    /// The key; if there are several, what they have in common.
-    #[command(flatten)]
-    pub key: KeyGiven,
-
-    /// Serve /livez, /readyz and /metrics on this address, for example 127.0.0.1:8082 [default: none]
-    #[arg(long, value_name = "IP:PORT", env = "KMS_PLUGIN_HTTP_ADDRESS", help_heading = OBSERVE)]
-    pub http_address: Option<SocketAddr>,
-
-    /// Form of the log on stderr [default: text]
-    #[arg(long, value_name = "FORMAT", env = "KMS_PLUGIN_LOG_FORMAT", help_heading = OBSERVE)]
-    pub log_format: Option<LogFormat>,
-
-    /// off, error, warn, info, debug or trace, also by module: info,h2=debug [default: info]
-    #[arg(long, value_name = "LEVEL", env = "KMS_PLUGIN_LOG_LEVEL", value_parser = log_level, help_heading = OBSERVE)]
-    pub log_level: Option<Targets>,
-
-    /// Send OpenTelemetry spans to this collector, over HTTP, such as `http://127.0.0.1:4318` [default: none]
-    #[cfg(feature = "otel")]
-    #[arg(long, value_name = "URL", env = "KMS_PLUGIN_OTEL_ENDPOINT", hide_env_values = true, help_heading = OBSERVE)]
-    pub otel_endpoint: Option<OtelEndpoint>,
-
-    /// Several keys, each on its own socket; in the file only.
-    #[arg(skip)]
-    pub keys: Option<Vec<NamedKey>>,
-}
-
-/// One of several keys: what is not given here is as at the top of the file.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct NamedKey {
-    /// Its name in logs, metrics and probes.
-    pub name: String,
-    /// Its settings.
-    pub key: KeyGiven,
-}
-
-/// The settings of a key and its socket, given or not.
-#[derive(Debug, Default, Clone, Args)]
-#[non_exhaustive]
-pub struct KeyGiven {
-    /// The socket.
-    #[command(flatten)]
-    pub socket: SocketGiven,
-    /// A key in a file.
-    #[command(flatten)]
-    pub file: FileGiven,
-    /// A key in OpenBao.
-    #[command(flatten)]
-    pub bao: BaoGiven,
-    /// What is remembered of a key in OpenBao.
-    #[command(flatten)]
-    pub cache: CacheGiven,
-}
-
-/// Where to listen and for whom, and for which cluster.
-#[derive(Debug, Default, Clone, Args)]
-#[non_exhaustive]
-pub struct SocketGiven {
-    /// Where to listen: PATH, unix:///PATH, or @NAME for an abstract socket.
-    ///
-    /// kube-apiserver up to 1.31 can only talk to an abstract socket (`unix:///@NAME` in its configuration);
-    /// since 1.32 take a path. The folder must exist and must not be writable by everybody.
-    #[arg(long, value_name = "ADDRESS", env = "KMS_PLUGIN_SOCKET", help_heading = SOCKET)]
-    pub socket: Option<SocketAddress>,
-
-    /// Binds what is wrapped to this cluster: the same key under another name does not open it.
-    /// Never change it while encrypted objects exist.
-    #[arg(long, value_name = "NAME", env = "KMS_PLUGIN_CLUSTER", help_heading = KEY)]
-    pub cluster: Option<String>,
-
-    /// Permissions of the socket [default: 0600, with --socket-group 0660]
-    #[arg(long, value_name = "OCTAL", env = "KMS_PLUGIN_SOCKET_MODE", value_parser = socket_mode, help_heading = SOCKET)]
-    pub socket_mode: Option<SocketMode>,
-
-    /// Group that may use the socket, by name or number.
-    #[arg(long, value_name = "GROUP", env = "KMS_PLUGIN_SOCKET_GROUP", help_heading = SOCKET)]
-    pub socket_group: Option<String>,
-
-    /// Serve only these user ids [default: whoever may open the socket; own uid and 0 if it is abstract]
-    #[arg(long, value_name = "UID", env = "KMS_PLUGIN_ALLOW_UID", value_delimiter = ',', help_heading = SOCKET)]
-    pub allow_uid: Option<Vec<u32>>,
-}
-
-/// A key in a file on this machine.
-#[derive(Debug, Default, Clone, Args)]
-#[non_exhaustive]
-pub struct FileGiven {
-    /// Keyring file, as `kdc keyring init` makes it; read again whenever it changes.
-    #[arg(long, value_name = "FILE", env = "KMS_PLUGIN_KEYRING", conflicts_with = "root_secret", help_heading = KEY)]
-    pub keyring: Option<PathBuf>,
-
-    /// File with exactly 32 random bytes instead of a keyring; such a key cannot rotate.
-    #[arg(long, value_name = "FILE", env = "KMS_PLUGIN_ROOT_SECRET", help_heading = KEY)]
-    pub root_secret: Option<PathBuf>,
-}
-
-/// How long unwrapped keys are remembered.
-#[derive(Debug, Default, Clone, Args)]
-#[non_exhaustive]
-pub struct CacheGiven {
-    /// How long an unwrapped key is given from memory; as long again while OpenBao is unavailable, so that a shorter
-    /// outage goes unnoticed. 0 for not at all, at most 24h [default: 5m]
-    #[arg(long, value_name = "DURATION", env = "KMS_PLUGIN_CACHE_TTL", value_parser = duration, help_heading = CACHE)]
-    pub cache_ttl: Option<Duration>,
-
-    /// How many unwrapped keys are kept [default: 4096]
-    #[arg(long, value_name = "COUNT", env = "KMS_PLUGIN_CACHE_ENTRIES", help_heading = CACHE)]
-    pub cache_entries: Option<NonZeroUsize>,
-}
-
-section!(SocketGiven {
-    socket: "socket" by parsed,
-    cluster: "cluster" by plain,
-    socket_mode: "socket-mode" by mode,
-    socket_group: "socket-group" by plain,
-    allow_uid: "allow-uid" by plain,
-});
-
-section!(FileGiven {
-    keyring: "keyring" by path,
-    root_secret: "root-secret" by path,
-});
-
-section!(CacheGiven {
-    cache_ttl: "cache-ttl" by time,
-    cache_entries: "cache-entries" by plain,
-});
-
-/// How log lines look.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum LogFormat {
-    /// For people; with colours on a terminal.
-    #[default]
-    Text,
-    /// One JSON object per line.
-    Json,
-}
-
-fn socket_mode(given: &str) -> Result<SocketMode, String> {
-    let mode = u32::from_str_radix(given, 8)
-        .map_err(|_| format!("`{given}` is not an octal number such as 0660"))?;
-    SocketMode::new(mode).map_err(|error| error.to_string())
-}
-
-pub(crate) fn log_level(given: &str) -> Result<Targets, String> {
-    // The parser takes a bare word that is no level for the name of a module, and nothing for a level.
-    let is_level_or_pair = |part: &str| {
-        let part = part.trim();
-        !part.is_empty() && (part.contains('=') || part.parse::<LevelFilter>().is_ok())
-    };
-    given
-        .split(',')
-        .all(is_level_or_pair)
-        .then(|| given.parse().ok())
-        .flatten()
-        .ok_or_else(|| {
-            format!("`{given}` is not off, error, warn, info, debug, trace or a list such as info,h2=debug")
-        })
-}
-
-fn mode<'de, A: MapAccess<'de>>(map: &mut A) -> Result<Option<SocketMode>, A::Error> {
-    through(map, socket_mode)
-}
-
-const SOCKET: &str = "Socket";
-const KEY: &str = "Key in a file";
-const CACHE: &str = "Cache";
-const OBSERVE: &str = "Observation";
 
 const LONG_ABOUT: &str = "\
 Kubernetes KMS v2 plugin: wraps the data keys of kube-apiserver with a key in OpenBao or on this machine.
@@ -289,6 +89,6 @@ Flags that OpenShift gives to a plugin beside its API servers are taken instead,
   -listen-address -vault-address -vault-key-path -approle-role-id -approle-secret-id-path
   -tls-ca-file -tls-sni -vault-namespace -vault-auth-namespace -metrics-port";
 
-fn concat_help() -> String {
-    format!("{EXAMPLES}\n\n{EXIT_CODES}")
+fn examples_and_codes() -> String {
+    format!("{EXAMPLES}\n\n{}", exit::table())
 }

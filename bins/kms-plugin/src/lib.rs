@@ -1,41 +1,32 @@
 //! The program `kms-plugin`: a KMS v2 plugin over keys in OpenBao or on this machine.
 //!
-//! * [`cli`]: flags, environment and the text of `--help`; `openshift`: other flags that are taken too;
-//! * [`bao`]: the settings of a key in OpenBao, for other programs too;
-//! * [`settings`]: the same settings from a YAML file, merged and checked;
-//! * [`group`]: finds the number of a group;
-//! * `failure`: what ends the program, and with which exit code;
-//! * `key`: opens the keys, and keeps them usable; `bao_metrics`: what those in OpenBao did;
-//! * `logging`, `notify`, and `telemetry` (feature `otel`): what the outside learns;
-//! * `run`, `validate`: the two things it does; `signals`: what stops the first.
+//! * [`cli`]: the command line and the text of `--help`; `openshift`: other flags that are taken too;
+//! * `exit`: which failure ends with which exit code, and their table; `failure`: what ends the program;
+//! * `key`: opens the keys, and keeps them usable;
+//! * `run`, `validate`: the two things it does.
+//!
+//! Its settings are in `kdc_shared::plugin`.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory as _, Parser as _};
 
-pub mod bao;
-mod bao_metrics;
 pub mod cli;
+mod exit;
 mod failure;
-pub mod group;
 mod key;
-mod logging;
-mod notify;
 mod openshift;
 mod run;
-pub mod settings;
-mod signals;
-#[cfg(feature = "otel")]
-pub mod telemetry;
 mod validate;
 
 use cli::{Cli, Command};
-use failure::{EXIT_USAGE, Failure};
-use settings::Settings;
+use failure::Failure;
+use kdc_shared::exit::Exit;
+use kdc_shared::plugin::{Settings, merged};
+use kdc_shared::{logging, usage};
 
 /// Does what `arguments` say and gives the exit code of the process.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -43,14 +34,14 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => {
             complain(&format!("{error}; see `kms-plugin --help`"));
-            return EXIT_USAGE.into();
+            return Exit::Usage.into();
         }
     };
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => {
-            complain(&usage_line(&error));
-            return EXIT_USAGE.into();
+            complain(&format!("{}; see `kms-plugin --help`", usage::line(&error)));
+            return Exit::Usage.into();
         }
         Err(help) => {
             return end_of_output(help.print());
@@ -62,27 +53,29 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             clap_complete::generate(shell, &mut Cli::command(), "kms-plugin", &mut text);
             return end_of_output(io::stdout().write_all(&text));
         }
-        Some(Command::Validate(options)) => settings::merged(*options)
+        Some(Command::Validate(options)) => merged(*options)
             .map_err(Failure::from)
             .and_then(validate::validate),
-        None => Settings::gather(cli.options).and_then(run::run),
+        None => Settings::gather(cli.options)
+            .map_err(Failure::from)
+            .and_then(run::run),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             report(&failure);
-            failure.exit_code().into()
+            failure.exit().into()
         }
     }
 }
 
-/// The end of a text that was asked for. Whoever stops reading has had enough.
+/// The end of a text that was asked for. A reader that goes away, as `head` does, is no failure.
 fn end_of_output(written: io::Result<()>) -> ExitCode {
     match written.and_then(|()| io::stdout().flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             let failure = Failure::system("write to standard output")(error);
             report(&failure);
-            failure.exit_code().into()
+            failure.exit().into()
         }
         _ => ExitCode::SUCCESS,
     }
@@ -100,31 +93,4 @@ fn report(failure: &Failure) {
 fn complain(line: &str) {
     // Nothing is left to do if standard error is closed.
     let _ = writeln!(io::stderr(), "kms-plugin: error: {line}");
-}
-
-/// What clap says about a mistake, up to the first empty line, in one line. Values of settings of remote services are left out: they
-/// may be credentials in the wrong place.
-fn usage_line(error: &clap::Error) -> String {
-    let text = error.render().to_string();
-    let first: Vec<&str> = text
-        .lines()
-        .map(str::trim)
-        .take_while(|line| !line.is_empty())
-        .collect();
-    let line = first.join(" ");
-    let line = line.strip_prefix("error: ").unwrap_or(&line);
-    let context = |kind| match error.get(kind) {
-        Some(ContextValue::String(text)) => text.as_str(),
-        _ => "",
-    };
-    let value = context(ContextKind::InvalidValue);
-    let argument = context(ContextKind::InvalidArg);
-    let is_remote = argument.starts_with("--bao-") || argument.starts_with("--otel-");
-    let line = match is_remote {
-        true => line
-            .replace(&format!("'{value}'"), "'...'")
-            .replace(&format!("`{value}`"), "`...`"),
-        _ => line.to_owned(),
-    };
-    format!("{line}; see `kms-plugin --help`")
 }

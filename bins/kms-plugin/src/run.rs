@@ -1,21 +1,34 @@
 //! Serves until told to stop.
 
 use kdc_envelope::local::private_process::keep_private;
+use kdc_envelope_bao::metrics::BaoMetrics;
 use kdc_envelope_kms::metrics::Metrics;
 use kdc_envelope_kms::server::{BoundServer, KeyEndpoint, Server, use_all_descriptors};
+use kdc_shared::logging;
+use kdc_shared::notify::{self, notify};
+use kdc_shared::plugin::Settings;
+use kdc_shared::signals::Signals;
+#[cfg(feature = "otel")]
+use kdc_shared::telemetry::{Exporter, Service};
 use tokio::task::JoinSet;
 #[cfg(not(feature = "otel"))]
 use tracing_subscriber::layer::Identity;
 
-use crate::bao_metrics::BaoMetrics;
 use crate::failure::Failure;
 use crate::key::Key;
-use crate::logging;
-use crate::notify::{self, notify};
-use crate::settings::Settings;
-use crate::signals::Signals;
+
+/// Whose spans are exported.
 #[cfg(feature = "otel")]
-use crate::telemetry::Exporter;
+const SERVICE: Service = Service {
+    name: env!("CARGO_PKG_NAME"),
+    version: env!("CARGO_PKG_VERSION"),
+    crates: &[
+        "kms_plugin",
+        "kdc_envelope",
+        "kdc_envelope_bao",
+        "kdc_envelope_kms",
+    ],
+};
 
 /// One thread: a call costs microseconds, and a second thread would cost memory and hand-over time.
 pub(crate) fn run(settings: Settings) -> Result<(), Failure> {
@@ -24,7 +37,7 @@ pub(crate) fn run(settings: Settings) -> Result<(), Failure> {
     let exporter = settings
         .otel_endpoint
         .as_ref()
-        .map(Exporter::new)
+        .map(|endpoint| Exporter::new(endpoint, SERVICE))
         .transpose()?;
     #[cfg(feature = "otel")]
     let spans = exporter.as_ref().map(Exporter::layer);
@@ -45,8 +58,8 @@ pub(crate) fn run(settings: Settings) -> Result<(), Failure> {
 }
 
 async fn serve(settings: Settings) -> Result<(), Failure> {
-    // Before anybody learns that we listen, so that a stop is never missed.
-    let mut signals = Signals::catch()?;
+    // Before the socket is there, so that a stop is never missed.
+    let mut signals = Signals::catch().map_err(Failure::system("catch signals"))?;
     let mut keys = Vec::with_capacity(settings.keys.len());
     for key in settings.keys {
         keys.push(Key::open(key)?);
@@ -99,7 +112,7 @@ fn metrics_of(keys: &[Key]) -> Metrics {
         .filter_map(|key| Some((key.endpoint.name.clone(), key.transit()?.clone())))
         .collect();
     Metrics::builder(env!("CARGO_PKG_VERSION"))
-        .collector(Box::new(BaoMetrics(in_bao)))
+        .collector(Box::new(BaoMetrics::new(in_bao)))
         .build()
 }
 
@@ -121,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_that_nobody_follows_any_more_ends_the_program() {
+    fn a_key_that_is_no_longer_followed_ends_the_program() {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -132,7 +145,7 @@ mod tests {
             keepers.spawn(std::future::pending());
             keepers.spawn(async { panic!("attempt to multiply with overflow") });
             let failure = stop(&mut signals, &mut keepers).await.unwrap_err();
-            assert_eq!(failure.exit_code(), 70);
+            assert_eq!(failure.exit().code(), 70);
             let line = failure.line();
             assert!(line.contains("ended unexpectedly"), "{line}");
             assert!(line.contains("overflow"), "{line}");

@@ -6,12 +6,12 @@ use kdc_envelope::KeyEncryptionKey as _;
 use kdc_envelope::local::LocalKek;
 use kdc_envelope::local::private_process::keep_private;
 use kdc_envelope_bao::Client;
+use kdc_envelope_bao::settings::BaoConnection;
 use kdc_envelope_kms::server::{ServeError, check_place};
 
-use crate::bao::BaoSettings;
-use crate::cli::Given;
 use crate::failure::Failure;
-use crate::settings::{FileSource, KeySettings, KeySource, Settings};
+use kdc_shared::plugin::Given;
+use kdc_shared::plugin::{BaoSource, FileSource, KeySettings, KeySource, Settings};
 
 /// Prints a line for each check.
 pub(crate) fn validate(given: Given) -> Result<(), Failure> {
@@ -56,11 +56,11 @@ fn checks_of(key: &KeySettings) -> Vec<(&'static str, Result<String, Failure>)> 
     let mut checks = match &key.source {
         KeySource::File(source) => vec![("key", check_file(source))],
         KeySource::Bao(source) => {
-            let settings = &source.settings;
+            let connection = &source.connection;
             vec![
-                ("key", Ok(describe(settings))),
-                ("connection", check_connection(settings)),
-                ("login", check_login(settings)),
+                ("key", Ok(describe(source))),
+                ("connection", check_connection(connection)),
+                ("login", check_login(connection)),
             ]
         }
     };
@@ -82,23 +82,23 @@ fn check_file(source: &FileSource) -> Result<String, Failure> {
     ))
 }
 
-fn describe(settings: &BaoSettings) -> String {
-    let key = settings.key_name();
-    match settings.client_config().namespace {
+fn describe(source: &BaoSource) -> String {
+    let key = source.transit.key_name();
+    match source.connection.client_config().namespace {
         Some(namespace) => format!("{key} in namespace {namespace} of OpenBao"),
         None => format!("{key} in OpenBao"),
     }
 }
 
-fn check_connection(settings: &BaoSettings) -> Result<String, Failure> {
-    let config = settings.client_config();
+fn check_connection(connection: &BaoConnection) -> Result<String, Failure> {
+    let config = connection.client_config();
     let addresses: Vec<String> = config.addresses.iter().map(ToString::to_string).collect();
     Client::new(config)?;
     Ok(format!("{}; not tried", addresses.join(", ")))
 }
 
-fn check_login(settings: &BaoSettings) -> Result<String, Failure> {
-    let method = settings.login_method();
+fn check_login(connection: &BaoConnection) -> Result<String, Failure> {
+    let method = connection.login_method();
     method.check_files()?;
     let (name, mount, role) = (method.name(), method.mount(), method.role());
     Ok(format!("{name} at mount {mount}, role {role}; not tried"))

@@ -82,7 +82,7 @@ pub enum AdminError {
         /// How the rotation failed.
         cause: BaoError,
     },
-    /// A version was made, and somebody else made others at the same time. If theirs failed, theirs may not be stored.
+    /// A version was made, and another process made others at the same time. If its rotations failed, its versions may not be stored.
     #[error(
         "Transit key `{key}` went from version {before} to {latest}, of which only {made} was made here; let one process alone rotate it, \
          and rewrap what the others wrapped if their rotation failed"
@@ -97,9 +97,9 @@ pub enum AdminError {
         /// The newest version afterwards.
         latest: u32,
     },
-    /// A version was made, and it could not be tried. The next rotation by the same [`Admin`](super::Admin) tries it before it makes another.
+    /// A version was made, and it could not be proven. The next rotation by the same [`Admin`](super::Admin) proves it before it makes another.
     #[error(
-        "version {version} of Transit key `{key}` was made, but could not be tried: {}",
+        "version {version} of Transit key `{key}` was made, but could not be proven: {}",
         ErrorChain::new(.cause)
     )]
     Unproven {

@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::change::differing;
 use super::error::may_have_happened;
-use super::key_lock::alone;
 use super::{Admin, AdminError, Change, MountPath};
 use crate::client::{Answer, Method, Operation, Request};
 use crate::error::BaoError;
@@ -162,7 +161,7 @@ impl<'a> TransitKeys<'a> {
             let answer = self.change(name, "config", request).await?;
             Ok((Change::Updated { fields }, answer.data()?))
         };
-        alone(self.admin.namespace(), name, work).await
+        self.admin.alone(name, work).await
     }
 
     /// The key, if there is one.
@@ -228,7 +227,7 @@ impl<'a> TransitKeys<'a> {
     /// [`AdminError::Bao`]: `Rejected` if the key does not allow it.
     pub async fn delete(self, name: &TransitKeyName) -> Result<(), AdminError> {
         let path = name.path("keys");
-        match alone(self.admin.namespace(), name, self.admin.delete(&path)).await {
+        match self.admin.alone(name, self.admin.delete(&path)).await {
             Err(BaoError::Rejected { message, .. }) if message.ends_with("not found") => Ok(()),
             Err(error) => Err(error.into()),
             Ok(_) => Ok(()),
@@ -299,7 +298,7 @@ impl<'a> TransitKeys<'a> {
         request: Request<'_>,
     ) -> Result<TransitKey, AdminError> {
         let work = self.change(name, operation, request);
-        let answer = alone(self.admin.namespace(), name, work).await?;
+        let answer = self.admin.alone(name, work).await?;
         if answer.status() == NO_CONTENT {
             return Err(self.missing(name.path("keys")).into());
         }

@@ -1,6 +1,6 @@
 //! Setting OpenBao up: namespaces, mounts, Transit keys and their rotation, policies, and who may log in.
 //!
-//! Everything that is to be a certain way has an `ensure`. It reads first, writes only what differs, and says what it changed, so a
+//! What should be a certain way has an `ensure`. It reads first, writes only what differs, and says what it changed, so a
 //! controller can call it as often as it likes. Nothing here deletes by itself, and nothing raises a `min_decryption_version` unasked.
 
 mod audit;
@@ -12,6 +12,7 @@ mod kubernetes;
 mod mounts;
 mod name;
 mod namespaces;
+mod plugin_policy;
 mod policies;
 mod rotation;
 
@@ -33,11 +34,15 @@ pub use kubernetes::{
 pub use mounts::{Mount, Mounts};
 pub use name::{InvalidName, LowerName, MountPath};
 pub use namespaces::{NamespaceInfo, Namespaces};
+pub use plugin_policy::{PluginOperation, PluginRight, plugin_rights, policy_for_plugin};
 pub use policies::{Policies, Policy};
+pub use rotation::Trial;
 
 use crate::client::{Answer, Method, Namespace, Operation, Request, or_default, words};
 use crate::error::BaoError;
 use crate::login::Session;
+use crate::transit::TransitKeyName;
+use key_lock::KeyLocks;
 use rotation::Unproven;
 
 /// Pauses before asking again for what was just made: a standby may not know it yet.
@@ -49,7 +54,9 @@ const LAG_PAUSES: [Duration; 5] = [
     Duration::from_millis(1_600),
 ];
 
-/// OpenBao from the side of somebody who sets it up, in one namespace. Clones share the session.
+/// OpenBao from the side of its administrator, in one namespace. Clones share the session.
+///
+/// Changes of one key can lose a version when they overlap. Clones wait for each other; so make one for a server, and clone it.
 ///
 /// Making a mount or a version of a key takes longer than using one, and a rotation whose answer comes too late counts as one that may
 /// have failed. So give the client of an administrator more time than the defaults, such as 10 s for an attempt and 30 s for a call.
@@ -57,6 +64,7 @@ const LAG_PAUSES: [Duration; 5] = [
 pub struct Admin {
     session: Session,
     namespace: Option<Namespace>,
+    locks: Arc<KeyLocks>,
     unproven: Arc<Unproven>,
 }
 
@@ -67,6 +75,7 @@ impl Admin {
         Self {
             namespace: session.client().namespace().cloned(),
             session,
+            locks: Arc::default(),
             unproven: Arc::default(),
         }
     }
@@ -77,6 +86,7 @@ impl Admin {
         Self {
             session: self.session.clone(),
             namespace,
+            locks: Arc::clone(&self.locks),
             unproven: Arc::clone(&self.unproven),
         }
     }
@@ -127,6 +137,11 @@ impl Admin {
     #[must_use]
     pub const fn kubernetes<'a>(&'a self, mount: &'a MountPath) -> KubernetesAuth<'a> {
         KubernetesAuth::new(self, mount)
+    }
+
+    /// Runs `change` when no other change of the key is running here.
+    async fn alone<T>(&self, key: &TransitKeyName, change: impl Future<Output = T> + Send) -> T {
+        self.locks.alone(self.namespace(), key, change).await
     }
 
     /// Sends `request`, and sends it again for a moment while the node that answers does not know the mount or the namespace.

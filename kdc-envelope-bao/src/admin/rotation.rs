@@ -2,23 +2,32 @@
 //!
 //! When two rotations of one key overlap, or one meets another change, OpenBao answers one of them with 500 and yet goes on with the
 //! version that it did not store: it encrypts with it until the node restarts or another takes over, and then nothing decrypts it (seen
-//! with 2.6.2 and 2.7.2). So a rotation is sent once, its outcome is looked at, and the new version is tried before it is reported.
+//! with 2.6.2 and 2.7.2). So a rotation is sent once, its outcome is looked at, and the new version may be tried before it is reported.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use kdc_envelope::Key256;
-use serde::{Deserialize, Serialize};
 
 use super::AdminError;
 use super::error::may_have_happened;
-use super::key_lock::alone;
 use super::keys::TransitKeys;
 use crate::client::{Method, Namespace, Operation, Request};
 use crate::error::BaoError;
-use crate::transit::{TransitKey, TransitKeyName};
+use crate::transit::{Single, TransitKey, TransitKeyName};
+
+/// Whether a rotation tries the versions that it works on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Trial {
+    /// Nothing is encrypted, so that the token needs no right to. Whatever wraps with the new version should prove it first, as
+    /// [`TransitKek`](crate::TransitKek) does.
+    #[default]
+    None,
+    /// Random bytes are encrypted and decrypted with the present version, and after the rotation with the new one. The token needs `update`
+    /// on `encrypt` and `decrypt` of the key, with which it could open what others wrapped.
+    RoundTrip,
+}
 
 /// What the trial of a new version is bound to.
 const TRIAL_AAD: &[u8] = b"kdc-envelope rotation";
@@ -26,24 +35,45 @@ const TRIAL_AAD: &[u8] = b"kdc-envelope rotation";
 const NOT_STORED: &str = "transaction commit failed";
 
 impl TransitKeys<'_> {
-    /// Makes a new version of the key, and proves that it is the only new one and that it encrypts and decrypts. Gives the key as it is
-    /// then, with the new version as `latest_version`.
+    /// Makes a new version of the key, and looks whether it is the only new one. Gives the key as it is then, with the new version as
+    /// `latest_version`.
     ///
-    /// The present version is tried before. So whoever lacks a right, or meets an OpenBao that is not well, makes no version, however often
-    /// he tries. A present version that does not decrypt what it encrypts is no hindrance: another one is the cure.
+    /// With [`Trial::RoundTrip`] the present version is tried before: a token that lacks a right, and an OpenBao that is not well, make no
+    /// version, however often it is tried. A present version that does not decrypt what it encrypts is no hindrance: another one is the
+    /// cure. The new version is tried before it is reported.
     ///
-    /// The token needs `update` on `encrypt` and `decrypt` of the key too. Only one process may rotate a key.
+    /// The token needs `read` on the key and `update` on its `rotate`. Only one process may rotate a key.
     ///
     /// # Errors
     /// [`AdminError::NotRotated`] if nothing happened; [`AdminError::PhantomSuspected`], [`AdminError::ConcurrentRotation`] and
     /// [`AdminError::Unproven`] if something did, and each says what to do; [`AdminError::RotatesItself`]; [`AdminError::Bao`]: `NotFound`
     /// if there is no such key, `Profile` if it cannot be used, `Canary` if the new version does not decrypt what it encrypted.
-    pub async fn rotate(self, name: &TransitKeyName) -> Result<TransitKey, AdminError> {
-        alone(self.admin.namespace(), name, self.rotate_alone(name)).await
+    pub async fn rotate(
+        self,
+        name: &TransitKeyName,
+        trial: Trial,
+    ) -> Result<TransitKey, AdminError> {
+        let rotation = Rotation {
+            keys: self,
+            name,
+            trial,
+        };
+        self.admin.alone(name, rotation.run()).await
     }
+}
 
-    async fn rotate_alone(self, name: &TransitKeyName) -> Result<TransitKey, AdminError> {
-        let before = self.existing(name).await?;
+/// One rotation of one key.
+#[derive(Clone, Copy)]
+struct Rotation<'a> {
+    keys: TransitKeys<'a>,
+    name: &'a TransitKeyName,
+    trial: Trial,
+}
+
+impl Rotation<'_> {
+    async fn run(self) -> Result<TransitKey, AdminError> {
+        let (name, admin) = (self.name, self.keys.admin);
+        let before = self.keys.existing(self.name).await?;
         before.check(name)?;
         if before.auto_rotate_period != 0 {
             return Err(AdminError::RotatesItself {
@@ -52,11 +82,11 @@ impl TransitKeys<'_> {
             });
         }
         let latest = before.latest_version;
-        if self.admin.unproven.take(self.admin.namespace(), name) == Some(newest(&before)) {
+        if admin.unproven.take(admin.namespace(), name) == Some(newest(&before)) {
             // The rotation that is asked for again was made; only its proof is missing.
-            return self.confirm(name, latest.saturating_sub(1), &before).await;
+            return self.confirm(latest.saturating_sub(1), &before).await;
         }
-        match self.try_out(name, latest).await {
+        match self.try_out(latest).await {
             Ok(()) | Err(BaoError::Canary { .. }) => {}
             Err(cause) => {
                 return Err(AdminError::NotRotated {
@@ -68,20 +98,25 @@ impl TransitKeys<'_> {
         }
         let path = format!("{}/rotate", name.path("keys"));
         let request = Request::new(Operation::Admin, Method::Post, &path).once();
-        let answer = self.admin.send(request).await;
+        let answer = admin.send(request).await;
         match answer.and_then(|answer| TransitKey::from_answer(&answer)) {
-            Ok(made) => self.confirm(name, latest, &made).await,
-            Err(problem) => Err(self.examine(name, latest, problem).await),
+            Ok(made) => self.confirm(latest, &made).await,
+            Err(problem) => Err(self.examine(latest, problem).await),
         }
     }
 
     /// What became of a rotation that failed.
-    async fn examine(self, name: &TransitKeyName, before: u32, cause: BaoError) -> AdminError {
+    async fn examine(self, before: u32, cause: BaoError) -> AdminError {
         if !may_have_happened(&cause) {
             return cause.into();
         }
-        let key = name.to_string().into();
-        let seen = self.existing(name).await.ok().map(|key| key.latest_version);
+        let key = self.name.to_string().into();
+        let seen = self
+            .keys
+            .existing(self.name)
+            .await
+            .ok()
+            .map(|key| key.latest_version);
         // A standby shows what is stored, so that it shows nothing new proves nothing against what the active node says.
         let is_phantom =
             matches!(&cause, BaoError::Unready { message, .. } if message.contains(NOT_STORED));
@@ -100,22 +135,19 @@ impl TransitKeys<'_> {
         }
     }
 
-    /// Tries the newest version of `made`, and looks whether it is the only new one.
-    async fn confirm(
-        self,
-        name: &TransitKeyName,
-        before: u32,
-        made: &TransitKey,
-    ) -> Result<TransitKey, AdminError> {
+    /// Tries the newest version of `made` if that is wanted, and looks whether it is the only new one.
+    async fn confirm(self, before: u32, made: &TransitKey) -> Result<TransitKey, AdminError> {
         let version = made.latest_version;
-        let key = match self.proven(name, version).await {
+        let key = match self.proven(version).await {
             Ok(key) => key,
             Err(cause @ BaoError::Canary { .. }) => return Err(cause.into()),
             Err(cause) => {
-                let unproven = &self.admin.unproven;
-                unproven.note(self.admin.namespace(), name, newest(made));
+                let admin = self.keys.admin;
+                admin
+                    .unproven
+                    .note(admin.namespace(), self.name, newest(made));
                 return Err(AdminError::Unproven {
-                    key: name.to_string().into(),
+                    key: self.name.to_string().into(),
                     version,
                     cause,
                 });
@@ -125,53 +157,47 @@ impl TransitKeys<'_> {
             return Ok(key);
         }
         Err(AdminError::ConcurrentRotation {
-            key: name.to_string().into(),
+            key: self.name.to_string().into(),
             before,
             made: version,
             latest: key.latest_version,
         })
     }
 
-    /// The key, once it shows `version` and that was tried.
-    async fn proven(self, name: &TransitKeyName, version: u32) -> Result<TransitKey, BaoError> {
-        let path = name.path("keys");
+    /// The key, once it shows `version`, and that was tried if it is to be.
+    async fn proven(self, version: u32) -> Result<TransitKey, BaoError> {
+        let path = self.name.path("keys");
         let knows = |key: &TransitKey| key.latest_version >= version;
-        self.admin.look_until(&path, knows).await?;
-        self.try_out(name, version).await?;
-        // Read after the trial, so that whoever rotated at the same time shows.
-        self.existing(name).await
+        self.keys.admin.look_until(&path, knows).await?;
+        self.try_out(version).await?;
+        // Read after the trial, so that a rotation at the same time shows.
+        self.keys.existing(self.name).await
     }
 
-    /// Encrypts with `version`, decrypts and compares.
-    async fn try_out(self, name: &TransitKeyName, version: u32) -> Result<(), BaoError> {
+    /// Encrypts with `version`, decrypts and compares, unless no trial is wanted.
+    async fn try_out(self, version: u32) -> Result<(), BaoError> {
+        if self.trial == Trial::None {
+            return Ok(());
+        }
+        let (name, admin) = (self.name, self.keys.admin);
         let failed = || BaoError::Canary {
             key: name.shown(),
             version,
         };
-        let secret = STANDARD.encode(Key256::random()?.expose());
-        let associated_data = STANDARD.encode(TRIAL_AAD);
-        let body = ToEncrypt {
-            plaintext: &secret,
-            associated_data: &associated_data,
-            key_version: version,
-        };
-        let (encrypt, decrypt) = (name.path("encrypt"), name.path("decrypt"));
-        let request = Request::new(Operation::Encrypt, Method::Post, &encrypt).json(&body);
-        let encrypted: Encrypted = self.admin.send(request).await?.data()?;
-        if encrypted.key_version != version {
+        let secret = Key256::random()?;
+        let encryption = Single::encryption(name, secret.expose(), TRIAL_AAD, Some(version));
+        let answer = admin.send(encryption.request()).await?;
+        let encrypted = Single::encrypted(&answer)?;
+        if encrypted.version != version {
             return Err(failed());
         }
-        let body = ToDecrypt {
-            ciphertext: &encrypted.ciphertext,
-            associated_data: &associated_data,
-        };
-        let request = Request::new(Operation::Decrypt, Method::Post, &decrypt).json(&body);
-        let decrypted: Decrypted = match self.admin.send(request).await {
-            Ok(answer) => answer.data()?,
+        let decryption = Single::decryption(name, &encrypted.ciphertext, TRIAL_AAD);
+        let opened = match admin.send(decryption.request()).await {
+            Ok(answer) => Single::decrypted(&answer)?,
             Err(BaoError::Rejected { .. }) => return Err(failed()),
             Err(error) => return Err(error),
         };
-        (decrypted.plaintext == secret)
+        (opened.expose() == secret.expose())
             .then_some(())
             .ok_or_else(failed)
     }
@@ -204,28 +230,4 @@ impl Unproven {
     fn lock(&self) -> MutexGuard<'_, HashMap<Place, Version>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-#[derive(Serialize)]
-struct ToEncrypt<'a> {
-    plaintext: &'a str,
-    associated_data: &'a str,
-    key_version: u32,
-}
-
-#[derive(Deserialize)]
-struct Encrypted {
-    ciphertext: String,
-    key_version: u32,
-}
-
-#[derive(Serialize)]
-struct ToDecrypt<'a> {
-    ciphertext: &'a str,
-    associated_data: &'a str,
-}
-
-#[derive(Deserialize)]
-struct Decrypted {
-    plaintext: String,
 }

@@ -43,9 +43,11 @@ pub(super) struct Gate {
     succeeded: Option<Success>,
     /// Since the last login that was not refused, or since OpenBao forgot about it.
     refusals: usize,
-    /// Tokens in a row that were of no use, and when the last of them was.
+    /// Tokens in a row that were refused soon after their login, and when the last of them was.
     useless: usize,
     useless_at: Option<Instant>,
+    /// Those of them, counted from the last, that never worked.
+    never_worked: usize,
     pause: Duration,
 }
 
@@ -96,6 +98,7 @@ impl Gate {
             }),
             useless: self.useless,
             useless_at: self.useless_at,
+            never_worked: self.never_worked,
             ..Self::default()
         };
     }
@@ -111,9 +114,15 @@ impl Gate {
     ) -> usize {
         let now = Instant::now();
         let last = self.useless_at.replace(now);
-        let is_first = last.is_none_or(|at| at.elapsed() > FORGIVEN);
-        self.useless = if is_first { 1 } else { self.useless + 1 };
-        let counted = self.useless - usize::from(has_worked);
+        if last.is_none_or(|at| at.elapsed() > FORGIVEN) {
+            (self.useless, self.never_worked) = (0, 0);
+        }
+        self.useless += 1;
+        self.never_worked = if has_worked { 0 } else { self.never_worked + 1 };
+        let counted = match has_worked {
+            true => self.useless - 1,
+            false => self.never_worked,
+        };
         self.pause = match counted {
             0 => Duration::ZERO,
             counted if has_worked => pause_after(counted.min(QUICK.len()), false),
@@ -362,6 +371,20 @@ mod tests {
         gate.succeed(method.credential());
         assert_eq!(gate.reject(&method, refusal(403), true), 1);
         gate.check(&method).unwrap_err();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_revoked_before_its_first_use_follows_those_that_worked_without_a_long_pause() {
+        let method = kubernetes(PathBuf::from("/nowhere"));
+        let mut gate = Gate::default();
+        for _ in 0..8 {
+            gate.succeed(method.credential());
+            gate.reject(&method, refusal(403), true);
+        }
+        gate.succeed(method.credential());
+        assert_eq!(gate.reject(&method, refusal(403), false), 1);
+        advance(QUICK[0]).await;
+        gate.check(&method).unwrap();
     }
 
     #[tokio::test(start_paused = true)]

@@ -69,9 +69,9 @@ pub(super) struct ToRewrap {
 
 /// A ciphertext and the version that the server says it has.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Encrypted {
-    pub(super) ciphertext: String,
-    pub(super) version: u32,
+pub(crate) struct Encrypted {
+    pub(crate) ciphertext: String,
+    pub(crate) version: u32,
 }
 
 #[derive(Debug)]

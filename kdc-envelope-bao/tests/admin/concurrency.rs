@@ -2,7 +2,7 @@
 //! cluster, whose standbys answer reads.
 
 use kdc_envelope_bao::BaoErrorClass;
-use kdc_envelope_bao::admin::{AdminError, Change, KeyConfig};
+use kdc_envelope_bao::admin::{AdminError, Change, KeyConfig, Trial};
 use kdc_testbed::BaoCluster;
 use kdc_testbed::bao::{Bao, BaoVersion, Caller};
 use serde_json::{Value, json};
@@ -49,7 +49,7 @@ async fn round(set: &Set, seen: &mut Seen) {
     let others: Vec<_> = (0..OTHERS)
         .map(|_| tokio::spawn(careless(set.bao.root().clone())))
         .collect();
-    let rotated = set.admin.keys().rotate(&key("k")).await;
+    let rotated = set.admin.keys().rotate(&key("k"), Trial::RoundTrip).await;
     let mut failed = 0;
     for other in others {
         failed += usize::from(other.await.unwrap().0 == 500);
@@ -72,7 +72,12 @@ async fn a_version_reported_as_good_outlives_the_server_whatever_others_do() {
             }
         }
         // Once without others, so that there is always one to look at.
-        let last = set.admin.keys().rotate(&key("k")).await.unwrap();
+        let last = set
+            .admin
+            .keys()
+            .rotate(&key("k"), Trial::RoundTrip)
+            .await
+            .unwrap();
         seen.good.push(set.encrypt("k", last.latest_version).await);
         assert!(
             seen.overlaps > 0 && !seen.errors.is_empty(),
@@ -120,7 +125,12 @@ async fn another_rotation_alone_stores_a_phantom_version_too() {
 
         let saved = phantom(&set).await;
         let wrapped = set.encrypt("k", saved).await;
-        let rotated = set.admin.keys().rotate(&key("k")).await.unwrap();
+        let rotated = set
+            .admin
+            .keys()
+            .rotate(&key("k"), Trial::RoundTrip)
+            .await
+            .unwrap();
         assert_eq!(rotated.latest_version, saved + 1);
         set.bao.restart().await.unwrap();
         assert!(
@@ -142,11 +152,11 @@ async fn changes_of_one_process_do_not_meet() {
         let (yes, no) = (on(true), on(false));
         let keys = admin.keys();
         let (a, b, c, d, e) = tokio::join!(
-            keys.rotate(&k),
+            keys.rotate(&k, Trial::RoundTrip),
             keys.ensure_config(&k, &yes),
-            keys.rotate(&k),
+            keys.rotate(&k, Trial::RoundTrip),
             keys.ensure_config(&k, &no),
-            keys.rotate(&k),
+            keys.rotate(&k, Trial::RoundTrip),
         );
         let versions = [a, c, e].map(|rotated| rotated.unwrap().latest_version);
         assert_eq!(versions, [2, 3, 4]);
@@ -206,7 +216,7 @@ async fn standbys_that_lag_behind_confuse_neither_creation_nor_rotation() {
             let (_, made) = admin.keys().ensure(&k, &KeyConfig::safe()).await.unwrap();
             assert_eq!(made.latest_version, 1);
             for version in 2..5 {
-                let rotated = admin.keys().rotate(&k).await.unwrap();
+                let rotated = admin.keys().rotate(&k, Trial::RoundTrip).await.unwrap();
                 assert_eq!(rotated.latest_version, version);
             }
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kdc_envelope_bao::admin::{AdminError, Change, KeyConfig};
+use kdc_envelope_bao::admin::{AdminError, Change, KeyConfig, Trial};
 use kdc_envelope_bao::{BaoError, BaoErrorClass};
 use kdc_testbed::proxy::{Fault, Proxy};
 use serde_json::json;
@@ -149,7 +149,10 @@ async fn a_key_that_is_not_there_is_missing_and_so_is_its_mount() {
             keys.ensure_config(&k, &config).await.map(drop).unwrap_err(),
             keys.soft_delete(&k).await.map(drop).unwrap_err(),
             keys.restore(&k).await.map(drop).unwrap_err(),
-            keys.rotate(&k).await.map(drop).unwrap_err(),
+            keys.rotate(&k, Trial::RoundTrip)
+                .await
+                .map(drop)
+                .unwrap_err(),
             keys.list(&mount("elsewhere")).await.map(drop).unwrap_err(),
         ] {
             assert_eq!(error.class(), BaoErrorClass::Missing, "{error:?}");

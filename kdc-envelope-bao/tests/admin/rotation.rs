@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kdc_envelope_bao::admin::{AdminError, KeyConfig};
+use kdc_envelope_bao::admin::{AdminError, KeyConfig, Trial};
 use kdc_envelope_bao::{BaoError, BaoErrorClass, TransitKey};
 use kdc_testbed::bao::Grant;
 use kdc_testbed::proxy::{Fault, Proxy, Rule};
@@ -32,7 +32,7 @@ async fn rotate_with(set: &Set, rule: impl Into<Rule>) -> (Result<TransitKey, Ad
     let proxy = Proxy::start(set.bao.address()).await.unwrap();
     let admin = set.admin_at(&proxy.address(), set.bao.root_token());
     proxy.set(rule);
-    let result = admin.keys().rotate(&key("k")).await;
+    let result = admin.keys().rotate(&key("k"), Trial::RoundTrip).await;
     (result, proxy.counts().requests(ROTATE))
 }
 
@@ -46,7 +46,12 @@ async fn a_rotation_makes_the_next_version_and_keeps_the_former_ones() {
     for set in each_with_key().await {
         let old = set.encrypt("k", 1).await;
         for version in 2..5 {
-            let rotated = set.admin.keys().rotate(&key("k")).await.unwrap();
+            let rotated = set
+                .admin
+                .keys()
+                .rotate(&key("k"), Trial::RoundTrip)
+                .await
+                .unwrap();
             assert_eq!(rotated.latest_version, version);
             assert!(rotated.versions.contains_key(&version));
         }
@@ -55,16 +60,14 @@ async fn a_rotation_makes_the_next_version_and_keeps_the_former_ones() {
 }
 
 #[tokio::test]
-async fn rotations_of_one_process_take_turns() {
+async fn rotations_by_clones_take_turns() {
     for set in each_with_key().await {
-        let admins: Vec<_> = (0..8)
-            .map(|_| set.admin_at(set.bao.address(), set.bao.root_token()))
-            .collect();
+        let admins: Vec<_> = (0..8).map(|_| set.admin.clone()).collect();
         let mut tasks = Vec::new();
         for admin in admins {
-            tasks.push(tokio::spawn(
-                async move { admin.keys().rotate(&key("k")).await },
-            ));
+            tasks.push(tokio::spawn(async move {
+                admin.keys().rotate(&key("k"), Trial::RoundTrip).await
+            }));
         }
         let mut versions = Vec::new();
         for task in tasks {
@@ -95,7 +98,12 @@ async fn a_lost_answer_is_looked_into_and_the_rotation_not_repeated() {
         assert_eq!(error.class(), BaoErrorClass::Rejected);
         assert_eq!((sent, latest(&set).await), (1, 2));
         // The remedy that the error names.
-        let rotated = set.admin.keys().rotate(&key("k")).await.unwrap();
+        let rotated = set
+            .admin
+            .keys()
+            .rotate(&key("k"), Trial::RoundTrip)
+            .await
+            .unwrap();
         assert_eq!(rotated.latest_version, 3);
     }
 }
@@ -200,7 +208,11 @@ async fn a_rotator_that_may_not_try_versions_makes_none() {
         let token = set.bao.root().create_token(&grant).await.unwrap();
         let admin = set.admin_at(set.bao.address(), &token);
         for _ in 0..3 {
-            let error = admin.keys().rotate(&key("k")).await.unwrap_err();
+            let error = admin
+                .keys()
+                .rotate(&key("k"), Trial::RoundTrip)
+                .await
+                .unwrap_err();
             assert!(
                 matches!(error, AdminError::NotRotated { version: 1, .. }),
                 "{error:?}"
@@ -210,6 +222,25 @@ async fn a_rotator_that_may_not_try_versions_makes_none() {
             assert!(message.contains("`transit/encrypt/k`"), "{message}");
             assert!(std::error::Error::source(&error).is_none(), "said once");
             assert_eq!(latest(&set).await, 1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_rotation_without_a_trial_needs_no_right_to_encrypt_or_decrypt() {
+    for set in each_with_key().await {
+        write_policy(&set, ROTATOR).await;
+        let grant = Grant::of(["rotator"]).without_default_policy();
+        let token = set.bao.root().create_token(&grant).await.unwrap();
+        let proxy = Proxy::start(set.bao.address()).await.unwrap();
+        let admin = set.admin_at(&proxy.address(), &token);
+        for version in 2..4 {
+            let rotated = admin.keys().rotate(&key("k"), Trial::None).await.unwrap();
+            assert_eq!(rotated.latest_version, version);
+        }
+        assert_eq!(latest(&set).await, 3);
+        for operation in [ENCRYPT, DECRYPT] {
+            assert_eq!(proxy.counts().requests(operation), 0, "{operation}");
         }
     }
 }
@@ -231,7 +262,7 @@ async fn a_version_that_could_not_be_tried_is_tried_before_another_is_made() {
             }
             write_policy(&set, ROTATOR).await;
         };
-        let (mut result, ()) = tokio::join!(admin.keys().rotate(&k), take_away);
+        let (mut result, ()) = tokio::join!(admin.keys().rotate(&k, Trial::RoundTrip), take_away);
         for _ in 0..3 {
             let error = result.unwrap_err();
             assert!(
@@ -240,12 +271,28 @@ async fn a_version_that_could_not_be_tried_is_tried_before_another_is_made() {
             );
             let message = error.to_string();
             assert!(message.contains("`transit/encrypt/k`"), "{message}");
-            result = admin.keys().rotate(&k).await;
+            result = admin.keys().rotate(&k, Trial::RoundTrip).await;
         }
         assert_eq!(latest(&set).await, 2);
         write_policy(&set, &[ROTATOR, TRIAL].concat()).await;
-        assert_eq!(admin.keys().rotate(&k).await.unwrap().latest_version, 2);
-        assert_eq!(admin.keys().rotate(&k).await.unwrap().latest_version, 3);
+        assert_eq!(
+            admin
+                .keys()
+                .rotate(&k, Trial::RoundTrip)
+                .await
+                .unwrap()
+                .latest_version,
+            2
+        );
+        assert_eq!(
+            admin
+                .keys()
+                .rotate(&k, Trial::RoundTrip)
+                .await
+                .unwrap()
+                .latest_version,
+            3
+        );
         assert_eq!(proxy.counts().requests(ROTATE), 2);
     }
 }

@@ -1,6 +1,6 @@
 //! Doing one thing that the planner asked for.
 
-use super::{ControlPlane, Node, Witness};
+use super::{ChangeObserver, ControlPlane, Node};
 use crate::encryption_config::GroupResource;
 use crate::files::{FilesError, Passes};
 use crate::rewrite::{RewriteError, RewriteReport, rewrite};
@@ -30,16 +30,20 @@ impl ControlPlane {
     ///
     /// # Errors
     /// [`ApplyError`]. Doing it again does no harm.
-    pub async fn apply(&self, action: &Action, witness: &impl Witness) -> Result<(), ApplyError> {
+    pub async fn apply(
+        &self,
+        action: &Action,
+        observer: &impl ChangeObserver,
+    ) -> Result<(), ApplyError> {
         let now = (self.clock)();
         match action {
-            Action::Keep { transformer, used } => {
+            Action::StoreKey { transformer, used } => {
                 let mut keyring = self.state.keyring()?;
                 if keyring.keep(transformer, *used, now) {
                     self.state.save_keyring(&keyring)?;
                 }
             }
-            Action::KeepOnNode { server, key } => self.node(server)?.folder.keep(key, now)?,
+            Action::StoreKeyOnNode { server, key } => self.node(server)?.folder.keep(key, now)?,
             Action::Record {
                 revision,
                 row_writers,
@@ -56,12 +60,12 @@ impl ControlPlane {
                 over,
             } => self.node(server)?.folder.write(layout, *over)?,
             Action::Rewrite { resources, binding } => {
-                let report = self.pass(resources, witness).await?;
+                let report = self.pass(resources, observer).await?;
                 let pass = passed(resources, binding, &report, report.refused());
                 self.tell_of_pass(|passes| passes.rewritten = Some(pass))?;
             }
             Action::Verify { resources, binding } => {
-                let report = self.pass(resources, witness).await?;
+                let report = self.pass(resources, observer).await?;
                 // What had to be written again was not on the newest key after the first pass.
                 let stale = report.refused() + report.rewritten();
                 let pass = passed(resources, binding, &report, stale);
@@ -85,11 +89,11 @@ impl ControlPlane {
     async fn pass(
         &self,
         resources: &[GroupResource],
-        witness: &impl Witness,
+        observer: &impl ChangeObserver,
     ) -> Result<RewriteReport, RewriteError> {
-        let progress = |progress: &_| witness.rewriting(progress);
+        let progress = |progress: &_| observer.rewriting(progress);
         let report = rewrite(&self.client, resources, &self.rewrite, &progress).await?;
-        witness.passed(&report);
+        observer.passed(&report);
         Ok(report)
     }
 

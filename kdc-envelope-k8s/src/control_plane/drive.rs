@@ -4,8 +4,8 @@ use core::time::Duration;
 
 use super::{ApplyError, ControlPlane, Observation, ObserveError};
 use crate::rewrite::{Progress, RewriteReport};
-use crate::rotation::wish::WishError;
-use crate::rotation::{Action, Blocker, Phase, Plan, Timestamp, Wish, plan};
+use crate::rotation::change::ChangeError;
+use crate::rotation::{Action, Blocker, Change, Phase, Plan, Timestamp, plan};
 
 /// Between two looks while there is nothing to do but wait.
 const POLL: Duration = Duration::from_secs(2);
@@ -13,7 +13,7 @@ const POLL: Duration = Duration::from_secs(2);
 const PASSES: u32 = 3;
 
 /// Who is told how it goes.
-pub trait Witness: Sync {
+pub trait ChangeObserver: Sync {
     /// A plan was made.
     fn planned(&self, _plan: &Plan) {}
     /// This is about to be done.
@@ -27,7 +27,7 @@ pub trait Witness: Sync {
 }
 
 /// Nobody.
-impl Witness for () {}
+impl ChangeObserver for () {}
 
 /// The change is not finished. What was done stays done; doing it again goes on.
 #[derive(Debug, thiserror::Error)]
@@ -44,9 +44,9 @@ pub enum DriveError {
         /// Why.
         source: Box<ApplyError>,
     },
-    /// The wish leads nowhere.
+    /// The change leads nowhere.
     #[error(transparent)]
-    Wish(#[from] WishError),
+    Change(#[from] ChangeError),
     /// Somebody must do something first.
     #[error("the change stops: {}", list(.0))]
     Stopped(Vec<Blocker>),
@@ -66,7 +66,7 @@ fn list(blockers: &[Blocker]) -> String {
 }
 
 impl ControlPlane {
-    /// Makes the cluster as `wish` says. Waits up to `patience` for anything that passes by itself, and for API servers that
+    /// Makes the cluster as `change` says. Waits up to `patience` for anything that passes by itself, and for API servers that
     /// do not answer. Once it is done, that is noted in the state; what is put off until something else, such as a backup, is
     /// gone comes back as blockers.
     ///
@@ -74,21 +74,21 @@ impl ControlPlane {
     /// [`DriveError`].
     pub async fn drive(
         &self,
-        wish: &Wish,
+        change: &Change,
         patience: Duration,
-        witness: &impl Witness,
+        observer: &impl ChangeObserver,
     ) -> Result<Vec<Blocker>, DriveError> {
         let mut waiting = Waiting::default();
         let mut passes = 0;
         loop {
-            let (observation, plan) = self.look_and_plan(wish).await?;
-            witness.planned(&plan);
+            let (observation, plan) = self.observe_and_plan(change).await?;
+            observer.planned(&plan);
             if plan.phase == Phase::Done {
-                self.note_done(wish, observation.now)?;
+                self.note_done(change, observation.now)?;
                 return Ok(plan.blockers);
             }
             if plan.actions.is_empty() {
-                waiting.on(plan.blockers, observation.now, patience, witness)?;
+                waiting.on(plan.blockers, observation.now, patience, observer)?;
                 tokio::time::sleep(POLL).await;
                 continue;
             }
@@ -101,8 +101,8 @@ impl ControlPlane {
                 }
             }
             for action in &plan.actions {
-                witness.doing(action);
-                let applied = self.apply(action, witness).await;
+                observer.doing(action);
+                let applied = self.apply(action, observer).await;
                 applied.map_err(|source| DriveError::Apply {
                     action: action.to_string().into(),
                     source: Box::new(source),
@@ -115,19 +115,22 @@ impl ControlPlane {
     ///
     /// # Errors
     /// [`DriveError`].
-    pub async fn look_and_plan(&self, wish: &Wish) -> Result<(Observation, Plan), DriveError> {
+    pub async fn observe_and_plan(
+        &self,
+        change: &Change,
+    ) -> Result<(Observation, Plan), DriveError> {
         let observation = self.observe().await?;
-        let desired = wish.desired(&observation.transformers())?;
+        let desired = change.desired(&observation.transformers())?;
         let plan = plan(&observation.observed, &desired, observation.now);
         Ok((observation, plan))
     }
 
-    fn note_done(&self, wish: &Wish, now: Timestamp) -> Result<(), ObserveError> {
-        let done = Wish {
+    fn note_done(&self, change: &Change, now: Timestamp) -> Result<(), ObserveError> {
+        let done = Change {
             done: Some(now.as_secs()),
-            ..wish.clone()
+            ..change.clone()
         };
-        Ok(self.state.save_wish(&done)?)
+        Ok(self.state.save_change(&done)?)
     }
 }
 
@@ -143,7 +146,7 @@ impl Waiting {
         blockers: Vec<Blocker>,
         now: Timestamp,
         patience: Duration,
-        witness: &impl Witness,
+        observer: &impl ChangeObserver,
     ) -> Result<(), DriveError> {
         let since = *self.since.get_or_insert(now);
         let waited = Duration::from_secs(now.as_secs().saturating_sub(since.as_secs()));
@@ -163,7 +166,7 @@ impl Waiting {
         if waited >= patience {
             return Err(DriveError::Patience { blockers, waited });
         }
-        witness.waiting(&blockers, waited);
+        observer.waiting(&blockers, waited);
         Ok(())
     }
 }

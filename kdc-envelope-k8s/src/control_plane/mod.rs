@@ -12,7 +12,7 @@ use core::fmt;
 use kube::Client;
 
 pub use apply::ApplyError;
-pub use drive::{DriveError, Witness};
+pub use drive::{ChangeObserver, DriveError};
 pub use observe::{NodeView, Observation, ObserveError};
 
 use crate::files::{NodeFolder, StateFolder};

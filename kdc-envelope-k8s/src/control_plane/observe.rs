@@ -14,7 +14,7 @@ use crate::rotation::history::KeyHistory;
 use crate::rotation::{ApiServer, NodeFile, Observed, Timestamp};
 
 /// How often it is looked while API servers go away in the middle.
-const LOOKS: u32 = 3;
+const ATTEMPTS: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// What was seen.
@@ -28,7 +28,7 @@ pub struct Observation {
     /// The nodes, in their order.
     pub nodes: Vec<NodeView>,
     /// API servers that have a Lease and are none of the nodes.
-    pub strangers: Vec<Member>,
+    pub unlisted: Vec<Member>,
     /// When it was seen.
     pub now: Timestamp,
 }
@@ -92,7 +92,7 @@ impl ControlPlane {
     /// # Errors
     /// [`ObserveError`]. A node that does not answer, or whose file cannot be read, is no error: the planner is told.
     pub async fn observe(&self) -> Result<Observation, ObserveError> {
-        for _ in 1..LOOKS {
+        for _ in 1..ATTEMPTS {
             match self.observe_once().await {
                 // It went away between two questions: the next look sees that it does not answer at all.
                 Err(ObserveError::Members(ClusterError::Unreachable { .. })) => {
@@ -123,11 +123,11 @@ impl ControlPlane {
             });
         }
         check_distinct(&nodes)?;
-        let strangers = self.strangers(&nodes).await?;
+        let unlisted = self.unlisted(&nodes).await?;
         let first = servers.first().cloned();
-        servers.extend(strangers.iter().filter_map(|member| {
+        servers.extend(unlisted.iter().filter_map(|member| {
             let first = first.as_ref()?;
-            Some(stranger(member, first, &keyring))
+            Some(unlisted_server(member, first, &keyring))
         }));
         let observed = Observed {
             servers,
@@ -142,7 +142,7 @@ impl ControlPlane {
             observed,
             keyring,
             nodes,
-            strangers,
+            unlisted,
             now,
         })
     }
@@ -172,7 +172,7 @@ impl ControlPlane {
 
     /// API servers with a Lease that none of the nodes accounts for. One that has shut down keeps its Lease for an hour, and
     /// counts until then: nobody knows that it will not come back.
-    async fn strangers(&self, nodes: &[NodeView]) -> Result<Vec<Member>, ObserveError> {
+    async fn unlisted(&self, nodes: &[NodeView]) -> Result<Vec<Member>, ObserveError> {
         let mut members = match self.members().await {
             Ok(members) => members,
             // With no server that answers there is nothing to compare, and the planner stops anyway.
@@ -256,7 +256,7 @@ fn api_server(
 
 /// An API server that nobody told us of. It is given the files of another, so that the planner sees nothing to do there but
 /// to wait.
-fn stranger(member: &Member, first: &ApiServer, keyring: &KeyHistory) -> ApiServer {
+fn unlisted_server(member: &Member, first: &ApiServer, keyring: &KeyHistory) -> ApiServer {
     let host = member.host.as_deref().unwrap_or("an unknown host");
     let lease = &member.lease;
     let keys: Vec<LocalKey> = keyring.local_keys().cloned().collect();

@@ -40,7 +40,7 @@ const GROWTH: i64 = 16;
 /// ```no_run
 /// use std::time::Duration;
 ///
-/// use kdc_envelope::survey::RowSurvey;
+/// use kdc_envelope::key_usage::KeyUsage;
 /// use kdc_envelope_k8s::etcd::{EtcdClient, EtcdError, EtcdOptions, RowSource};
 ///
 /// # async fn count() -> Result<(), EtcdError> {
@@ -52,9 +52,9 @@ const GROWTH: i64 = 16;
 /// };
 /// let etcd = EtcdClient::connect(&options).await?;
 /// etcd.check_one_cluster().await?;
-/// let mut survey = RowSurvey::new("/registry/secrets/");
+/// let mut usage = KeyUsage::new("/registry/secrets/");
 /// etcd.scan(b"/registry/secrets/", &mut |row| {
-///     survey.count(&row.key, &row.value);
+///     usage.count(&row.key, &row.value);
 /// })
 /// .await?;
 /// # Ok(())

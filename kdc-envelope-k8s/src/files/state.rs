@@ -1,4 +1,4 @@
-//! What is kept for the cluster as a whole: every key, the wish, and the last complete passes over the rows.
+//! What is kept for the cluster as a whole: every key, the change, and the last complete passes over the rows.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -14,12 +14,12 @@ use serde::{Deserialize, Serialize};
 use super::FilesError;
 use super::node::{NodeFolder, create_private_folder, read_history, write_history};
 use crate::encryption_config::{GroupResource, Transformer};
+use crate::rotation::change::Writer;
 use crate::rotation::history::KeyHistory;
-use crate::rotation::wish::Writer;
-use crate::rotation::{Pass, RowWriters, Wish};
+use crate::rotation::{Change, Pass, RowWriters};
 
 const KEYRING: &str = "keyring";
-const WISH: &str = "wish.json";
+const CHANGE: &str = "wish.json";
 const PASSES: &str = "passes.json";
 const ROWS: &str = "row-writers.json";
 const LOCK: &str = "lock";
@@ -56,7 +56,7 @@ struct NotedRows {
 impl StateFolder {
     /// To read only. The folder need not exist.
     #[must_use]
-    pub fn look(path: impl Into<PathBuf>) -> Self {
+    pub fn read_only(path: impl Into<PathBuf>) -> Self {
         let path = path.into();
         Self {
             path,
@@ -136,20 +136,20 @@ impl StateFolder {
         write_history(&self.path.join(KEYRING), keyring)
     }
 
-    /// The last wish.
+    /// The last change.
     ///
     /// # Errors
     /// [`FilesError`].
-    pub fn wish(&self) -> Result<Option<Wish>, FilesError> {
-        self.read(WISH)
+    pub fn change(&self) -> Result<Option<Change>, FilesError> {
+        self.read(CHANGE)
     }
 
-    /// Replaces the wish.
+    /// Replaces the change.
     ///
     /// # Errors
-    /// [`FilesError`]; the wish is then as it was.
-    pub fn save_wish(&self, wish: &Wish) -> Result<(), FilesError> {
-        self.write(WISH, wish)
+    /// [`FilesError`]; the change is then as it was.
+    pub fn save_change(&self, change: &Change) -> Result<(), FilesError> {
+        self.write(CHANGE, change)
     }
 
     /// The last complete passes.

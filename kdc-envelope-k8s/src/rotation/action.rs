@@ -23,7 +23,7 @@ pub struct Plan {
 #[non_exhaustive]
 pub enum Phase {
     /// Keys are put where they cannot be lost.
-    Keeping,
+    StoringKeys,
     /// Every API server learns to read what the new writer will write.
     Readable,
     /// The new writer comes first.
@@ -43,7 +43,7 @@ impl Phase {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Keeping => "Keeping",
+            Self::StoringKeys => "StoringKeys",
             Self::Readable => "Readable",
             Self::Promoting => "Promoting",
             Self::Rewriting => "Rewriting",
@@ -65,14 +65,14 @@ impl fmt::Display for Phase {
 #[non_exhaustive]
 pub enum Action {
     /// Put a key or KMS provider into the keyring.
-    Keep {
+    StoreKey {
         /// Which one.
         transformer: Transformer,
         /// Whether rows may have been written with it already.
         used: bool,
     },
     /// Put a key into the history file of a node.
-    KeepOnNode {
+    StoreKeyOnNode {
         /// Name of the API server.
         server: Box<str>,
         /// Which key.
@@ -114,8 +114,10 @@ pub enum Action {
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Keep { transformer, .. } => write!(f, "keep {transformer} in the keyring"),
-            Self::KeepOnNode { server, key } => write!(f, "keep {key} in the history of {server}"),
+            Self::StoreKey { transformer, .. } => write!(f, "keep {transformer} in the keyring"),
+            Self::StoreKeyOnNode { server, key } => {
+                write!(f, "keep {key} in the history of {server}")
+            }
             Self::Record { revision, .. } => write!(f, "record revision {}", revision.number),
             Self::Write { server, .. } => write!(f, "write the configuration of {server}"),
             Self::Rewrite { resources, .. } => {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::row_writers::Ledger;
-use super::survey::{Survey, View};
+use super::server_view::{ServerView, ServerViews};
 use super::target::{self, Rule};
 use super::{Blocker, ConfigHash, Desired, Observed, Others, Timestamp};
 use crate::encryption_config::Transformer;
@@ -14,7 +14,7 @@ use crate::encryption_config::Transformer;
 pub fn lacking(observed: &Observed, now: Timestamp) -> Vec<Blocker> {
     let mut readable = observed.clone();
     readable.servers.retain(|server| server.file.is_ok());
-    let Ok(survey) = Survey::of(&readable, now) else {
+    let Ok(views) = ServerViews::of(&readable, now) else {
         return Vec::new();
     };
     let ledger = Ledger::of(&readable);
@@ -25,13 +25,13 @@ pub fn lacking(observed: &Observed, now: Timestamp) -> Vec<Blocker> {
         keep_identity: false,
         interrupt: false,
     };
-    let (rules, _) = target::rules(&survey, &ledger, &desired);
-    let views = survey.servers.iter();
+    let (rules, _) = target::rules(&views, &ledger, &desired);
+    let views = views.servers.iter();
     views.flat_map(|view| lacking_from(view, &rules)).collect()
 }
 
 /// What the file of `view` lacks, with the resources that need it.
-pub(super) fn lacking_from(view: &View<'_>, rules: &[Rule]) -> Vec<Blocker> {
+pub(super) fn lacking_from(view: &ServerView<'_>, rules: &[Rule]) -> Vec<Blocker> {
     let mut lost: Vec<(&Transformer, Vec<String>)> = Vec::new();
     for rule in rules {
         for transformer in rule.lost_from(view) {

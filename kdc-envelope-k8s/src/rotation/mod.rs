@@ -22,22 +22,23 @@
 
 mod action;
 mod blocker;
+pub mod change;
 mod desired;
+pub mod dry_run;
 pub mod history;
 mod lost;
 pub mod metrics;
 mod observed;
 mod planner;
-pub mod rehearsal;
 mod row_writers;
-mod survey;
+mod server_view;
 mod target;
-pub mod wish;
 
 use core::time::Duration;
 
 pub use action::{Action, Phase, Plan};
 pub use blocker::Blocker;
+pub use change::Change;
 pub use desired::{Desired, Others};
 pub use lost::lacking;
 pub use observed::{
@@ -45,8 +46,7 @@ pub use observed::{
     Pass, Retained, Revision, RowWriters, Timestamp,
 };
 pub use planner::plan;
-pub use survey::SETTLE;
-pub use wish::Wish;
+pub use server_view::SETTLE;
 
 /// How long all API servers must have had one KMS key id before rows are rewritten to it (KEP-3299 says at least 5 minutes).
 pub const HOLD: Duration = Duration::from_secs(300);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::lost::lacking_from;
 use super::row_writers::{Ledger, distinct};
-use super::survey::{Survey, View};
+use super::server_view::{ServerView, ServerViews};
 use super::target::{self, Rule};
 use super::{
     Action, Binding, Blocker, Desired, HOLD, Observed, Pass, Phase, Plan, Revision, RowWriters,
@@ -16,16 +16,16 @@ use crate::encryption_config::{Chain, GroupResource, Layout, LocalKey, Transform
 /// What to do next so that the cluster becomes as `desired`, and never loses a row on the way.
 #[must_use]
 pub fn plan(observed: &Observed, desired: &Desired, now: Timestamp) -> Plan {
-    let survey = match Survey::of(observed, now) {
-        Ok(survey) => survey,
-        Err(blockers) => return blocked(Phase::Keeping, blockers),
+    let views = match ServerViews::of(observed, now) {
+        Ok(views) => views,
+        Err(blockers) => return blocked(Phase::StoringKeys, blockers),
     };
     let ledger = Ledger::of(observed);
-    let (rules, is_queued) = target::rules(&survey, &ledger, desired);
+    let (rules, is_queued) = target::rules(&views, &ledger, desired);
     let planner = Planner {
         observed,
         desired,
-        survey,
+        views,
         ledger,
         rules,
         now,
@@ -41,7 +41,7 @@ pub fn plan(observed: &Observed, desired: &Desired, now: Timestamp) -> Plan {
 struct Planner<'p> {
     observed: &'p Observed,
     desired: &'p Desired,
-    survey: Survey<'p>,
+    views: ServerViews<'p>,
     ledger: Ledger<'p>,
     rules: Vec<Rule>,
     now: Timestamp,
@@ -67,14 +67,14 @@ impl Planner<'_> {
     fn plan(&self) -> Plan {
         let taken = self.taken_names();
         if !taken.is_empty() {
-            return blocked(Phase::Keeping, taken);
+            return blocked(Phase::StoringKeys, taken);
         }
         let keep = self.keep();
         if !keep.is_empty() {
-            return due(Phase::Keeping, keep);
+            return due(Phase::StoringKeys, keep);
         }
         if let Some(revision) = self.newest_revision_that_was_broken() {
-            return due(Phase::Keeping, vec![self.record(revision)]);
+            return due(Phase::StoringKeys, vec![self.record(revision)]);
         }
         let is_verified = self.is_recorded() && self.covers(self.observed.verified.as_ref());
         let (phase, target) = target::target(&self.rules, self.observed, self.desired, is_verified);
@@ -84,7 +84,7 @@ impl Planner<'_> {
         }
         let history = self.keep_on_nodes();
         if !history.is_empty() {
-            return due(Phase::Keeping, history);
+            return due(Phase::StoringKeys, history);
         }
         if let Some(plan) = self.restore() {
             return plan;
@@ -99,11 +99,7 @@ impl Planner<'_> {
 
     /// Keys that would share a name with another one.
     fn taken_names(&self) -> Vec<Blocker> {
-        let in_files = self
-            .survey
-            .files
-            .iter()
-            .flat_map(|file| file.transformers());
+        let in_files = self.views.files.iter().flat_map(|file| file.transformers());
         let kept = self
             .observed
             .keyring
@@ -139,19 +135,14 @@ impl Planner<'_> {
                 .iter()
                 .any(|kept| kept.transformer.is_same(transformer));
             let is_listed = missing.iter().any(|action| {
-                matches!(action, Action::Keep { transformer: listed, .. } if listed.is_same(transformer))
+                matches!(action, Action::StoreKey { transformer: listed, .. } if listed.is_same(transformer))
             });
             if *transformer != Transformer::Identity && !is_kept && !is_listed {
                 let transformer = transformer.clone();
-                missing.push(Action::Keep { transformer, used });
+                missing.push(Action::StoreKey { transformer, used });
             }
         };
-        for transformer in self
-            .survey
-            .files
-            .iter()
-            .flat_map(|file| file.transformers())
-        {
+        for transformer in self.views.files.iter().flat_map(|file| file.transformers()) {
             add(transformer, true);
         }
         for rule in &self.rules {
@@ -165,14 +156,14 @@ impl Planner<'_> {
     fn put_first_by_others(&self) -> Vec<Action> {
         let mut used: Vec<Transformer> = Vec::new();
         for rule in &self.rules {
-            let servers = self.survey.servers.iter();
+            let servers = self.views.servers.iter();
             used.extend(servers.flat_map(|view| view.writers(&rule.name)));
         }
         let unused = distinct(used)
             .into_iter()
             .filter(|writer| self.ledger.is_unused(writer));
         unused
-            .map(|transformer| Action::Keep {
+            .map(|transformer| Action::StoreKey {
                 transformer,
                 used: true,
             })
@@ -181,11 +172,7 @@ impl Planner<'_> {
 
     /// What the nodes' histories lack of the same.
     fn keep_on_nodes(&self) -> Vec<Action> {
-        let in_files = self
-            .survey
-            .files
-            .iter()
-            .flat_map(|file| file.transformers());
+        let in_files = self.views.files.iter().flat_map(|file| file.transformers());
         let rules = self.rules.iter();
         let others = rules.flat_map(|rule| core::iter::once(&rule.wanted).chain(&rule.row_writers));
         let mut keys: Vec<&LocalKey> = Vec::new();
@@ -195,9 +182,9 @@ impl Planner<'_> {
             }
         }
         let mut missing = Vec::new();
-        for view in &self.survey.servers {
+        for view in &self.views.servers {
             for key in keys.iter().filter(|key| !view.server.history.contains(key)) {
-                missing.push(Action::KeepOnNode {
+                missing.push(Action::StoreKeyOnNode {
                     server: view.server.name.clone(),
                     key: (*key).clone(),
                 });
@@ -207,7 +194,7 @@ impl Planner<'_> {
     }
 
     fn unaskable(&self) -> Vec<Blocker> {
-        let uncertain = self.survey.servers.iter().filter_map(View::uncertain);
+        let uncertain = self.views.servers.iter().filter_map(ServerView::uncertain);
         uncertain
             .filter(|blocker| matches!(blocker, Blocker::Unaskable { .. }))
             .collect()
@@ -215,7 +202,7 @@ impl Planner<'_> {
 
     fn writes(&self, target: &Arc<Layout>) -> Vec<Action> {
         let stale = self
-            .survey
+            .views
             .servers
             .iter()
             .filter(|view| view.is_missing || view.file.layout != *target);
@@ -249,8 +236,8 @@ impl Planner<'_> {
 
     /// Servers that use what nobody knows. They may lose something by a new file that they have now.
     fn unknown(&self) -> Vec<Blocker> {
-        let unknown = self.survey.servers.iter().filter(|view| view.is_unknown());
-        unknown.filter_map(View::uncertain).collect()
+        let unknown = self.views.servers.iter().filter(|view| view.is_unknown());
+        unknown.filter_map(ServerView::uncertain).collect()
     }
 
     /// Files that lack what rows may lie under get it back before anything else. No file loses anything or gets another
@@ -258,7 +245,7 @@ impl Planner<'_> {
     fn restore(&self) -> Option<Plan> {
         let mut lacking = Vec::new();
         let mut writes = Vec::new();
-        for view in &self.survey.servers {
+        for view in &self.views.servers {
             let lost = lacking_from(view, &self.rules);
             if lost.is_empty() {
                 continue;
@@ -293,7 +280,7 @@ impl Planner<'_> {
         let mut blockers = Vec::new();
         for rule in &self.rules {
             let chain = target.chain_of(&rule.name);
-            let chains = self.survey.chains(&rule.name);
+            let chains = self.views.chains(&rule.name);
             if chains
                 .iter()
                 .all(|file| file.writer().is_same(chain.writer()))
@@ -301,7 +288,7 @@ impl Planner<'_> {
                 continue;
             }
             let reads = |chains: [Chain; 2]| chains.iter().all(|known| known.reads(chain.writer()));
-            for view in &self.survey.servers {
+            for view in &self.views.servers {
                 let unreadable = || Blocker::NotReadable {
                     server: view.server.name.clone(),
                     writer: chain.writer().clone(),
@@ -318,7 +305,7 @@ impl Planner<'_> {
     fn not_writing(&self) -> Vec<Blocker> {
         let mut blockers = Vec::new();
         for rule in &self.rules {
-            for view in &self.survey.servers {
+            for view in &self.views.servers {
                 let other = || Blocker::NotWriting {
                     server: view.server.name.clone(),
                     writer: rule.wanted.clone(),
@@ -337,10 +324,10 @@ impl Planner<'_> {
     /// All files are as they should be; now the rows.
     fn rewrite(&self, is_verified: bool) -> Plan {
         let blockers: Vec<_> = self
-            .survey
+            .views
             .servers
             .iter()
-            .filter_map(View::unproven)
+            .filter_map(ServerView::unproven)
             .collect();
         if !blockers.is_empty() {
             let phase = if is_verified {
@@ -411,7 +398,7 @@ impl Planner<'_> {
         let newest = self.ledger.newest()?;
         let is_foreign = |rule: &Rule| {
             let mut writers = self
-                .survey
+                .views
                 .servers
                 .iter()
                 .flat_map(|view| view.writers(&rule.name));
@@ -429,9 +416,9 @@ impl Planner<'_> {
     fn record(&self, revision: Revision) -> Action {
         let mut writers = self.ledger.others();
         for rule in &self.rules {
-            let servers = self.survey.servers.iter();
+            let servers = self.views.servers.iter();
             let current = servers.flat_map(|view| view.writers(&rule.name));
-            let chains = self.survey.chains(&rule.name);
+            let chains = self.views.chains(&rule.name);
             let is_known = self.ledger.knows(&rule.name);
             let in_files = chains
                 .iter()
@@ -494,7 +481,7 @@ impl Planner<'_> {
     fn key_id(&self, provider: &str) -> Result<Box<str>, Blocker> {
         let mut agreed = None;
         let mut since = Timestamp::from_secs(0);
-        for view in &self.survey.servers {
+        for view in &self.views.servers {
             let known = view
                 .server
                 .kms
@@ -525,7 +512,7 @@ impl Planner<'_> {
         for backup in &self.observed.retained {
             let is_writer = |rule: &Rule| rule.wanted.is_same(&backup.needs);
             let is_read = |name: &GroupResource| {
-                self.survey
+                self.views
                     .chains(name)
                     .iter()
                     .any(|chain| chain.reads(&backup.needs))

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::observed::{looked_up, name_and_wildcards};
-use super::survey::Survey;
+use super::server_view::ServerViews;
 use super::{Observed, Pass, Revision, RowWriters};
 use crate::encryption_config::{GroupResource, Transformer};
 
@@ -74,7 +74,7 @@ impl<'o> Ledger<'o> {
     pub(super) fn row_writers(
         &self,
         name: &GroupResource,
-        survey: &Survey<'_>,
+        views: &ServerViews<'_>,
     ) -> Vec<Transformer> {
         let writer = self.writer(name);
         let mut found: Vec<Transformer> = writer.into_iter().cloned().collect();
@@ -90,14 +90,14 @@ impl<'o> Ledger<'o> {
                 found.extend(noted.into_iter().flatten().cloned());
             }
             // An earlier release noted nothing. As long as the files have the newest writer, they have the others too.
-            (None, None, Some(writer)) if is_lost(writer, name, survey) => {
+            (None, None, Some(writer)) if is_lost(writer, name, views) => {
                 found.extend(used());
                 found.push(Transformer::Identity);
             }
             // Nothing was recorded yet: whatever was found in a file, and stands in none any more.
             (None, None, None) if self.newest.is_none() => {
                 let stands = |transformer: &Transformer| {
-                    let mut files = survey.files.iter();
+                    let mut files = views.files.iter();
                     files.any(|file| file.transformers().any(|known| known.is_same(transformer)))
                 };
                 found.extend(used().filter(|transformer| !stands(transformer)));
@@ -109,7 +109,7 @@ impl<'o> Ledger<'o> {
     }
 
     /// Names that the state has and that some file does not read as the rows need it.
-    pub(super) fn lost_names(&self, survey: &Survey<'_>) -> Vec<GroupResource> {
+    pub(super) fn lost_names(&self, views: &ServerViews<'_>) -> Vec<GroupResource> {
         let recorded = self
             .newest
             .into_iter()
@@ -119,8 +119,8 @@ impl<'o> Ledger<'o> {
             .into_iter()
             .flat_map(|noted| noted.writers.keys());
         let is_lost_from_some = |name: &&GroupResource| {
-            let needed = self.row_writers(name, survey);
-            needed.iter().any(|writer| is_lost(writer, name, survey))
+            let needed = self.row_writers(name, views);
+            needed.iter().any(|writer| is_lost(writer, name, views))
         };
         recorded
             .chain(noted)
@@ -139,8 +139,8 @@ impl<'o> Ledger<'o> {
 }
 
 /// Whether some file does not read what `writer` wrote.
-fn is_lost(writer: &Transformer, name: &GroupResource, survey: &Survey<'_>) -> bool {
-    let mut views = survey.servers.iter();
+fn is_lost(writer: &Transformer, name: &GroupResource, views: &ServerViews<'_>) -> bool {
+    let mut views = views.servers.iter();
     views.any(|view| !view.file.layout.chain_of(name).reads(writer))
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::row_writers::Ledger;
-use super::survey::{Survey, View};
+use super::server_view::{ServerView, ServerViews};
 use super::{ConfigHash, Desired, Observed, Phase};
 use crate::encryption_config::{Chain, GroupResource, Layout, Transformer};
 
@@ -29,21 +29,21 @@ pub(super) struct Rule {
 
 /// The rules, and whether what is desired is put off until a running change is finished.
 pub(super) fn rules(
-    survey: &Survey<'_>,
+    views: &ServerViews<'_>,
     ledger: &Ledger<'_>,
     desired: &Desired,
 ) -> (Vec<Rule>, bool) {
-    let named = survey
+    let named = views
         .files
         .iter()
         .flat_map(|file| file.rules().map(|(name, _)| name));
     let mut names: BTreeSet<_> = named.chain(desired.writers.keys()).cloned().collect();
-    names.extend(ledger.lost_names(survey));
+    names.extend(ledger.lost_names(views));
     let revision = ledger.newest();
     let is_finished = revision.is_none() || ledger.is_proven();
     let mut rules: Vec<_> = names
         .into_iter()
-        .map(|name| rule(name, survey, ledger, desired))
+        .map(|name| rule(name, views, ledger, desired))
         .collect();
     let differs = |rule: &Rule| {
         let running = revision.and_then(|revision| revision.writers.get(&rule.name));
@@ -54,15 +54,20 @@ pub(super) fn rules(
         for rule in &mut rules {
             let running = revision.and_then(|revision| revision.writers.get(&rule.name));
             let wanted = running.unwrap_or(&rule.current).clone();
-            rule.want(wanted, survey);
+            rule.want(wanted, views);
         }
     }
     (rules, is_queued)
 }
 
-fn rule(name: GroupResource, survey: &Survey<'_>, ledger: &Ledger<'_>, desired: &Desired) -> Rule {
-    let chains = survey.chains(&name);
-    let row_writers = ledger.row_writers(&name, survey);
+fn rule(
+    name: GroupResource,
+    views: &ServerViews<'_>,
+    ledger: &Ledger<'_>,
+    desired: &Desired,
+) -> Rule {
+    let chains = views.chains(&name);
+    let row_writers = ledger.row_writers(&name, views);
     let longest = chains.iter().rev().max_by_key(|chain| chain.count());
     let ordered = longest
         .into_iter()
@@ -90,27 +95,27 @@ fn rule(name: GroupResource, survey: &Survey<'_>, ledger: &Ledger<'_>, desired: 
         is_first: false,
     };
     let wanted = wanted.unwrap_or_else(|| rule.current.clone());
-    rule.want(wanted, survey);
+    rule.want(wanted, views);
     rule
 }
 
 impl Rule {
-    fn want(&mut self, wanted: Transformer, survey: &Survey<'_>) {
-        let chains = survey.chains(&self.name);
+    fn want(&mut self, wanted: Transformer, views: &ServerViews<'_>) {
+        let chains = views.chains(&self.name);
         self.is_readable = chains.iter().all(|chain| chain.reads(&wanted));
         self.is_first = chains.iter().all(|chain| chain.writer().is_same(&wanted));
         self.wanted = wanted;
     }
 
     /// What `view`'s file lacks of what rows may lie under.
-    pub(super) fn lost_from(&self, view: &View<'_>) -> impl Iterator<Item = &Transformer> {
+    pub(super) fn lost_from(&self, view: &ServerView<'_>) -> impl Iterator<Item = &Transformer> {
         let chain = view.file.layout.chain_of(&self.name);
         let mut needed = self.row_writers.iter();
         core::iter::from_fn(move || needed.find(|writer| !chain.reads(writer)))
     }
 
     /// The chain of `view`'s file with all that it lacks. Its writer stays, so nobody need read anything new first.
-    fn restored(&self, view: &View<'_>, observed: &Observed, ledger: &Ledger<'_>) -> Chain {
+    fn restored(&self, view: &ServerView<'_>, observed: &Observed, ledger: &Ledger<'_>) -> Chain {
         let own = view.layout.chain_of(&self.name);
         let is_removed = view.file.hash == ConfigHash::NO_FILE && !view.is_using_known();
         // Without a file, what the process last wrote with is more likely than nothing, and keeps rows from being plain.
@@ -180,7 +185,7 @@ impl Rule {
 /// What the file of `view` shall mean when it gets back what it lacks.
 pub(super) fn restored(
     rules: &[Rule],
-    view: &View<'_>,
+    view: &ServerView<'_>,
     observed: &Observed,
     ledger: &Ledger<'_>,
 ) -> Arc<Layout> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kdc_envelope::survey::{Provider, RowGroup};
+use kdc_envelope::key_usage::{Provider, RowGroup};
 use sha2::{Digest as _, Sha256};
 
 use crate::encryption_config::{GroupResource, Layout, LocalProvider, Transformer};

@@ -1,7 +1,7 @@
 //! The rows of a resource, held against who should have written them.
 
 use kdc_envelope::evidence::{Evidence, Gap, GapKind};
-use kdc_envelope::survey::{Provider, RowGroup, RowSurvey};
+use kdc_envelope::key_usage::{KeyUsage, Provider, RowGroup};
 use serde::Serialize;
 
 use super::ExpectedRows;
@@ -46,46 +46,46 @@ pub struct GroupRows {
 
 impl ExpectedRows {
     /// Holds the rows of this resource, and of no other, against the expected writer: all of them as a table, and what they
-    /// say about the statement that every one is on the newest key. An empty survey says nothing.
+    /// say about the statement that every one is on the newest key. An empty usage says nothing.
     #[must_use]
-    pub fn judge(&self, survey: &RowSurvey) -> (ResourceRows, Evidence) {
-        let rows = ResourceRows::of(self, survey);
-        let evidence = rows.evidence(self, survey);
+    pub fn judge(&self, usage: &KeyUsage) -> (ResourceRows, Evidence) {
+        let rows = ResourceRows::of(self, usage);
+        let evidence = rows.evidence(self, usage);
         (rows, evidence)
     }
 }
 
 impl ResourceRows {
-    fn of(expected: &ExpectedRows, survey: &RowSurvey) -> Self {
-        let groups: Vec<_> = survey
+    fn of(expected: &ExpectedRows, usage: &KeyUsage) -> Self {
+        let groups: Vec<_> = usage
             .groups()
             .iter()
             .map(|group| GroupRows::of(expected, group))
             .collect();
         let current = groups.iter().filter(|group| group.current);
         let current = current.map(|group| group.rows).sum();
-        let stale = survey.groups().iter().zip(&groups);
+        let stale = usage.groups().iter().zip(&groups);
         let stale = stale.filter(|(_, shown)| !shown.current);
         let first = stale.map(|(group, _)| &group.first_key).min();
         Self {
             resource: expected.resource.to_string(),
             writer: expected.writer.to_string(),
-            rows: survey.rows(),
+            rows: usage.rows(),
             current,
             first_not_current: first.map(|key| String::from_utf8_lossy(key).into_owned()),
             groups,
         }
     }
 
-    fn evidence(&self, expected: &ExpectedRows, survey: &RowSurvey) -> Evidence {
+    fn evidence(&self, expected: &ExpectedRows, usage: &KeyUsage) -> Evidence {
         let mut evidence = Evidence::new();
         evidence.agrees(self.current);
-        let others = survey.others();
+        let others = usage.ungrouped();
         if others > 0 {
-            let place = String::from_utf8_lossy(survey.prefix());
+            let place = String::from_utf8_lossy(usage.prefix());
             evidence.add_gap(Gap::new(GapKind::TooMany, others, place));
         }
-        let damaged: Vec<_> = survey
+        let damaged: Vec<_> = usage
             .groups()
             .iter()
             .filter(|group| group.damaged)
@@ -95,7 +95,7 @@ impl ResourceRows {
             let first = String::from_utf8_lossy(first);
             evidence.add_gap(Gap::new(GapKind::Unreadable, unreadable, first));
         }
-        let undecided = survey.groups().iter();
+        let undecided = usage.groups().iter();
         let undecided = undecided.filter(|group| expected.is_undecided(group));
         let undecided: u64 = undecided.map(|group| group.rows).sum();
         let judged = self.current + others + unreadable + undecided;

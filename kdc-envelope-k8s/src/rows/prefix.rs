@@ -7,8 +7,8 @@
 
 use core::time::Duration;
 
+use kdc_envelope::key_usage::Prefixes;
 use kdc_envelope::providers::RESERVED_PREFIX;
-use kdc_envelope::survey::Prefixes;
 use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind};
 

@@ -1,7 +1,7 @@
 //! Asking an API server what rows there should be, and reading them.
 
 use kdc_envelope::evidence::{Conclusion, Evidence, Gap, GapKind};
-use kdc_envelope::survey::RowSurvey;
+use kdc_envelope::key_usage::KeyUsage;
 use kube::Client;
 use serde::Serialize;
 
@@ -102,8 +102,8 @@ impl RowExpectations {
         let mut resources = Vec::new();
         let mut without_rows = Vec::new();
         for expected in &self.expected {
-            let survey = survey(etcd, &prefix, &expected.resource).await?;
-            let (rows, judged) = expected.judge(&survey);
+            let usage = usage(etcd, &prefix, &expected.resource).await?;
+            let (rows, judged) = expected.judge(&usage);
             evidence.merge(judged);
             if rows.rows == 0 {
                 without_rows.push(expected.resource.clone());
@@ -128,18 +128,18 @@ impl RowExpectations {
     }
 }
 
-async fn survey(
+async fn usage(
     etcd: &dyn RowSource,
     prefix: &str,
     resource: &GroupResource,
-) -> Result<RowSurvey, RowsError> {
+) -> Result<KeyUsage, RowsError> {
     let prefix = format!("{prefix}/{}", etcd_prefix(resource));
-    let mut survey = RowSurvey::new(prefix.as_str());
+    let mut usage = KeyUsage::new(prefix.as_str());
     let mut count = |row: crate::etcd::Row| {
-        survey.count(&row.key, &row.value);
+        usage.count(&row.key, &row.value);
     };
     etcd.scan(prefix.as_bytes(), &mut count).await?;
-    Ok(survey)
+    Ok(usage)
 }
 
 /// No row is as it should be only where the API server has no object either: its rows may be under another prefix, or in

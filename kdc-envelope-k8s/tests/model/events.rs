@@ -17,8 +17,8 @@ pub(crate) enum Event {
     Crash,
     /// The reports of earlier passes get lost.
     Forget,
-    /// The next wish: another target, an abort.
-    Wish,
+    /// The next change: another target, an abort.
+    Change,
     /// A server reads its file, and uses it later.
     Read(usize),
     Use(usize),
@@ -56,8 +56,8 @@ pub(crate) fn possible(state: &State, scenario: &Scenario) -> Vec<Event> {
     if state.rewritten.is_some() || state.verified.is_some() {
         events.push(Event::Forget);
     }
-    if usize::from(state.wish) + 1 < scenario.wishes.len() {
-        events.push(Event::Wish);
+    if usize::from(state.change) + 1 < scenario.changes.len() {
+        events.push(Event::Change);
     }
     if state.may_back_up {
         events.push(Event::BackUp);
@@ -147,7 +147,7 @@ pub(crate) fn apply(state: &State, event: Event, names: &Names) -> State {
             next.rewritten = None;
             next.verified = None;
         }
-        Event::Wish => next.wish += 1,
+        Event::Change => next.change += 1,
         Event::Read(index) => {
             let server = next.server(index);
             server.pending = server.file;
@@ -294,12 +294,12 @@ pub(crate) fn begin(state: &State, plan: &Plan, names: &Names) -> State {
     let mut next = *state;
     match plan.actions.first() {
         None => {}
-        Some(Action::Keep { transformer, used }) => {
+        Some(Action::StoreKey { transformer, used }) => {
             let number = names.transformer(transformer);
             next.kept |= bit(number);
             next.used |= if *used { bit(number) } else { 0 };
         }
-        Some(Action::KeepOnNode { server, key }) => {
+        Some(Action::StoreKeyOnNode { server, key }) => {
             let index: usize = server.parse().unwrap();
             let key = kdc_envelope_k8s::encryption_config::Transformer::Local(key.clone());
             next.server(index).history |= bit(names.transformer(&key));

@@ -88,9 +88,9 @@ pub(crate) fn is_truly_done(state: &State, plan: &Plan, scenario: &Scenario) -> 
     if plan.phase != Phase::Done {
         return None;
     }
-    let wish = &scenario.wishes[usize::from(state.wish)];
+    let change = &scenario.changes[usize::from(state.change)];
     for row in state.rows() {
-        let wanted = wish.writers[usize::from(row.rule)];
+        let wanted = change.writers[usize::from(row.rule)];
         let is_old_kek = row.writer == KMS && state.servers().any(|server| server.kek > row.kek);
         if (wanted != NONE && row.writer != wanted) || is_old_kek {
             return Some(format!("6: done, it says, with {row:?}"));

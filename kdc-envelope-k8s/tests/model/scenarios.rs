@@ -1,4 +1,4 @@
-//! Where a change begins, and what is wished for on the way.
+//! Where a change begins, and what is requested on the way.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,9 +12,9 @@ use crate::state::{
     A, B, C, Foreign, IDENTITY, KMS, MAX_ROWS, MAX_SERVERS, NONE, Names, Row, Server, State, T,
 };
 
-/// What is wanted, until the next wish comes.
+/// What is wanted, until the next change comes.
 #[derive(Debug, Clone)]
-pub(crate) struct Wish {
+pub(crate) struct Change {
     /// By rule; `NONE` if it does not name it.
     pub writers: [T; 2],
     pub interrupt: bool,
@@ -27,7 +27,7 @@ pub(crate) struct Scenario {
     pub rows: Vec<u8>,
     /// The chains of the two rules at the beginning; empty if there is none.
     pub chains: [Vec<T>; 2],
-    pub wishes: Vec<Wish>,
+    pub changes: Vec<Change>,
     pub outages: u8,
     /// How often somebody else puts an earlier file back, or takes one away.
     pub meddling: u8,
@@ -37,13 +37,13 @@ pub(crate) struct Scenario {
     start_file: u8,
 }
 
-fn scenario(name: &'static str, chains: [&[T]; 2], wishes: &[Wish]) -> Scenario {
+fn scenario(name: &'static str, chains: [&[T]; 2], changes: &[Change]) -> Scenario {
     let mut scenario = Scenario {
         name,
         servers: 2,
         rows: vec![0, 0],
         chains: chains.map(<[T]>::to_vec),
-        wishes: wishes.to_vec(),
+        changes: changes.to_vec(),
         outages: 1,
         meddling: 0,
         has_backup: false,
@@ -55,15 +55,15 @@ fn scenario(name: &'static str, chains: [&[T]; 2], wishes: &[Wish]) -> Scenario 
     scenario
 }
 
-fn secrets(writer: T) -> Wish {
-    Wish {
+fn secrets(writer: T) -> Change {
+    Change {
         writers: [writer, NONE],
         interrupt: false,
     }
 }
 
-fn at_once(writer: T) -> Wish {
-    Wish {
+fn at_once(writer: T) -> Change {
+    Change {
         interrupt: true,
         ..secrets(writer)
     }
@@ -82,8 +82,8 @@ pub(crate) fn rotate() -> Scenario {
 }
 
 pub(crate) fn abort() -> Scenario {
-    let wishes = [secrets(B), at_once(A), at_once(B)];
-    scenario("abort, and begin again", [&[A], &[]], &wishes)
+    let changes = [secrets(B), at_once(A), at_once(B)];
+    scenario("abort, and begin again", [&[A], &[]], &changes)
 }
 
 pub(crate) fn retarget() -> Scenario {
@@ -125,11 +125,11 @@ pub(crate) fn disable() -> Scenario {
 }
 
 pub(crate) fn resources() -> Scenario {
-    let both = Wish {
+    let both = Change {
         writers: [A, A],
         interrupt: false,
     };
-    let swapped = Wish {
+    let swapped = Change {
         writers: [IDENTITY, A],
         interrupt: false,
     };
@@ -146,8 +146,8 @@ pub(crate) fn backup() -> Scenario {
 
 /// While a key is rotated, the only file goes back to an earlier version, or away.
 pub(crate) fn gone_back() -> Scenario {
-    let wishes = [secrets(B), at_once(C)];
-    let mut gone_back = scenario("a file goes back, or away", [&[A, IDENTITY], &[]], &wishes);
+    let changes = [secrets(B), at_once(C)];
+    let mut gone_back = scenario("a file goes back, or away", [&[A, IDENTITY], &[]], &changes);
     gone_back.servers = 1;
     gone_back.outages = 0;
     gone_back.meddling = 1;
@@ -168,11 +168,11 @@ pub(crate) fn gone_back_on_one() -> Scenario {
 
 /// Nothing was encrypted before, so an earlier file may be none at all.
 pub(crate) fn gone_back_to_nothing() -> Scenario {
-    let wishes = [secrets(KMS), at_once(IDENTITY)];
+    let changes = [secrets(KMS), at_once(IDENTITY)];
     let mut gone_back = scenario(
         "the file of an enabled server goes away",
         [&[], &[]],
-        &wishes,
+        &changes,
     );
     gone_back.servers = 1;
     gone_back.outages = 0;
@@ -240,7 +240,7 @@ impl Scenario {
             rewritten: None,
             verified: None,
             engine: None,
-            wish: 0,
+            change: 0,
             outages: self.outages,
             meddling: self.meddling,
             backup: [0; 2],
@@ -256,8 +256,8 @@ impl Scenario {
     }
 
     pub(crate) fn desired(&self, state: &State) -> Desired {
-        let wish = &self.wishes[usize::from(state.wish)];
-        let writers = self.names.rules.iter().zip(wish.writers);
+        let change = &self.changes[usize::from(state.change)];
+        let writers = self.names.rules.iter().zip(change.writers);
         let named = writers.filter(|(_, writer)| *writer != NONE);
         let transformer = |writer: T| self.names.transformers[usize::from(writer)].clone();
         Desired {
@@ -267,7 +267,7 @@ impl Scenario {
             others: Others::Keep,
             keep_keys: 1,
             keep_identity: false,
-            interrupt: wish.interrupt,
+            interrupt: change.interrupt,
         }
     }
 

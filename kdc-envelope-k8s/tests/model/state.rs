@@ -106,8 +106,8 @@ pub(crate) struct State {
     pub rewritten: Option<PassState>,
     pub verified: Option<PassState>,
     pub engine: Option<Engine>,
-    /// Which of the scenario's wishes is the current one.
-    pub wish: u8,
+    /// Which of the scenario's changes is the current one.
+    pub change: u8,
     /// How many outages may still come.
     pub outages: u8,
     /// How often somebody else may still put an earlier file back, or take one away.

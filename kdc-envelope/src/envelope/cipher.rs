@@ -64,13 +64,6 @@ impl EnvelopeCipher {
         self
     }
 
-    /// The same with other limits on the cache of unwrapped DEKs.
-    #[must_use]
-    pub fn with_cache_limits(mut self, limits: Limits) -> Self {
-        self.kek = self.kek.with_limits(limits);
-        self
-    }
-
     /// Encrypts `data` and binds it to `context`, which is not stored: whoever opens the envelope must present the same.
     ///
     /// Asks the KEK only when a new DEK is due. While the KEK is away, sealing goes on within the limits of the present one.

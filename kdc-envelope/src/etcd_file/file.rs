@@ -7,7 +7,7 @@ use super::meta::{self, Meta};
 use super::pages::Pages;
 use super::read_at::ReadAt;
 use super::{EtcdFileError, trailer, tree};
-use crate::survey::RowSurvey;
+use crate::key_usage::KeyUsage;
 
 /// The bucket that holds all changes of rows.
 const KEY_BUCKET: &[u8] = b"key";
@@ -24,11 +24,11 @@ pub struct EtcdFile<R> {
 /// What a file holds, counted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct FileSurvey {
+pub struct FileKeyUsage {
     /// Revision, rows and changes of the whole file.
     pub totals: Totals,
     /// The rows under the prefix that was asked for, by what encrypts them.
-    pub rows: RowSurvey,
+    pub rows: KeyUsage,
 }
 
 impl<R: ReadAt> EtcdFile<R> {
@@ -84,17 +84,17 @@ impl<R: ReadAt> EtcdFile<R> {
     ///
     /// # Errors
     /// As [`Self::for_each_newest_row`]. A row that kube-apiserver would refuse is no error of the file; it is counted as damaged.
-    pub fn survey(
+    pub fn key_usage(
         &self,
         prefix: &[u8],
         on_progress: impl FnMut(u64),
-    ) -> Result<FileSurvey, EtcdFileError> {
-        let mut rows = RowSurvey::new(prefix);
+    ) -> Result<FileKeyUsage, EtcdFileError> {
+        let mut rows = KeyUsage::new(prefix);
         let totals = self.for_each_newest_row(on_progress, |row| {
             rows.count(row.key, row.value);
             ControlFlow::Continue(())
         })?;
-        Ok(FileSurvey { totals, rows })
+        Ok(FileKeyUsage { totals, rows })
     }
 
     /// Compares the SHA-256 at the end of a snapshot with the bytes before it. Returns false if the file has none.

@@ -29,6 +29,6 @@ mod trailer;
 mod tree;
 
 pub use error::{EtcdFileError, PageFault};
-pub use file::{EtcdFile, FileSurvey};
+pub use file::{EtcdFile, FileKeyUsage};
 pub use history::{Row, Totals};
 pub use read_at::ReadAt;

@@ -108,12 +108,6 @@ impl KekErrorKind {
             Self::Internal => "internal",
         }
     }
-
-    /// Whether the same call may succeed later without anybody's help.
-    #[must_use]
-    pub const fn is_retryable(self) -> bool {
-        matches!(self, Self::Unavailable | Self::Exhausted)
-    }
 }
 
 impl KekError {

@@ -6,6 +6,7 @@
 mod annotations;
 mod error;
 mod names;
+mod transit_ciphertext;
 
 #[cfg(feature = "testing")]
 pub mod conformance;
@@ -13,7 +14,9 @@ pub mod conformance;
 pub(crate) use annotations::check_all as check_annotations;
 pub use annotations::{Annotations, InvalidAnnotation, MAX_ANNOTATIONS_LEN, check_domain};
 pub use error::{KekError, KekErrorKind};
+pub(crate) use names::version_in_key_id;
 pub use names::{Aad, InvalidKeyId, KeyId};
+pub use transit_ciphertext::{InvalidCiphertext, TransitCiphertext};
 
 use core::fmt;
 

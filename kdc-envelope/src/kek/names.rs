@@ -1,6 +1,7 @@
 //! Newtypes of the byte strings that accompany a wrapped key.
 
 use core::fmt;
+use core::num::NonZeroU32;
 
 /// Names one version of one key encryption key.
 ///
@@ -78,6 +79,23 @@ impl<'a> Aad<'a> {
     }
 }
 
+/// The version in a key id that a backend of this project made: N of `local-vN-…` or `bao-vN-…`.
+pub(crate) fn version_in_key_id(key_id: &str) -> Option<u32> {
+    let rest = key_id
+        .strip_prefix("local-v")
+        .or_else(|| key_id.strip_prefix("bao-v"))?;
+    let (version, _) = rest.split_once('-')?;
+    version_number(version.as_bytes()).map(NonZeroU32::get)
+}
+
+/// A version from 1 to 4294967295 in decimal digits, without a sign or leading zeros, which `parse` alone would take.
+pub(super) fn version_number(digits: &[u8]) -> Option<NonZeroU32> {
+    if !matches!(digits.first(), Some(b'1'..=b'9')) {
+        return None;
+    }
+    core::str::from_utf8(digits).ok()?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,5 +115,21 @@ mod tests {
     fn foreign_ids_cannot_break_a_log_line() {
         let id = KeyId::new("a\nlevel=INFO \u{1b}[31m").unwrap();
         assert_eq!(id.to_string(), "a\\nlevel=INFO \\u{1b}[31m");
+    }
+
+    #[test]
+    fn versions_are_read_as_they_are_written() {
+        assert_eq!(version_in_key_id("local-v3-0123456789"), Some(3));
+        assert_eq!(version_in_key_id("bao-v70-c6712a48"), Some(70));
+        for wrong in [
+            "local-v3",
+            "local-v03-0123",
+            "local-v+3-0123",
+            "bao-v0-0123",
+            "bao-v4294967296-0123",
+            "other-v3-0123",
+        ] {
+            assert_eq!(version_in_key_id(wrong), None, "{wrong}");
+        }
     }
 }

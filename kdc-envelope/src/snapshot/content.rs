@@ -3,7 +3,6 @@
 //! etcd ends the stream of a snapshot with the SHA-256 of all bytes before (`Maintenance.Snapshot` in
 //! `server/etcdserver/api/v3rpc/maintenance.go`). A stream without it ended early, so the last chunk is sealed only when it is right.
 
-use super::error::TrailerError;
 use crate::digest::BulkSha256;
 
 /// Length of the checksum at the end, in bytes.
@@ -32,6 +31,25 @@ pub struct ContentSummary {
     pub len: u64,
     /// SHA-256 of all bytes, the checksum at the end included; `None` with [`Trailer::Unchecked`].
     pub sha256: Option<[u8; 32]>,
+}
+
+/// The end of the content does not show that it is whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrailerError {
+    /// The length is not that of an etcd database and a SHA-256.
+    #[error(
+        "{len} bytes are not a snapshot of etcd: its length is a multiple of 512 and 32 for the checksum; was the file cut off, or copied from a member's directory?"
+    )]
+    Length {
+        /// The length that was found, in bytes.
+        len: u64,
+    },
+    /// The last 32 bytes are not the SHA-256 of all others.
+    #[error(
+        "the checksum at the end of the snapshot does not match the rest; take the snapshot again"
+    )]
+    Checksum,
 }
 
 /// Follows the content.

@@ -2,40 +2,9 @@
 
 use std::io;
 
+use super::content::TrailerError;
 use super::metadata::MetadataError;
 use crate::random::RandomError;
-
-/// A cluster, a snapshot or a source has a name that cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{field} `{value}` {reason}")]
-#[non_exhaustive]
-pub struct InvalidIdentity {
-    /// Which name.
-    pub field: &'static str,
-    /// The name, as it was given.
-    pub value: String,
-    /// What is wrong with it.
-    pub reason: &'static str,
-}
-
-/// The end of the content does not show that it is whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum TrailerError {
-    /// The length is not that of an etcd database and a SHA-256.
-    #[error(
-        "{len} bytes are not a snapshot of etcd: its length is a multiple of 512 and 32 for the checksum; was the file cut off, or copied from a member's directory?"
-    )]
-    Length {
-        /// The length that was found, in bytes.
-        len: u64,
-    },
-    /// The last 32 bytes are not the SHA-256 of all others.
-    #[error(
-        "the checksum at the end of the snapshot does not match the rest; take the snapshot again"
-    )]
-    Checksum,
-}
 
 /// A snapshot could not be sealed. What was written of it must be thrown away.
 #[derive(Debug, thiserror::Error)]
@@ -98,7 +67,7 @@ pub enum OpenError {
         /// Its number in the header.
         number: u8,
     },
-    /// It is the snapshot of something else than was asked for.
+    /// It is a snapshot of another cluster, or another snapshot, than the caller expects.
     #[error("{field} of the snapshot is `{found}`, not `{expected}` as was asked for")]
     OtherIdentity {
         /// Which name.

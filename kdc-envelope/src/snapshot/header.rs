@@ -7,6 +7,7 @@ use hkdf::Hkdf;
 use sha2::{Digest as _, Sha256};
 use std::io::{self, Read};
 
+use super::codec::Codec;
 use super::error::OpenError;
 use super::identity::{Identity, MAX_NAME_LEN, MAX_SOURCE_LEN};
 use crate::Key256;
@@ -33,46 +34,6 @@ const MAX_LEN: usize =
 const PAYLOAD_LABEL: &[u8] = b"kdc-envelope snapshot v2 payload\0";
 const COMMITMENT_LABEL: &[u8] = b"kdc-envelope snapshot v2 commitment\0";
 const METADATA_LABEL: &[u8] = b"kdc-envelope snapshot v2 metadata\0";
-
-/// How the content was packed before it was sealed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum Codec {
-    /// As it is; any range can be read alone.
-    #[default]
-    None,
-    /// One zstd frame (RFC 8878).
-    Zstd,
-}
-
-impl Codec {
-    const fn number(self) -> u8 {
-        match self {
-            Self::None => 0,
-            Self::Zstd => 1,
-        }
-    }
-
-    fn of_number(number: u8) -> Result<Self, OpenError> {
-        match number {
-            0 => Ok(Self::None),
-            1 => Ok(Self::Zstd),
-            _ => Err(OpenError::Unsupported {
-                what: "codec",
-                number,
-            }),
-        }
-    }
-
-    /// Its name in metadata.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Zstd => "zstd",
-        }
-    }
-}
 
 /// A header of version 2. Nothing in it is to be believed before a DEK [unlocked](super::Unlocked::read_from) it.
 #[derive(Debug, Clone)]
@@ -159,7 +120,11 @@ impl Header {
     fn parse(bytes: &[u8]) -> Result<Self, OpenError> {
         let mut reader = Reader::new(bytes);
         reader.take(PREFIX_LEN).map_err(malformed("prefix"))?;
-        let codec = Codec::of_number(reader.u8().map_err(malformed("codec"))?)?;
+        let codec = reader.u8().map_err(malformed("codec"))?;
+        let codec = Codec::of_number(codec).ok_or(OpenError::Unsupported {
+            what: "codec",
+            number: codec,
+        })?;
         let chunk_offset = reader.offset();
         let chunk_log2 = reader.u8().map_err(malformed("chunk size"))?;
         if !CHUNK_LOG2_RANGE.contains(&chunk_log2) {

@@ -1,6 +1,4 @@
-//! Which snapshot of which cluster: bound into the header, and asked for when it is opened.
-
-use super::error::InvalidIdentity;
+//! Which snapshot of which cluster: bound into the header, and compared with what the caller expects when it is opened.
 
 /// The longest name of a cluster or snapshot, in bytes.
 pub const MAX_NAME_LEN: usize = 253;
@@ -13,6 +11,19 @@ pub struct Identity {
     cluster: Box<str>,
     snapshot: Box<str>,
     source: Box<str>,
+}
+
+/// A cluster, a snapshot or a source has a name that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field} `{value}` {reason}")]
+#[non_exhaustive]
+pub struct InvalidIdentity {
+    /// Which name.
+    pub field: &'static str,
+    /// The name, as it was given.
+    pub value: String,
+    /// What is wrong with it.
+    pub reason: &'static str,
 }
 
 impl Identity {

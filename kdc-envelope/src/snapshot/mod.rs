@@ -6,13 +6,14 @@
 //! | [`SealedRange`] | any range of a sealed object without the rest |
 //! | [`v1`] | version 1: one AES-GCM message, as older buckets hold it |
 //! | [`metadata`] | `metadata.json` of both |
-//! | [`Identity`], [`Expected`] | which snapshot of which cluster it is, and was asked for |
+//! | [`Identity`], [`Expected`] | which snapshot of which cluster it is, and which one the caller expects |
 //!
 //! A snapshot is sealed under a DEK of its own, which a KEK wraps; the wrapped DEK lies beside it, so that moving it to another KEK
 //! version touches a few hundred bytes and never the snapshot. Reading and writing go through [`std::io`]; files, buckets and keys are the caller's. The
 //! formats are in `docs/formats.md`.
 
 mod chunk;
+mod codec;
 mod content;
 mod error;
 mod header;
@@ -25,10 +26,11 @@ mod range;
 mod seal;
 pub mod v1;
 
-pub use content::{ContentSummary, TRAILER_LEN, Trailer};
-pub use error::{InvalidIdentity, OpenError, SealError, TrailerError};
-pub use header::{Codec, Header, MAGIC};
-pub use identity::{Identity, MAX_NAME_LEN, MAX_SOURCE_LEN, check_name};
+pub use codec::Codec;
+pub use content::{ContentSummary, TRAILER_LEN, Trailer, TrailerError};
+pub use error::{OpenError, SealError};
+pub use header::{Header, MAGIC};
+pub use identity::{Identity, InvalidIdentity, MAX_NAME_LEN, MAX_SOURCE_LEN, check_name};
 pub use open::{Expected, OpenOptions, Unlocked, open};
 pub use range::SealedRange;
 pub use seal::{SealOptions, Sealed, seal};

@@ -4,15 +4,17 @@ use core::num::NonZeroUsize;
 use std::io::{self, Read, Write};
 
 use super::chunk::{ChunkCipher, MAX_CHUNKS, Totals};
+use super::codec::Codec;
 use super::content::{ContentCheck, ContentSummary, Trailer};
 use super::error::OpenError;
-use super::header::{Codec, Header, Keys};
+use super::header::{Header, Keys};
+use super::metadata::{MetadataError, MetadataV2};
 use super::output::{CheckedSink, Output};
 use super::pipeline::{self, Block, Feed, Layout, Stopped};
 use crate::Key256;
 use crate::aead::TAG_LEN;
 
-/// What the caller asked for, against which a snapshot is held before it is opened.
+/// What the caller expects of a snapshot, compared with its header before anything is opened.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Expected {
@@ -62,7 +64,7 @@ impl Expected {
     }
 }
 
-/// A header that belongs to a DEK and to what was asked for.
+/// A header that belongs to a DEK and is what the caller expects.
 #[derive(Debug)]
 pub struct Unlocked {
     pub(super) header: Header,
@@ -83,6 +85,18 @@ impl Unlocked {
         let keys = header.keys(dek)?;
         expected.check(&header)?;
         Ok(Self { header, keys })
+    }
+
+    /// Whether all of `metadata` but the wrapped DEK is as it was written when this snapshot was sealed.
+    ///
+    /// # Errors
+    /// [`MetadataError::Mac`] if it was changed, or belongs to another snapshot.
+    pub fn check(&self, metadata: &MetadataV2) -> Result<(), MetadataError> {
+        metadata.check(
+            self.header.identity(),
+            self.header.codec(),
+            &self.keys.metadata,
+        )
     }
 
     /// The header, authentic by now.

@@ -2,9 +2,9 @@
 
 use std::io::{self, Write};
 
+use super::codec::Codec;
 use super::content::{ContentCheck, ContentSummary};
 use super::error::OpenError;
-use super::header::Codec;
 
 /// Takes content as it was before it was packed.
 pub(super) struct CheckedSink<W> {

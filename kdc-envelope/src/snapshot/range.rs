@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use zeroize::Zeroizing;
 
 use super::chunk::{ChunkCipher, MAX_CHUNKS, Totals};
+use super::codec::Codec;
 use super::error::OpenError;
-use super::header::Codec;
 use super::open::{Expected, Unlocked};
 use crate::Key256;
 use crate::aead::TAG_LEN;

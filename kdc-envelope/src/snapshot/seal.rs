@@ -4,10 +4,12 @@ use core::num::NonZeroUsize;
 use std::io::{self, Read, Write};
 
 use super::chunk::{ChunkCipher, MAX_CHUNKS, Totals};
+use super::codec::Codec;
 use super::content::{ContentCheck, ContentSummary, Trailer};
 use super::error::SealError;
-use super::header::{Codec, Header, Keys};
+use super::header::{Header, Keys};
 use super::identity::Identity;
+use super::metadata::{Facts, MetadataV2, RowsInside, WrappedDek};
 use super::pipeline::{self, Block, Feed, Layout, Stopped};
 use crate::aead::TAG_LEN;
 use crate::{Key256, random};
@@ -34,7 +36,7 @@ impl Default for SealOptions {
     }
 }
 
-/// What was sealed.
+/// A snapshot that was just sealed.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Sealed {
@@ -44,7 +46,30 @@ pub struct Sealed {
     pub content: ContentSummary,
     /// Length of the sealed object in bytes.
     pub len: u64,
-    pub(super) keys: Keys,
+    keys: Keys,
+}
+
+impl Sealed {
+    /// The metadata of this snapshot, taken at `created_at` (RFC 3339), with its DEK as `wrapped_dek`, and its rows if they were
+    /// counted.
+    #[must_use]
+    pub fn metadata(
+        &self,
+        wrapped_dek: WrappedDek,
+        created_at: &str,
+        rows: Option<RowsInside>,
+    ) -> MetadataV2 {
+        let facts = Facts {
+            identity: self.header.identity().clone(),
+            codec: self.header.codec(),
+            created_at: created_at.to_owned(),
+            content_len: self.content.len,
+            sealed_len: self.len,
+            sha256: self.content.sha256,
+            rows,
+        };
+        MetadataV2::new(facts, wrapped_dek, &self.keys.metadata)
+    }
 }
 
 /// Reads `source` to its end and writes it sealed under `dek`, which must be fresh: a DEK seals one object, once.

@@ -204,7 +204,7 @@ fn progress_ascends_to_the_length_and_a_break_ends() {
 }
 
 #[test]
-fn a_survey_counts_rows_under_a_prefix() {
+fn key_usage_counts_rows_under_a_prefix() {
     let sealed = [b"k8s:enc:aesgcm:v1:key1:".as_slice(), &[0; 40]].concat();
     let changes = [
         put(2, "/registry/secrets/a/a", sealed.clone()),
@@ -215,12 +215,12 @@ fn a_survey_counts_rows_under_a_prefix() {
         put(7, "/other", sealed),
     ];
     let data = database(&changes, 2);
-    let survey = EtcdFile::open(&data[..])
+    let usage = EtcdFile::open(&data[..])
         .unwrap()
-        .survey(b"/registry/", |_| ())
+        .key_usage(b"/registry/", |_| ())
         .unwrap();
-    assert_eq!((survey.totals.rows, survey.rows.rows()), (3, 2));
-    let groups: Vec<_> = survey
+    assert_eq!((usage.totals.rows, usage.rows.rows()), (3, 2));
+    let groups: Vec<_> = usage
         .rows
         .groups()
         .iter()

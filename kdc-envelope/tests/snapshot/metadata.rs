@@ -1,7 +1,7 @@
 //! `metadata.json`: read, kept, and believed only with its MAC.
 
 use kdc_envelope::snapshot::metadata::{
-    Metadata, MetadataError, MetadataV1, MetadataV2, RowGroup, RowsInside, WrappedDek,
+    Metadata, MetadataError, MetadataV1, RowGroup, RowsInside, WrappedDek,
 };
 use kdc_envelope::snapshot::{SealOptions, Unlocked};
 use kdc_envelope::{KeyId, WrappedKey};
@@ -22,14 +22,14 @@ fn sealed_v2(wrapped: WrappedDek) -> (Vec<u8>, Metadata) {
     group.key_id = Some("bao-v7-000000000000000000000000".into());
     group.version = Some(7);
     let rows = RowsInside::new(vec![group, RowGroup::new("identity", 3)]);
-    let metadata = MetadataV2::new(&sealed, wrapped, CREATED, Some(rows));
+    let metadata = sealed.metadata(wrapped, CREATED, Some(rows));
     (object, Metadata::V2(metadata))
 }
 
 fn check(object: &[u8], json: &[u8]) -> Result<(), MetadataError> {
     let unlocked = Unlocked::read_from(&mut &*object, &dek(), &expected()).unwrap();
     match Metadata::parse(json)? {
-        Metadata::V2(metadata) => metadata.check(&unlocked),
+        Metadata::V2(metadata) => unlocked.check(&metadata),
         other => panic!("{other:?}"),
     }
 }

@@ -75,7 +75,7 @@ impl Caller {
     }
 
     /// Sends a request to `/v1/PATH` and gives status and body of the answer
-    /// whatever they are; a body that is no JSON is `null`.
+    /// in any form; a body that is not JSON is `null`.
     ///
     /// # Errors
     /// [`Error::Http`] when no answer came.

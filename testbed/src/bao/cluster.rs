@@ -19,8 +19,8 @@ pub struct BaoCluster {
 }
 
 impl BaoCluster {
-    /// Starts the nodes as `options` say, which are persistent without being
-    /// told, and waits until all of them vote. All have the same root token.
+    /// Starts the nodes as `options` say, always with persistent storage,
+    /// and waits until all of them vote. All have the same root token.
     ///
     /// # Errors
     /// As [`Options::start`].

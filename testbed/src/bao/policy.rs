@@ -1,4 +1,4 @@
-//! The policies of `deploy/openbao`, so that tests and benches run under what users are told to write.
+//! The policies of `deploy/openbao`, so that tests and benches run under the policies that the documentation tells operators to write.
 
 const KMS_PLUGIN: &str = include_str!("../../../deploy/openbao/policy.hcl");
 /// The key that the file names.

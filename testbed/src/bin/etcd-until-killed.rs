@@ -16,7 +16,7 @@ fn main() -> Result<(), Error> {
             source,
         })?;
     let mut etcd = runtime.block_on(Etcd::start())?;
-    // Nobody reading is no reason to end.
+    // A closed standard output is no reason to end.
     let _ = writeln!(
         stdout(),
         "{} {}",

@@ -19,7 +19,7 @@ pub enum Fault {
         /// The body.
         body: Vec<u8>,
     },
-    /// Answers these bytes, whatever they are, and closes the connection; the
+    /// Answers these bytes, unchecked, and closes the connection; the
     /// server sees nothing of the request.
     Raw(Vec<u8>),
     /// Passes the request on, and of its answer the head and so many bytes of

@@ -96,7 +96,7 @@ impl Proxy {
         *lock(&self.shared.rule) = Some(rule.into());
     }
 
-    /// Passes requests on from now on.
+    /// Removes the rule: requests are passed on.
     pub fn clear(&self) {
         *lock(&self.shared.rule) = None;
     }
@@ -195,7 +195,7 @@ async fn serve(mut stream: TcpStream, shared: Arc<Shared>) -> io::Result<()> {
     }
 }
 
-/// What the client shall be told.
+/// The response for the client: that of the fault, or that of the server behind.
 async fn answer(shared: &Shared, request: &Request, fault: Option<&Fault>) -> Answer {
     match fault {
         Some(Fault::Hang) => std::future::pending().await,

@@ -15,22 +15,22 @@ const TABLE: &str = include_str!("hostile.yaml");
 /// What stands for the prefix of the bucket in the table.
 const PREFIX: &str = "PREFIX/";
 
-/// What asks for what a hostile answer is given to.
+/// The kind of request that gets a hostile response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Asker {
-    /// Whoever lists.
+    /// A listing.
     List,
-    /// Whoever stores a snapshot that is shorter than a part.
+    /// An upload of a snapshot that is shorter than a part.
     Store,
-    /// Whoever stores a snapshot in parts.
+    /// An upload of a snapshot in parts.
     StoreLong,
-    /// Whoever reads metadata.
+    /// A read of metadata.
     ReadMetadata,
-    /// Whoever reads data.
+    /// A read of data.
     ReadData,
-    /// Whoever deletes.
+    /// A deletion.
     Delete,
 }
 
@@ -38,19 +38,19 @@ pub enum Asker {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Hostile {
-    /// Its name.
+    /// The name of the response in the table.
     pub name: String,
-    /// Who meets it.
+    /// The request that gets it.
     pub asker: Asker,
-    /// What is done to the requests that it befalls.
+    /// What is done to the requests that it applies to.
     pub rule: Rule,
-    /// The exit code.
+    /// The exit code with which `kdc` must end.
     pub exit: i32,
-    /// What the one line must tell.
+    /// What the line on standard error must contain.
     pub words: String,
 }
 
-/// All of them, for a bucket whose objects are below `prefix`, which is empty
+/// All hostile responses, for a bucket whose objects are below `prefix`, which is empty
 /// or ends in a slash.
 ///
 /// # Errors
@@ -71,7 +71,7 @@ struct Line {
     name: String,
     asker: Asker,
     on: Vec<String>,
-    /// Nobody could tell it from a right one in a bucket without a prefix.
+    /// In a bucket without a prefix, it cannot be distinguished from a valid one.
     #[serde(default)]
     needs_prefix: bool,
     status: Option<u16>,

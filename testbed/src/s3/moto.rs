@@ -83,7 +83,7 @@ impl Moto {
         expect_success(rule.send().await)
     }
 
-    /// Puts an object there, whatever its key: `a//b`, too.
+    /// Puts an object there under any key, including `a//b`.
     ///
     /// # Errors
     /// [`Error::Http`].

@@ -11,15 +11,15 @@ use sha2::{Digest, Sha256};
 use super::Progress;
 use crate::Error;
 
-/// Names the folder of the cache.
+/// The variable that names the folder of the cache.
 const LOCATION: &str = "KDC_TESTBED_CACHE";
 
-/// What something is built from.
+/// A hash over everything that a server is built from.
 #[derive(Debug, Default)]
 pub(crate) struct Inputs(Sha256);
 
 impl Inputs {
-    /// Adds one named input; lengths are hashed too, so nothing runs together.
+    /// Adds one named input; lengths are hashed too, so that no two sequences of inputs collide.
     pub(crate) fn add(&mut self, name: &str, content: &[u8]) {
         for part in [name.as_bytes(), content] {
             self.0.update((part.len() as u64).to_be_bytes());

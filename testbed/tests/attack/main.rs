@@ -1,10 +1,10 @@
-//! What somebody who means harm, or a broken neighbour, can do from outside, tried on the real programs.
+//! What an attacker or a faulty neighbour can do from outside, tried on the real programs.
 //!
-//! | module | who attacks |
+//! | module | attacks by |
 //! |---|---|
 //! | [`socket`] | clients of the plugin's socket and of its `--http-address` |
-//! | [`openbao`] | what stands where OpenBao should be |
-//! | [`bucket`] | what stands where S3 should be |
+//! | [`openbao`] | a server in the place of OpenBao |
+//! | [`bucket`] | a server in the place of S3 |
 //! | [`scan`] | files that claim to be etcd's |
 //! | [`system_calls`] | kill -9 at one system call after another |
 //! | [`races`] | several runs of `kdc backup` on one bucket |

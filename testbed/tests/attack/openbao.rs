@@ -1,5 +1,5 @@
-//! Whatever stands where OpenBao should be and answers: the plugin gives no wrong answer, does not end, and is well again as soon as the
-//! real one answers.
+//! A hostile server in the place of OpenBao: the plugin gives no wrong answer, does not exit, and recovers as soon as the real OpenBao
+//! answers.
 
 use std::fs;
 use std::process::Command;
@@ -138,7 +138,7 @@ impl Victim {
         victim
     }
 
-    /// Uses it while the server answers so.
+    /// Calls the plugin while the server answers by `rule`, and returns the number of calls.
     async fn suffer(&mut self, name: &str, rule: Rule) -> usize {
         self.proxy.set(rule);
         let begin = Instant::now();
@@ -224,7 +224,7 @@ async fn whatever_stands_in_for_openbao_nothing_wrong_is_given_out_and_it_heals(
     report.write();
 }
 
-/// All at once, in this task.
+/// Polls all futures concurrently in this task.
 async fn join_all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
     let mut all: Vec<_> = futures.map(Box::pin).collect();
     let mut outputs: Vec<Option<F::Output>> = all.iter().map(|_| None).collect();

@@ -1,5 +1,5 @@
 //! Several runs of `kdc backup` on one bucket at once, for a while: a snapshot whose seal ended with 0 is there and opens until retention lets it go,
-//! and nothing that races is told that something is broken.
+//! and no run reports damage.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,7 +20,7 @@ const IDS: [&str; 5] = ["mon", "tue", "wed", "thu", "fri"];
 const WORKERS: usize = 6;
 
 /// Verbs, and the exit codes with which they may end in a race: 73 is an id that is there already, and 1 says that nothing is proven
-/// while a snapshot is being sealed whose key nobody can tell yet.
+/// while a snapshot is being sealed whose key is not known yet.
 const VERBS: [(&str, &[i32]); 5] = [
     ("seal", &[0, 73]),
     ("rewrap", &[0, 1]),
@@ -43,12 +43,12 @@ fn words<'w>(verb: &'w str, id: &'w str) -> Vec<&'w str> {
     [&["backup", verb], own, &CLUSTER, key].concat()
 }
 
-/// What the workers share.
+/// The state that the workers share.
 struct Race<'r> {
     folder: &'r Path,
     is_over: AtomicBool,
     runs: AtomicUsize,
-    /// By verb and exit code.
+    /// Number of runs by verb and exit code.
     codes: Mutex<BTreeMap<(&'static str, i32), usize>>,
     failures: Mutex<Vec<String>>,
 }
@@ -104,7 +104,7 @@ fn runs_that_race_on_a_bucket_lose_nothing() {
     });
     let failures = race.failures.into_inner().unwrap();
     assert!(failures.is_empty(), "{}", failures.join("\n"));
-    // What is told 0 last is the newest, and stays. Times in metadata are whole seconds.
+    // The last seal that ends with 0 is the newest, and stays. Times in metadata are whole seconds.
     std::thread::sleep(Duration::from_secs(1));
     succeed(folder, &words("seal", "last"));
     succeed(folder, &words("prune", ""));

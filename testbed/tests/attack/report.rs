@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use crate::random::Random;
 
-/// How long each part that draws its attacks at random goes on, in seconds.
+/// The variable that says how long each part with random attacks runs, in seconds.
 const SECONDS: &str = "KDC_ATTACK_SECONDS";
-/// Decides what is drawn.
+/// The variable with the seed of the random choices.
 const SEED: &str = "KDC_ATTACK_SEED";
-/// Names the folder that takes the tables.
+/// The variable that names the folder for the tables.
 const TABLES: &str = "KDC_ATTACK_TABLES";
 const DEFAULT_SECONDS: u64 = 8;
 
@@ -59,7 +59,7 @@ impl Report {
             .push([attack.to_owned(), count.to_string(), outcome.to_owned()]);
     }
 
-    /// Writes the lines, if somebody wants them.
+    /// Writes the lines, if the environment names a folder for them.
     pub(crate) fn write(&self) {
         let Some(folder) = std::env::var_os(TABLES) else {
             return;
@@ -72,7 +72,7 @@ impl Report {
     }
 }
 
-/// For whoever runs it by hand; cargo shows it with `--nocapture`.
+/// Progress for a run by hand; cargo shows it with `--nocapture`.
 #[expect(clippy::print_stderr, reason = "an attack is watched")]
 pub(crate) fn say(line: &str) {
     eprintln!("{line}");

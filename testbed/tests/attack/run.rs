@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 
 use kdc_testbed::programs;
 
-/// Seconds after which a run has hung.
+/// Seconds after which a run counts as hung.
 const LIMIT: &str = "60";
 /// The exit code of `timeout -s KILL`.
 const HUNG: i32 = 128 + 9;
@@ -24,12 +24,12 @@ pub(crate) fn kdc(folder: &Path, words: &[&str]) -> Command {
     command
 }
 
-/// Runs it to its end.
+/// Runs `kdc` to its end.
 pub(crate) fn run(folder: &Path, words: &[&str]) -> Ended {
     Ended::of(&kdc(folder, words).output().unwrap())
 }
 
-/// Runs what must go well.
+/// Runs `kdc`, which must end with 0.
 pub(crate) fn succeed(folder: &Path, words: &[&str]) -> Ended {
     let ended = run(folder, words);
     assert_eq!(ended.code, Some(0), "{words:?}: {}", ended.text);
@@ -41,7 +41,7 @@ pub(crate) fn succeed(folder: &Path, words: &[&str]) -> Ended {
 pub(crate) struct Ended {
     /// `None` if a signal ended it.
     pub(crate) code: Option<i32>,
-    /// All that it printed.
+    /// Everything that it printed.
     pub(crate) text: String,
 }
 

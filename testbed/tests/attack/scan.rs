@@ -89,13 +89,13 @@ async fn however_a_file_of_etcd_is_broken_it_is_counted_or_refused() {
     while report.goes_on() {
         let bytes = broken(&mut report.random, &good);
         let begin = Instant::now();
-        let survey =
-            EtcdFile::open(bytes.as_slice()).and_then(|file| file.survey(b"/registry/", |_| ()));
+        let usage =
+            EtcdFile::open(bytes.as_slice()).and_then(|file| file.key_usage(b"/registry/", |_| ()));
         let took = begin.elapsed();
         assert!(took < LIMIT, "{took:?}, {} bytes", bytes.len());
         slowest = slowest.max(took);
         files += 1;
-        counted += usize::from(survey.is_ok());
+        counted += usize::from(usage.is_ok());
         if files % THROUGH_THE_PROGRAM == 1 {
             fs::write(&path, &bytes).unwrap();
             let ended = run(folder.path(), &["backup", "scan", "broken.db"]);

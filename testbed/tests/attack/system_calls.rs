@@ -26,7 +26,7 @@ const KEY: [&str; 2] = ["--keyring", "keyring"];
 /// What no file but the one that was asked for may hold.
 const PLAIN: &[u8] = b"plaintext of the snapshot";
 
-/// A file that only we may read.
+/// Writes a file that only its owner may read.
 pub(crate) fn private_file(path: &Path, content: &[u8]) {
     let mut options = fs::OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
@@ -105,7 +105,7 @@ impl Scene {
         scene
     }
 
-    /// The same again.
+    /// A copy of the scene in a folder of its own.
     fn copy(&self) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut copy = Command::new("cp");

@@ -6,39 +6,43 @@ use kdc_testbed::{ApiServer, Client, Resource};
 use serde_json::Value;
 
 use crate::fixture::{
-    Plane, Plugin, RESOURCES, SOON, data, eventually, on_each_minor, readiness, secret,
+    ControlPlane, Plugin, RESOURCES, SOON, data, eventually, on_each_minor, readiness, secret,
     write_config,
 };
 
 #[test]
 fn api_servers_that_share_a_plugin_read_what_the_other_wrote() {
     on_each_minor(async |minor| {
-        let plane = Plane::shared(minor).await;
-        let second = plane.options().start(&plane.etcd).await.unwrap();
-        assert_shared(plane.client(), second.client(), "shared-plugin").await;
+        let control_plane = ControlPlane::shared(minor).await;
+        let second = control_plane
+            .options()
+            .start(&control_plane.etcd)
+            .await
+            .unwrap();
+        assert_shared(control_plane.client(), second.client(), "shared-plugin").await;
     });
 }
 
 #[test]
 fn api_servers_with_a_plugin_each_on_copies_of_a_keyring_read_what_the_other_wrote() {
     on_each_minor(async |minor| {
-        let (plane, second, _plugin) = two_plugins(minor).await;
-        assert_shared(plane.client(), second.client(), "two-plugins").await;
+        let (control_plane, second, _plugin) = two_plugins(minor).await;
+        assert_shared(control_plane.client(), second.client(), "two-plugins").await;
     });
 }
 
 #[test]
 fn a_version_is_promoted_on_one_plugin_before_the_other_without_a_failed_read() {
     on_each_minor(async |minor| {
-        let (plane, second, other_plugin) = two_plugins(minor).await;
-        plane.plugin.keyring("add");
-        fs::copy(&plane.plugin.keyring, &other_plugin.keyring).unwrap();
+        let (control_plane, second, other_plugin) = two_plugins(minor).await;
+        control_plane.plugin.keyring("add");
+        fs::copy(&control_plane.plugin.keyring, &other_plugin.keyring).unwrap();
         wait_for_version(&other_plugin, "added").await;
-        plane.plugin.keyring("promote");
-        let before = plane.plugin.calls("encrypt").await;
+        control_plane.plugin.keyring("promote");
+        let before = control_plane.plugin.calls("encrypt").await;
         eventually("the first API server has a new seed", SOON, async || {
-            readiness(plane.client()).await?;
-            let calls = plane.plugin.calls("encrypt").await;
+            readiness(control_plane.client()).await?;
+            let calls = control_plane.plugin.calls("encrypt").await;
             if calls > before {
                 Ok(())
             } else {
@@ -46,9 +50,9 @@ fn a_version_is_promoted_on_one_plugin_before_the_other_without_a_failed_read() 
             }
         })
         .await;
-        assert_shared(plane.client(), second.client(), "promoted").await;
-        let row = plane.inspect("/registry/secrets/default/promoted-0");
-        let other = plane.inspect("/registry/secrets/default/promoted-1");
+        assert_shared(control_plane.client(), second.client(), "promoted").await;
+        let row = control_plane.inspect("/registry/secrets/default/promoted-0");
+        let other = control_plane.inspect("/registry/secrets/default/promoted-1");
         assert_ne!(
             row["keyId"], other["keyId"],
             "they write under different versions"
@@ -69,16 +73,16 @@ async fn wait_for_version(plugin: &Plugin, what: &str) {
     .await;
 }
 
-/// A plane, and a second API server with a plugin of its own on a copy of the keyring.
-async fn two_plugins(minor: kdc_testbed::KubeMinor) -> (Plane, ApiServer, Plugin) {
-    let plane = Plane::start(minor).await;
-    let copy = plane.folder().join("copy.keyring");
-    fs::copy(&plane.plugin.keyring, &copy).unwrap();
-    let plugin = Plugin::start_on(plane.folder(), "copy", copy, &[]).await;
-    let config = write_config(plane.folder(), "copy", &RESOURCES, &plugin.socket);
+/// A control_plane, and a second API server with a plugin of its own on a copy of the keyring.
+async fn two_plugins(minor: kdc_testbed::KubeMinor) -> (ControlPlane, ApiServer, Plugin) {
+    let control_plane = ControlPlane::start(minor).await;
+    let copy = control_plane.folder().join("copy.keyring");
+    fs::copy(&control_plane.plugin.keyring, &copy).unwrap();
+    let plugin = Plugin::start_on(control_plane.folder(), "copy", copy, &[]).await;
+    let config = write_config(control_plane.folder(), "copy", &RESOURCES, &plugin.socket);
     let second = ApiServer::options().minor(minor).encryption_config(config);
-    let second = second.start(&plane.etcd).await.unwrap();
-    (plane, second, plugin)
+    let second = second.start(&control_plane.etcd).await.unwrap();
+    (control_plane, second, plugin)
 }
 
 /// Both create, and both read and change what the other created.

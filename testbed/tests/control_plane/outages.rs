@@ -7,8 +7,8 @@ use kdc_testbed::{ApiServer, Client, Etcd, Resource};
 use tokio::net::UnixStream;
 
 use crate::fixture::{
-    PREFIX, Plane, Plugin, RECOVERY, RESOURCES, SOON, data, eventually, on_each_minor, readiness,
-    secret, server_metric, sum, write_config,
+    ControlPlane, PREFIX, Plugin, RECOVERY, RESOURCES, SOON, data, eventually, on_each_minor,
+    readiness, secret, server_metric, sum, write_config,
 };
 
 /// A result counts for 20 s, and the check that finds the plugin gone takes 3 s.
@@ -23,38 +23,51 @@ const SLOW: &str = "KDC_TESTBED_SLOW";
 #[test]
 fn a_killed_plugin_stops_neither_reading_nor_writing_and_takes_its_stale_socket_over() {
     on_each_minor(async |minor| {
-        let mut plane = Plane::start(minor).await;
-        create(plane.client(), "before").await.unwrap();
-        let version = plane.write_unchanged("before").await.unwrap();
-        plane.plugin.kill().await;
+        let mut control_plane = ControlPlane::start(minor).await;
+        create(control_plane.client(), "before").await.unwrap();
+        let version = control_plane.write_unchanged("before").await.unwrap();
+        control_plane.plugin.kill().await;
         assert!(
-            plane.plugin.socket.exists(),
+            control_plane.plugin.socket.exists(),
             "a stale socket is what this is about"
         );
-        assert!(UnixStream::connect(&plane.plugin.socket).await.is_err());
+        assert!(
+            UnixStream::connect(&control_plane.plugin.socket)
+                .await
+                .is_err()
+        );
 
-        assert_eq!(read(plane.client(), "before").await.unwrap(), "before");
-        create(plane.client(), "meanwhile").await.unwrap();
+        assert_eq!(
+            read(control_plane.client(), "before").await.unwrap(),
+            "before"
+        );
+        create(control_plane.client(), "meanwhile").await.unwrap();
         let complaint = eventually("readiness fails", NOTICE, async || {
-            unready(plane.client()).await
+            unready(control_plane.client()).await
         })
         .await;
         assert!(complaint.contains("kms-provider-0"), "{complaint}");
-        create(plane.client(), "unready").await.unwrap();
+        create(control_plane.client(), "unready").await.unwrap();
         if std::env::var(SLOW).is_ok_and(|value| value == "1") {
-            wait_until_writing_ends(plane.client()).await;
+            wait_until_writing_ends(control_plane.client()).await;
         }
-        assert_eq!(read(plane.client(), "before").await.unwrap(), "before");
-
-        plane.plugin.start_again().await;
-        wait_until_ready(plane.client()).await;
-        create(plane.client(), "after").await.unwrap();
-        for name in ["before", "meanwhile", "unready", "after"] {
-            assert_eq!(read(plane.client(), name).await.unwrap(), name);
-        }
-        assert_eq!(plane.write_unchanged("before").await.unwrap(), version);
         assert_eq!(
-            plane.plugin.calls("encrypt").await,
+            read(control_plane.client(), "before").await.unwrap(),
+            "before"
+        );
+
+        control_plane.plugin.start_again().await;
+        wait_until_ready(control_plane.client()).await;
+        create(control_plane.client(), "after").await.unwrap();
+        for name in ["before", "meanwhile", "unready", "after"] {
+            assert_eq!(read(control_plane.client(), name).await.unwrap(), name);
+        }
+        assert_eq!(
+            control_plane.write_unchanged("before").await.unwrap(),
+            version
+        );
+        assert_eq!(
+            control_plane.plugin.calls("encrypt").await,
             0.0,
             "the key is the same, so is the seed"
         );
@@ -84,11 +97,11 @@ async fn wait_until_writing_ends(client: &Client) {
 #[test]
 fn a_hung_plugin_costs_readiness_until_it_goes_on() {
     on_each_minor(async |minor| {
-        let mut plane = Plane::start(minor).await;
-        create(plane.client(), "before").await.unwrap();
-        plane.plugin.signal(Signal::STOP);
+        let mut control_plane = ControlPlane::start(minor).await;
+        create(control_plane.client(), "before").await.unwrap();
+        control_plane.plugin.signal(Signal::STOP);
         let complaint = eventually("readiness fails", NOTICE, async || {
-            unready(plane.client()).await
+            unready(control_plane.client()).await
         })
         .await;
         assert!(complaint.contains("DeadlineExceeded"), "{complaint}");
@@ -98,28 +111,35 @@ fn a_hung_plugin_costs_readiness_until_it_goes_on() {
             ("provider_name", "kdc"),
         ];
         let name = "apiserver_envelope_encryption_kms_operations_latency_seconds_count";
-        assert!(server_metric(plane.client(), name, &labels).await >= Some(1.0));
-        assert_eq!(read(plane.client(), "before").await.unwrap(), "before");
-        plane.plugin.signal(Signal::CONT);
-        wait_until_ready(plane.client()).await;
-        create(plane.client(), "after").await.unwrap();
+        assert!(server_metric(control_plane.client(), name, &labels).await >= Some(1.0));
+        assert_eq!(
+            read(control_plane.client(), "before").await.unwrap(),
+            "before"
+        );
+        control_plane.plugin.signal(Signal::CONT);
+        wait_until_ready(control_plane.client()).await;
+        create(control_plane.client(), "after").await.unwrap();
     });
 }
 
 #[test]
 fn a_read_that_needs_the_plugin_waits_for_its_restart() {
     on_each_minor(async |minor| {
-        let mut plane = Plane::start_for(minor, &["secrets"]).await;
-        let second = plane.options().start(&plane.etcd).await.unwrap();
-        plane.plugin.kill().await;
+        let mut control_plane = ControlPlane::start_for(minor, &["secrets"]).await;
+        let second = control_plane
+            .options()
+            .start(&control_plane.etcd)
+            .await
+            .unwrap();
+        control_plane.plugin.kill().await;
         // The other API server has never seen the seed of this one.
-        create(plane.client(), "one").await.unwrap();
+        create(control_plane.client(), "one").await.unwrap();
         let client = second.client().clone();
         let waiting = tokio::spawn(async move { read(&client, "one").await });
         // Reading takes a few milliseconds where the plugin is not needed.
         tokio::time::sleep(Duration::from_millis(300)).await;
         assert!(!waiting.is_finished(), "it does not need the plugin");
-        plane.plugin.start_again().await;
+        control_plane.plugin.start_again().await;
         assert_eq!(waiting.await.unwrap().unwrap(), "one");
     });
 }
@@ -127,24 +147,27 @@ fn a_read_that_needs_the_plugin_waits_for_its_restart() {
 #[test]
 fn a_socket_that_is_removed_comes_back_and_serves_the_next_api_server() {
     on_each_minor(async |minor| {
-        let mut plane = Plane::start(minor).await;
-        create(plane.client(), "before").await.unwrap();
-        std::fs::remove_file(&plane.plugin.socket).unwrap();
+        let mut control_plane = ControlPlane::start(minor).await;
+        create(control_plane.client(), "before").await.unwrap();
+        std::fs::remove_file(&control_plane.plugin.socket).unwrap();
         eventually("the socket is there again", SOON, async || {
-            let connected = UnixStream::connect(&plane.plugin.socket).await;
+            let connected = UnixStream::connect(&control_plane.plugin.socket).await;
             connected.map(drop).map_err(|error| error.to_string())
         })
         .await;
-        let metrics = plane.plugin.metrics().await;
+        let metrics = control_plane.plugin.metrics().await;
         assert_eq!(
             sum(&metrics, "kdc_kms_socket_recreations_total", &[]),
             Some(1.0)
         );
-        readiness(plane.client()).await.unwrap();
+        readiness(control_plane.client()).await.unwrap();
 
-        plane.restart_server(plane.options()).await;
-        assert_eq!(read(plane.client(), "before").await.unwrap(), "before");
-        create(plane.client(), "after").await.unwrap();
+        control_plane.restart_server(control_plane.options()).await;
+        assert_eq!(
+            read(control_plane.client(), "before").await.unwrap(),
+            "before"
+        );
+        create(control_plane.client(), "after").await.unwrap();
     });
 }
 
@@ -179,20 +202,20 @@ fn an_api_server_that_starts_first_is_not_ready_until_its_plugin_comes() {
 #[test]
 fn an_api_server_restarted_without_its_plugin_refuses_at_once_and_loses_nothing() {
     on_each_minor(async |minor| {
-        let mut plane = Plane::start(minor).await;
-        create(plane.client(), "before").await.unwrap();
-        let row = plane.row("secrets", "before").await;
-        plane.plugin.stop().await;
+        let mut control_plane = ControlPlane::start(minor).await;
+        create(control_plane.client(), "before").await.unwrap();
+        let row = control_plane.row("secrets", "before").await;
+        control_plane.plugin.stop().await;
         assert!(
-            !plane.plugin.socket.exists(),
+            !control_plane.plugin.socket.exists(),
             "a plugin that is stopped takes its socket along"
         );
-        plane
-            .restart_server(plane.options().until_answering())
+        control_plane
+            .restart_server(control_plane.options().until_answering())
             .await;
 
         let refusal = eventually("a refusal", SOON, async || {
-            let refusal = create(plane.client(), "early").await.unwrap_err();
+            let refusal = create(control_plane.client(), "early").await.unwrap_err();
             if refusal.contains("nil transformer") {
                 Ok(())
             } else {
@@ -200,14 +223,17 @@ fn an_api_server_restarted_without_its_plugin_refuses_at_once_and_loses_nothing(
             }
         });
         refusal.await;
-        assert!(read(plane.client(), "before").await.is_err());
-        assert_eq!(plane.row("secrets", "before").await, row);
+        assert!(read(control_plane.client(), "before").await.is_err());
+        assert_eq!(control_plane.row("secrets", "before").await, row);
 
-        plane.plugin.start_again().await;
-        wait_until_ready(plane.client()).await;
-        assert_eq!(read(plane.client(), "before").await.unwrap(), "before");
-        create(plane.client(), "after").await.unwrap();
-        assert_eq!(plane.row("secrets", "before").await, row);
+        control_plane.plugin.start_again().await;
+        wait_until_ready(control_plane.client()).await;
+        assert_eq!(
+            read(control_plane.client(), "before").await.unwrap(),
+            "before"
+        );
+        create(control_plane.client(), "after").await.unwrap();
+        assert_eq!(control_plane.row("secrets", "before").await, row);
     });
 }
 

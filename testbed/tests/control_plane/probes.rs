@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kdc_envelope_k8s::api_server::{Dependence, KmsChecks};
 
-use crate::fixture::{Plane, eventually, on_each_minor, readiness};
+use crate::fixture::{ControlPlane, eventually, on_each_minor, readiness};
 
 /// A result counts for 20 s, and the check that finds the plugin gone takes 3 s.
 const NOTICE: Duration = Duration::from_secs(60);
@@ -12,10 +12,10 @@ const NOTICE: Duration = Duration::from_secs(60);
 #[test]
 fn probes_fail_with_the_plugin_as_their_paths_say() {
     on_each_minor(async |minor| {
-        let mut plane = Plane::start(minor).await;
-        plane.plugin.kill().await;
+        let mut control_plane = ControlPlane::start(minor).await;
+        control_plane.plugin.kill().await;
         eventually("readiness fails", NOTICE, async || {
-            match readiness(plane.client()).await {
+            match readiness(control_plane.client()).await {
                 Ok(()) => Err("ready".to_owned()),
                 Err(_) => Ok(()),
             }
@@ -52,7 +52,7 @@ fn probes_fail_with_the_plugin_as_their_paths_say() {
                 Dependence::NotServed => 404,
                 other => unreachable!("{path}: {other:?}"),
             };
-            let answer = plane.client().raw(path).await.unwrap();
+            let answer = control_plane.client().raw(path).await.unwrap();
             assert_eq!(answer.status, status, "{path}: {}", answer.body);
         }
     });

@@ -7,7 +7,7 @@ use kdc_testbed::{ApiServer, Etcd, Resource};
 use serde_json::{Value, json};
 
 use crate::fixture::{
-    PREFIX, PROVIDER, Plane, Plugin, RESOURCES, SOON, config_map, eventually, keyring,
+    ControlPlane, PREFIX, PROVIDER, Plugin, RESOURCES, SOON, config_map, eventually, keyring,
     on_each_minor, random_letters, readiness, secret, server_metric, sum, write_config,
 };
 
@@ -102,14 +102,18 @@ fn an_abstract_socket_serves_an_api_server() {
 #[test]
 fn every_call_is_counted_by_method_and_status_on_both_sides() {
     on_each_minor(async |minor| {
-        let plane = Plane::shared(minor).await;
+        let control_plane = ControlPlane::shared(minor).await;
         // Its start costs a Decrypt for each seed that it meets.
-        plane
+        control_plane
             .client()
             .create(Resource::SECRETS, "default", &secret("counted", "x"))
             .await
             .unwrap();
-        let second = plane.options().start(&plane.etcd).await.unwrap();
+        let second = control_plane
+            .options()
+            .start(&control_plane.etcd)
+            .await
+            .unwrap();
         second
             .client()
             .read(Resource::SECRETS, "default", "counted")
@@ -125,13 +129,13 @@ fn every_call_is_counted_by_method_and_status_on_both_sides() {
             let name = "apiserver_envelope_encryption_kms_operations_latency_seconds_count";
             let asked = server_metric(second.client(), name, &labels).await;
             assert!(asked >= Some(1.0), "{rpc} asked {asked:?} times");
-            let answered = plane.plugin.calls(&rpc.to_lowercase()).await;
+            let answered = control_plane.plugin.calls(&rpc.to_lowercase()).await;
             assert!(
                 answered >= asked.unwrap(),
                 "{rpc} answered {answered} times"
             );
         }
-        let metrics = plane.plugin.metrics().await;
+        let metrics = control_plane.plugin.metrics().await;
         let all = sum(&metrics, "kdc_kms_rpcs_total", &[]);
         let good = sum(&metrics, "kdc_kms_rpcs_total", &[("code", "ok")]);
         assert_eq!(all, good, "only good calls:\n{metrics}");

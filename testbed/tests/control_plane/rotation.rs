@@ -4,7 +4,8 @@ use kdc_testbed::Resource;
 use sha2::{Digest, Sha256};
 
 use crate::fixture::{
-    PROVIDER, Plane, SOON, data, eventually, on_each_minor, readiness, secret, server_metric, sum,
+    ControlPlane, PROVIDER, SOON, data, eventually, on_each_minor, readiness, secret,
+    server_metric, sum,
 };
 
 /// How often a readiness check may be answered from the last one; a probed API server learns of a new key within it.
@@ -13,8 +14,8 @@ const STATUS_INTERVAL: u64 = 20;
 #[test]
 fn rows_keep_their_version_until_the_kek_rotates_and_then_change_once() {
     on_each_minor(async |minor| {
-        let plane = Plane::start(minor).await;
-        let client = plane.client();
+        let control_plane = ControlPlane::start(minor).await;
+        let client = control_plane.client();
         client
             .create(Resource::SECRETS, "default", &secret("one", "first"))
             .await
@@ -23,48 +24,48 @@ fn rows_keep_their_version_until_the_kek_rotates_and_then_change_once() {
             .create(Resource::SECRETS, "default", &secret("old", "kept"))
             .await
             .unwrap();
-        let first = plane.write_unchanged("one").await.unwrap();
-        assert_eq!(plane.write_unchanged("one").await.unwrap(), first);
-        let first_key = key_id(&plane, "one");
+        let first = control_plane.write_unchanged("one").await.unwrap();
+        assert_eq!(control_plane.write_unchanged("one").await.unwrap(), first);
+        let first_key = key_id(&control_plane, "one");
 
-        plane.plugin.keyring("add");
+        control_plane.plugin.keyring("add");
         eventually("the plugin has the new version", SOON, async || {
-            reloads(&plane, 1.0).await
+            reloads(&control_plane, 1.0).await
         })
         .await;
         readiness(client).await.unwrap();
         assert_eq!(
-            plane.write_unchanged("one").await.unwrap(),
+            control_plane.write_unchanged("one").await.unwrap(),
             first,
             "added, not promoted"
         );
 
-        rotate_and_check(&plane, "one", &first, &first_key).await;
-        assert_eq!(key_id(&plane, "old"), first_key, "nobody wrote it");
-        assert_eq!(read(&plane, "old").await, "kept");
+        rotate_and_check(&control_plane, "one", &first, &first_key).await;
+        assert_eq!(key_id(&control_plane, "old"), first_key, "nobody wrote it");
+        assert_eq!(read(&control_plane, "old").await, "kept");
     });
 }
 
 /// Promotes, and waits until writing the Secret `name` as it is changes its row: once.
-async fn rotate_and_check(plane: &Plane, name: &str, version: &str, key: &str) {
-    plane.plugin.keyring("promote");
+async fn rotate_and_check(control_plane: &ControlPlane, name: &str, version: &str, key: &str) {
+    control_plane.plugin.keyring("promote");
     let second = eventually("the row changes", SOON, async || {
-        readiness(plane.client()).await?;
-        let written = plane.write_unchanged(name).await.unwrap();
+        readiness(control_plane.client()).await?;
+        let written = control_plane.write_unchanged(name).await.unwrap();
         if written == version {
             return Err("it is as before".to_owned());
         }
         Ok(written)
     })
     .await;
-    assert_eq!(plane.write_unchanged(name).await.unwrap(), second);
-    let new_key = key_id(plane, name);
+    assert_eq!(control_plane.write_unchanged(name).await.unwrap(), second);
+    let new_key = key_id(control_plane, name);
     assert_ne!(new_key, key);
-    assert_announced(plane, &new_key).await;
+    assert_announced(control_plane, &new_key).await;
 }
 
 /// The API server's own metric says that Status named this key id, and that rows are written under it.
-async fn assert_announced(plane: &Plane, key_id: &str) {
+async fn assert_announced(control_plane: &ControlPlane, key_id: &str) {
     let hash = format!("sha256:{}", hex::encode(Sha256::digest(key_id)));
     let labels = [("provider_name", PROVIDER), ("key_id_hash", &hash)];
     let prefix = "apiserver_envelope_encryption_key_id_hash";
@@ -76,7 +77,7 @@ async fn assert_announced(plane: &Plane, key_id: &str) {
         ),
     ] {
         let name = format!("{prefix}_{name}");
-        let sample = server_metric(plane.client(), &name, &labels).await;
+        let sample = server_metric(control_plane.client(), &name, &labels).await;
         assert!(
             sample.is_some_and(|seconds| seconds > 0.0),
             "{name} {labels:?}"
@@ -87,9 +88,9 @@ async fn assert_announced(plane: &Plane, key_id: &str) {
 #[test]
 fn rows_of_all_versions_are_read_after_rotations_and_restarts() {
     on_each_minor(async |minor| {
-        let mut plane = Plane::start(minor).await;
+        let mut control_plane = ControlPlane::start(minor).await;
         for name in ["zero", "one", "two"] {
-            let created = plane
+            let created = control_plane
                 .client()
                 .create(Resource::SECRETS, "default", &secret(name, name))
                 .await;
@@ -97,12 +98,12 @@ fn rows_of_all_versions_are_read_after_rotations_and_restarts() {
             if name == "two" {
                 break;
             }
-            let before = plane.plugin.calls("encrypt").await;
-            plane.plugin.keyring("add");
-            plane.plugin.keyring("promote");
+            let before = control_plane.plugin.calls("encrypt").await;
+            control_plane.plugin.keyring("add");
+            control_plane.plugin.keyring("promote");
             eventually("the API server has a new seed", SOON, async || {
-                readiness(plane.client()).await?;
-                let now = plane.plugin.calls("encrypt").await;
+                readiness(control_plane.client()).await?;
+                let now = control_plane.plugin.calls("encrypt").await;
                 if now > before {
                     Ok(())
                 } else {
@@ -111,25 +112,25 @@ fn rows_of_all_versions_are_read_after_rotations_and_restarts() {
             })
             .await;
         }
-        let keys = ["zero", "one", "two"].map(|name| key_id(&plane, name));
+        let keys = ["zero", "one", "two"].map(|name| key_id(&control_plane, name));
         assert!(
             keys[0] != keys[1] && keys[1] != keys[2] && keys[0] != keys[2],
             "{keys:?}"
         );
 
-        plane.plugin.stop().await;
-        plane.plugin.start_again().await;
-        plane.restart_server(plane.options()).await;
+        control_plane.plugin.stop().await;
+        control_plane.plugin.start_again().await;
+        control_plane.restart_server(control_plane.options()).await;
         for name in ["zero", "one", "two"] {
-            assert_eq!(read(&plane, name).await, name);
-            let opened = plane.open(
+            assert_eq!(read(&control_plane, name).await, name);
+            let opened = control_plane.open(
                 &format!("/registry/secrets/default/{name}"),
-                &plane.plugin.keyring,
+                &control_plane.plugin.keyring,
             );
             opened.done();
         }
         // One call of Decrypt for each wrapped seed and kind of object at most, and at least one for each seed.
-        let decrypts = plane.plugin.calls("decrypt").await;
+        let decrypts = control_plane.plugin.calls("decrypt").await;
         assert!(
             (3.0..=20.0).contains(&decrypts),
             "{decrypts} calls of Decrypt"
@@ -140,12 +141,12 @@ fn rows_of_all_versions_are_read_after_rotations_and_restarts() {
 #[test]
 fn readiness_probes_cost_one_status_per_20_seconds() {
     on_each_minor(async |minor| {
-        let plane = Plane::start(minor).await;
+        let control_plane = ControlPlane::start(minor).await;
         let start = std::time::Instant::now();
-        let first = plane.plugin.calls("status").await;
+        let first = control_plane.plugin.calls("status").await;
         let probed = eventually("two more calls of Status", SOON * 2, async || {
-            readiness(plane.client()).await?;
-            let now = plane.plugin.calls("status").await - first;
+            readiness(control_plane.client()).await?;
+            let now = control_plane.plugin.calls("status").await - first;
             if now >= 2.0 {
                 Ok(start.elapsed().as_secs())
             } else {
@@ -161,9 +162,9 @@ fn readiness_probes_cost_one_status_per_20_seconds() {
     });
 }
 
-async fn read(plane: &Plane, name: &str) -> String {
+async fn read(control_plane: &ControlPlane, name: &str) -> String {
     data(
-        &plane
+        &control_plane
             .client()
             .read(Resource::SECRETS, "default", name)
             .await
@@ -172,14 +173,14 @@ async fn read(plane: &Plane, name: &str) -> String {
 }
 
 /// The key id in the row of a Secret, as `kdc` tells it.
-fn key_id(plane: &Plane, name: &str) -> String {
-    let inspected = plane.inspect(&format!("/registry/secrets/default/{name}"));
+fn key_id(control_plane: &ControlPlane, name: &str) -> String {
+    let inspected = control_plane.inspect(&format!("/registry/secrets/default/{name}"));
     inspected["keyId"].as_str().unwrap().to_owned()
 }
 
 /// Whether the plugin took over its keyring file at least so often.
-async fn reloads(plane: &Plane, wanted: f64) -> Result<(), String> {
-    let metrics = plane.plugin.metrics().await;
+async fn reloads(control_plane: &ControlPlane, wanted: f64) -> Result<(), String> {
+    let metrics = control_plane.plugin.metrics().await;
     let taken = sum(
         &metrics,
         "kdc_kms_keyring_reloads_total",

@@ -10,8 +10,8 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 
 use crate::fixture::{
-    PREFIX, Plane, RESOURCES, SOON, config_map, data, eventually, kdc, kms_v2_row, on_each_minor,
-    random_letters, run, same_but_for_version, secret,
+    ControlPlane, PREFIX, RESOURCES, SOON, config_map, data, eventually, kdc, kms_v2_row,
+    on_each_minor, random_letters, run, same_but_for_version, secret,
 };
 
 /// The most that the API takes in one object: 1 MiB of values.
@@ -28,46 +28,54 @@ const KINDS: [(Resource, &str, MakeObject); 2] = [
 #[test]
 fn objects_of_every_size_are_encrypted_and_open_to_exactly_what_was_stored() {
     on_each_minor(async |minor| {
-        let plane = Plane::start(minor).await;
+        let control_plane = ControlPlane::start(minor).await;
         for (resource, plural, object) in KINDS {
             for size in [0, 1, 1 << 10, 64 << 10, MAX_DATA] {
                 let value = random_letters(size);
                 let name = format!("size-{size}");
-                let created = plane
+                let created = control_plane
                     .client()
                     .create(resource, "default", &object(&name, &value))
                     .await
                     .unwrap();
                 assert_eq!(data(&created), value);
-                check_row(&plane, resource, &plane.row(plural, &name).await, &value).await;
+                check_row(
+                    &control_plane,
+                    resource,
+                    &control_plane.row(plural, &name).await,
+                    &value,
+                )
+                .await;
             }
         }
     });
 }
 
 /// Opens a row in every way, and shows that the API takes what comes out for the object that was stored.
-async fn check_row(plane: &Plane, resource: Resource, row: &Row, value: &str) {
+async fn check_row(control_plane: &ControlPlane, resource: Resource, row: &Row, value: &str) {
     assert!(row.value.starts_with(PREFIX), "{}", row.key);
-    let opened = plane.open(&row.key, &plane.plugin.keyring).done();
+    let opened = control_plane
+        .open(&row.key, &control_plane.plugin.keyring)
+        .done();
     assert!(opened.starts_with(b"k8s\0"), "{}", row.key);
     assert_nothing_shows(&opened, row);
     if !value.is_empty() {
         assert!(find(&opened, value.as_bytes()), "{}", row.key);
     }
-    for from_file in open_from_files(plane, row) {
+    for from_file in open_from_files(control_plane, row) {
         assert!(from_file == opened, "{} from a file", row.key);
     }
 
     let name = row.key.rsplit('/').next().unwrap();
-    let client = plane.client();
+    let client = control_plane.client();
     let served = client.read(resource, "default", name).await.unwrap();
     assert_eq!(data(&served), value);
-    let decoded: Value = serde_saphyr::from_slice(&decode(plane, &row.key)).unwrap();
+    let decoded: Value = serde_saphyr::from_slice(&decode(control_plane, &row.key)).unwrap();
     assert_eq!(decoded["data"], served["data"]);
     assert_eq!(decoded["kind"], served["kind"]);
 
     // The API server reads plaintext rows too: what we opened must be the same object to it.
-    plane.etcd.put(&row.key, &opened).await.unwrap();
+    control_plane.etcd.put(&row.key, &opened).await.unwrap();
     let put_back = client.read(resource, "default", name).await.unwrap();
     assert!(same_but_for_version(&put_back, &served), "{}", row.key);
 }
@@ -85,21 +93,21 @@ fn find(text: &[u8], part: &[u8]) -> bool {
 }
 
 /// From etcdctl's JSON, which holds the key, and from the bare value.
-fn open_from_files(plane: &Plane, row: &Row) -> [Vec<u8>; 2] {
-    let json = plane.folder().join("row.json");
-    let printed = plane
+fn open_from_files(control_plane: &ControlPlane, row: &Row) -> [Vec<u8>; 2] {
+    let json = control_plane.folder().join("row.json");
+    let printed = control_plane
         .etcd
         .etcdctl()
         .args(["get", &row.key, "-w", "json"])
         .output();
     fs::write(&json, printed.unwrap().stdout).unwrap();
-    let raw = plane.folder().join("row.bin");
+    let raw = control_plane.folder().join("row.bin");
     fs::write(&raw, &row.value).unwrap();
     let open = |file: &Path, arguments: [&str; 2]| {
         let mut command = kdc();
         command.args(["value", "open"]).args(arguments);
         command.arg("--file").arg(file);
-        run(command.arg("--keyring").arg(&plane.plugin.keyring)).done()
+        run(command.arg("--keyring").arg(&control_plane.plugin.keyring)).done()
     };
     [
         open(&json, ["--format", "etcdctl-json"]),
@@ -107,25 +115,25 @@ fn open_from_files(plane: &Plane, row: &Row) -> [Vec<u8>; 2] {
     ]
 }
 
-fn decode(plane: &Plane, etcd_key: &str) -> Vec<u8> {
+fn decode(control_plane: &ControlPlane, etcd_key: &str) -> Vec<u8> {
     let mut command = kdc();
     command.args(["value", "open", "--decode", "--etcd-key", etcd_key]);
-    command.args(["--etcd-endpoints", plane.etcd.endpoint()]);
-    run(command.arg("--keyring").arg(&plane.plugin.keyring)).done()
+    command.args(["--etcd-endpoints", control_plane.etcd.endpoint()]);
+    run(command.arg("--keyring").arg(&control_plane.plugin.keyring)).done()
 }
 
 #[test]
 fn more_than_the_api_takes_is_refused_and_not_stored() {
     on_each_minor(async |minor| {
-        let plane = Plane::shared(minor).await;
+        let control_plane = ControlPlane::shared(minor).await;
         let too_large = secret("too-large", &random_letters(MAX_DATA + 1));
-        let client = plane.client();
+        let client = control_plane.client();
         let refused = client
             .create(Resource::SECRETS, "default", &too_large)
             .await;
         assert_eq!(refused.unwrap_err().status(), Some(422));
         let key = "/registry/secrets/default/too-large";
-        assert_eq!(plane.etcd.row(key).await.unwrap(), None);
+        assert_eq!(control_plane.etcd.row(key).await.unwrap(), None);
     });
 }
 
@@ -134,9 +142,9 @@ fn rows_that_kube_apiserver_writes_for_itself_are_encrypted_too() {
     const OWN: &str =
         "/registry/configmaps/kube-system/kube-apiserver-legacy-service-account-token-tracking";
     on_each_minor(async |minor| {
-        let plane = Plane::shared(minor).await;
+        let control_plane = ControlPlane::shared(minor).await;
         let row = eventually("kube-apiserver writes its own row", SOON, async || {
-            plane
+            control_plane
                 .etcd
                 .row(OWN)
                 .await
@@ -144,12 +152,14 @@ fn rows_that_kube_apiserver_writes_for_itself_are_encrypted_too() {
                 .ok_or_else(|| "no such row".to_owned())
         })
         .await;
-        let opened = plane.open(OWN, &plane.plugin.keyring).done();
+        let opened = control_plane
+            .open(OWN, &control_plane.plugin.keyring)
+            .done();
         assert_nothing_shows(&opened, &row);
         assert!(find(&opened, b"legacy-service-account-token-tracking"));
         for resource in RESOURCES {
             let prefix = format!("/registry/{resource}/");
-            for row in plane.etcd.rows(&prefix).await.unwrap() {
+            for row in control_plane.etcd.rows(&prefix).await.unwrap() {
                 assert!(row.value.starts_with(PREFIX), "{}", row.key);
             }
         }
@@ -159,10 +169,10 @@ fn rows_that_kube_apiserver_writes_for_itself_are_encrypted_too() {
 #[test]
 fn a_thousand_objects_share_one_wrapped_seed() {
     on_each_minor(async |minor| {
-        let plane = Plane::shared(minor).await;
+        let control_plane = ControlPlane::shared(minor).await;
         let mut writers = JoinSet::new();
         for writer in 0..20 {
-            let client = plane.client().clone();
+            let client = control_plane.client().clone();
             writers.spawn(async move {
                 for number in 0..50 {
                     let object = secret(&format!("bulk-{writer}-{number}"), "x");
@@ -174,7 +184,7 @@ fn a_thousand_objects_share_one_wrapped_seed() {
             });
         }
         writers.join_all().await;
-        let rows = plane
+        let rows = control_plane
             .etcd
             .rows("/registry/secrets/default/bulk-")
             .await
@@ -193,7 +203,7 @@ fn a_thousand_objects_share_one_wrapped_seed() {
     });
 }
 
-/// What kube-apiserver stores outside its encrypted storage, whatever it is told to encrypt.
+/// What kube-apiserver stores outside its encrypted storage, whatever its configuration says.
 const NEVER_ENCRYPTED: [&str; 4] = [
     "/registry/masterleases/",
     "/registry/peerserverleases/",
@@ -204,15 +214,15 @@ const NEVER_ENCRYPTED: [&str; 4] = [
 #[test]
 fn a_wildcard_encrypts_every_row_but_the_documented_exceptions() {
     on_each_minor(async |minor| {
-        let plane = Plane::start_for(minor, &["*.*"]).await;
+        let control_plane = ControlPlane::start_for(minor, &["*.*"]).await;
         let object = secret("one", "x");
-        plane
+        control_plane
             .client()
             .create(Resource::SECRETS, "default", &object)
             .await
             .unwrap();
         let rows = eventually("all kinds of rows are there", SOON, async || {
-            let rows = plane.etcd.rows("/registry/").await.unwrap();
+            let rows = control_plane.etcd.rows("/registry/").await.unwrap();
             let kinds = [
                 "masterleases",
                 "secrets",

@@ -12,49 +12,62 @@ use kdc_testbed::Resource;
 use kdc_testbed::etcd::Row;
 
 use crate::fixture::{
-    Plane, Plugin, RESOURCES, Ran, kdc, kms_v2_row, on_each_minor, random_letters, run, secret,
-    write_config,
+    ControlPlane, Plugin, RESOURCES, Ran, kdc, kms_v2_row, on_each_minor, random_letters, run,
+    secret, write_config,
 };
 
 #[test]
 fn no_key_seed_or_value_shows_in_logs_messages_arguments_or_environment() {
     on_each_minor(async |minor| {
-        let mut plane = Plane::start(minor).await;
-        plane.plugin.stop().await;
-        let keyring = plane.plugin.keyring.clone();
-        plane.plugin =
-            Plugin::start_on(plane.folder(), "traced", keyring, &["--log-level", "trace"]).await;
-        let config = write_config(plane.folder(), "traced", &RESOURCES, &plane.plugin.socket);
-        let options = plane.options().encryption_config(config);
-        plane.restart_server(options.clone()).await;
+        let mut control_plane = ControlPlane::start(minor).await;
+        control_plane.plugin.stop().await;
+        let keyring = control_plane.plugin.keyring.clone();
+        control_plane.plugin = Plugin::start_on(
+            control_plane.folder(),
+            "traced",
+            keyring,
+            &["--log-level", "trace"],
+        )
+        .await;
+        let config = write_config(
+            control_plane.folder(),
+            "traced",
+            &RESOURCES,
+            &control_plane.plugin.socket,
+        );
+        let options = control_plane.options().encryption_config(config);
+        control_plane.restart_server(options.clone()).await;
         let value = random_letters(48);
         let object = secret("one", &value);
-        plane
+        control_plane
             .client()
             .create(Resource::SECRETS, "default", &object)
             .await
             .unwrap();
-        plane.plugin.keyring("add");
-        plane.restart_server(options).await;
-        plane
+        control_plane.plugin.keyring("add");
+        control_plane.restart_server(options).await;
+        control_plane
             .client()
             .read(Resource::SECRETS, "default", "one")
             .await
             .unwrap();
-        let row = plane.row("secrets", "one").await;
-        break_a_row(&plane, &row).await;
+        let row = control_plane.row("secrets", "one").await;
+        break_a_row(&control_plane, &row).await;
 
-        let mut secrets = keys_of(&plane.plugin.keyring);
+        let mut secrets = keys_of(&control_plane.plugin.keyring);
         assert_eq!(secrets.len(), 2);
-        secrets.push(seed_of(&row, &plane.plugin.keyring).await);
+        secrets.push(seed_of(&row, &control_plane.plugin.keyring).await);
         secrets.push(value.into_bytes());
-        let mut texts = kdc_output(&plane, &row);
-        texts.push(("the log of kms-plugin", plane.plugin.log().into_bytes()));
+        let mut texts = kdc_output(&control_plane, &row);
+        texts.push((
+            "the log of kms-plugin",
+            control_plane.plugin.log().into_bytes(),
+        ));
         for part in ["cmdline", "environ"] {
-            let path = format!("/proc/{}/{part}", plane.plugin.pid());
+            let path = format!("/proc/{}/{part}", control_plane.plugin.pid());
             texts.push((part, fs::read(path).unwrap()));
         }
-        let log = plane.plugin.log();
+        let log = control_plane.plugin.log();
         for line in [
             "\"TRACE\"",
             "unwrapped",
@@ -73,7 +86,7 @@ fn no_key_seed_or_value_shows_in_logs_messages_arguments_or_environment() {
 }
 
 /// Makes the plugin refuse a call and log why.
-async fn break_a_row(plane: &Plane, row: &Row) {
+async fn break_a_row(control_plane: &ControlPlane, row: &Row) {
     let wrapped = kms_v2_row(row).object.encrypted_dek_source;
     let start = row
         .value
@@ -83,8 +96,8 @@ async fn break_a_row(plane: &Plane, row: &Row) {
     let mut changed = row.value.clone();
     changed[start + wrapped.len() - 1] ^= 1;
     let key = "/registry/secrets/default/broken";
-    plane.etcd.put(key, &changed).await.unwrap();
-    plane
+    control_plane.etcd.put(key, &changed).await.unwrap();
+    control_plane
         .client()
         .read(Resource::SECRETS, "default", "broken")
         .await
@@ -114,12 +127,12 @@ async fn seed_of(row: &Row, keyring: &Path) -> Vec<u8> {
 }
 
 /// What `kdc` prints, except for the object that it is asked for.
-fn kdc_output(plane: &Plane, row: &Row) -> Vec<(&'static str, Vec<u8>)> {
-    let keyring = &plane.plugin.keyring;
-    let etcd = ["--etcd-endpoints", plane.etcd.endpoint()];
+fn kdc_output(control_plane: &ControlPlane, row: &Row) -> Vec<(&'static str, Vec<u8>)> {
+    let keyring = &control_plane.plugin.keyring;
+    let etcd = ["--etcd-endpoints", control_plane.etcd.endpoint()];
     let both = |ran: Ran| [ran.stdout, ran.stderr.into_bytes()].concat();
-    let opened = plane.open(&row.key, keyring);
-    let broken = plane.open("/registry/secrets/default/broken", keyring);
+    let opened = control_plane.open(&row.key, keyring);
+    let broken = control_plane.open("/registry/secrets/default/broken", keyring);
     vec![
         (
             "keyring list",

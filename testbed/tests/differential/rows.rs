@@ -189,7 +189,7 @@ fn dek_sources_of_every_length() {
             secret.resize(len, 0);
             key.dek_source = Some(secret);
             let expected = oracle.open(&provider(key.clone()), b"/a", &sealed.row);
-            // With a short seed upstream's own start fails, before the row is looked at.
+            // With a short seed upstream's own start fails, before it reads the row.
             let expected = expected.unwrap().ok().map(|opened| opened.plaintext);
             assert_eq!(open_v2(&key, &sealed.row, b"/a"), expected, "{len}");
         }

@@ -292,7 +292,7 @@ fn only(_cluster: &Cluster, words: &[&str]) -> Command {
 async fn a_disk_that_takes_no_file_stops_the_change_before_anything_is_written() {
     let plain = config(&["secrets"], &[json!({"identity": {}})]);
     let cluster = Cluster::start(1, &plain).await;
-    // As root, permissions stop nobody; a file in the place of a folder does.
+    // Permissions do not stop root; a file in the place of a folder does.
     let node = cluster.members[0].config.parent().unwrap().to_owned();
     fs::write(node.join("encryption-provider-bak"), "in the way").unwrap();
     fs::set_permissions(&node, fs::Permissions::from_mode(0o755)).unwrap();

@@ -10,7 +10,7 @@ use crate::fixture::{Cluster, Load, Restarter, config};
 
 /// In every run of the tests; `cargo xtask chaos --kills N` for more.
 const KILLS: u64 = 8;
-/// More than a change takes that nobody disturbs.
+/// More time than an undisturbed change takes.
 const LIMIT: Duration = Duration::from_secs(240);
 /// The longest time between two kills in milliseconds.
 const GAP: u64 = 6000;
@@ -35,7 +35,7 @@ fn from_environment(name: &str) -> Option<u64> {
     )
 }
 
-/// What was done to the cluster.
+/// Counts of kills and of changes.
 #[derive(Default)]
 struct Tally {
     tools: u64,
@@ -59,7 +59,7 @@ impl Chaos {
         self.tool = Some(command.spawn().unwrap());
     }
 
-    /// Sees to it that the tool is at work.
+    /// Starts or resumes a change, unless the tool is still running.
     fn begin_or_go_on(&mut self) {
         if let Some(tool) = &mut self.tool {
             match tool.try_wait().unwrap() {
@@ -175,7 +175,7 @@ async fn every_row_stays_readable_whatever_is_killed() {
     );
 }
 
-/// Nobody disturbs it any more, so the change that is under way ends.
+/// Resumes without further kills until the change in progress is finished.
 async fn finish(cluster: &Cluster) {
     let start = Instant::now();
     loop {

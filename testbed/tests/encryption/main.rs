@@ -10,7 +10,7 @@
 //! | a second rotation during the first | `stories::a_second_change_waits_for_the_first` |
 //! | the configuration names what is not installed | `stories::a_configuration_that_names_what_is_not_installed_is_worked_with_and_the_name_is_told` |
 //! | a proxy of the environment, several kubeconfigs | `stories` |
-//! | a file of somebody else | `stories::a_foreign_file_is_adopted_with_all_its_keys` |
+//! | a foreign file | `stories::a_foreign_file_is_adopted_with_all_its_keys` |
 //! | a file that cannot be understood is overwritten | `stories::a_file_that_cannot_be_understood_is_left_alone` |
 //! | a file is taken away, or an earlier version put in its place | `lost_files` |
 //! | the API server never sees the new file | `stories::a_file_that_is_mounted_alone_is_never_taken_for_loaded` |

@@ -1,4 +1,4 @@
-//! Several API servers on one etcd, each under a prefix of its own, and rows that are where nobody looks.
+//! Several API servers on one etcd, each under a prefix of its own, and rows outside of all prefixes.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -20,7 +20,7 @@ struct Tenant {
     folder: TempDir,
 }
 
-/// By `aescbc`, and plain rows read.
+/// A configuration that writes with `aescbc` and reads plain rows.
 fn encrypted(resources: &[&str]) -> String {
     let writer = json!({"aescbc": {"keys": [{"name": "key1", "secret": KEY}]}});
     config(resources, &[writer, json!({"identity": {}})])
@@ -136,7 +136,7 @@ async fn rows_are_looked_for_where_the_api_server_keeps_them() {
     );
 }
 
-/// Rows that are not those of the API server prove nothing, whatever they are.
+/// Rows that do not belong to the API server prove nothing.
 async fn refuses_others(tenant: &Tenant, etcd: &str) {
     let root = tenant.run("verify", etcd, &["--etcd-prefix", "/"]).await;
     let (code, line) = root.refusal();
@@ -184,7 +184,7 @@ async fn proves_nothing(cluster: &Cluster) {
     cluster.etcd.delete(broken).await.unwrap();
 }
 
-/// Then its uid is in no row.
+/// The namespaces are encrypted, so no row shows the uid that identifies the cluster.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_api_server_that_encrypts_its_namespaces_is_found_too() {
     let cluster = Cluster::start(1, &encrypted(&["secrets", "namespaces"])).await;

@@ -1,4 +1,4 @@
-//! A rotation as it is in production: nobody restarts anything, the API servers look at their files once a minute.
+//! A rotation as in production: nothing is restarted, and the API servers read their files once a minute.
 
 use serde_json::json;
 

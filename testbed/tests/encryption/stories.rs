@@ -108,7 +108,7 @@ async fn a_foreign_file_is_adopted_with_all_its_keys() {
     let places = [after.find("key1"), after.find("new"), after.find("old")];
     assert!(places.is_sorted() && places[0].is_some(), "{after}");
     assert!(!after.contains("identity"), "no plain row is left: {after}");
-    // Whoever looks for the keys later finds them all on the node, and the earlier files.
+    // The node keeps all keys and the earlier files for a recovery by hand.
     let node = cluster.members[0].config.parent().unwrap();
     let history = fs::read_to_string(node.join("encryption-provider-history.bak")).unwrap();
     assert!(history.contains(OLD) && history.contains(OLDER));
@@ -192,7 +192,7 @@ async fn rows_of_an_interrupted_rewrite_are_done_by_the_next_one() {
     assert!(resource["rewritten"].as_u64().unwrap() >= 200, "{report}");
     let verified = cluster.run(&["verify", "--resources", "secrets"]).await;
     assert!(verified.done().contains("every row is on the newest key"));
-    // A row that is not, such as one that somebody restored.
+    // A stale row, such as one restored from a backup.
     let stale = cluster
         .etcd
         .row("/registry/secrets/default/s-1")

@@ -1,7 +1,7 @@
 //! The machine that the plugin runs on: names of hosts that no longer resolve, and a clock that jumps.
 //!
 //! Both are the plugin's alone. For names it runs in a mount namespace with files of its own in place of `/etc/hosts` and
-//! `/etc/resolv.conf`; a machine that lets nobody make one fails the test. For the time of day it loads a library that moves it.
+//! `/etc/resolv.conf`; a machine on which none can be created fails the test. For the time of day it loads a library that moves it.
 
 use std::fs;
 use std::os::unix::fs::FileExt as _;
@@ -36,7 +36,7 @@ struct Names(TempDir);
 impl Names {
     fn new() -> Self {
         let names = Self(tempfile::tempdir().unwrap());
-        // Nobody answers there, which is told at once.
+        // Nothing listens there, so each query fails at once.
         let resolver = "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n";
         fs::write(names.0.path().join("resolv.conf"), resolver).unwrap();
         names.come();

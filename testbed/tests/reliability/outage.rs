@@ -1,4 +1,4 @@
-//! An outage that is as long as a seed is remembered, in real time if somebody wants (`cargo xtask outage`).
+//! An outage that is as long as a seed is remembered, in real time on request (`cargo xtask outage`).
 
 use std::time::{Duration, Instant};
 
@@ -74,7 +74,7 @@ async fn outage(ttl: u64) {
     stand.finish();
 }
 
-/// For whoever runs it by hand; cargo shows it with `--nocapture`.
+/// Progress for a run by hand; cargo shows it with `--nocapture`.
 #[expect(clippy::print_stderr, reason = "a long run is watched")]
 fn say(line: &str) {
     eprintln!("{line}");

@@ -34,20 +34,20 @@ impl Tally {
         }
     }
 
-    /// Whether a call that began after `moment` went well.
+    /// Whether a call that began after `moment` succeeded.
     pub(crate) fn is_well_since(&self, moment: Instant) -> bool {
         self.last_ok.is_some_and(|at| at > moment)
     }
 }
 
-/// All that is tried, over and over.
+/// Results of each kind of call that the prober repeats.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Tallies {
     pub(crate) status: Tally,
     pub(crate) wraps: Tally,
-    /// A seed that was asked for before.
+    /// Decrypts of seeds that were requested before.
     pub(crate) known_seeds: Tally,
-    /// Seeds that were never asked for before.
+    /// Decrypts of seeds that were never requested before.
     pub(crate) new_seeds: Tally,
     pub(crate) reads: Tally,
     pub(crate) writes: Tally,
@@ -56,7 +56,7 @@ pub(crate) struct Tallies {
 /// Fills each seed but for its first bytes, which make it another one.
 pub(crate) const SEED_FILL: u8 = 0x5e;
 
-/// A wrapped seed and what it holds.
+/// A wrapped seed and its plaintext.
 pub(crate) type Known = (EncryptAnswer, [u8; 32]);
 
 pub(crate) struct Prober {

@@ -1,4 +1,4 @@
-//! Load, rotations and faults at random, for as long as somebody wants (`cargo xtask soak`); half a minute with the other tests.
+//! Load, rotations and faults at random, for as long as requested (`cargo xtask soak`); half a minute with the other tests.
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::time::{Duration, Instant};
@@ -117,7 +117,7 @@ async fn rotate(stand: &Stand<Proxied>) -> u64 {
     root.rotate_key("transit", "etcd").await.unwrap()
 }
 
-/// For whoever runs it by hand; cargo shows it with `--nocapture`.
+/// Progress for a run by hand; cargo shows it with `--nocapture`.
 #[expect(clippy::print_stderr, reason = "a soak is watched")]
 fn say(line: &str) {
     eprintln!("{line}");

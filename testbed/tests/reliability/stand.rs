@@ -1,4 +1,4 @@
-//! Everything that a fault needs: servers, a plugin between them, and somebody who uses them.
+//! Everything that a fault needs: servers, a plugin between them, and clients that use them.
 
 use std::time::{Duration, Instant};
 
@@ -14,10 +14,10 @@ use crate::plugin::{Launch, Plugin, put};
 use crate::prober::{Prober, SEED_FILL, Tallies, wrap_seeds};
 use crate::table::{Row, Table};
 
-/// Once the fault has ended, all must be well within this time.
+/// After a fault has ended, every kind of call must succeed again within this time.
 const RECOVERY_LIMIT: Duration = Duration::from_secs(10);
 
-/// The parts end in this order.
+/// The servers, the plugin and the clients of one test. Fields are dropped in this order.
 pub(crate) struct Stand<B> {
     prober: Prober,
     pub(crate) plugin: Plugin,
@@ -30,15 +30,15 @@ pub(crate) struct Stand<B> {
     control_plane: Option<(ApiServer, Etcd)>,
 }
 
-/// How much of everything.
+/// The size of a [`Stand`], and how its plugin is run.
 #[derive(Clone, Copy)]
 pub(crate) struct Scale<'a> {
-    /// Seeds that were never asked for; the prober takes five a second.
+    /// Seeds that no call has requested yet; the prober uses five a second.
     pub(crate) seeds: u32,
     pub(crate) with_api_server: bool,
     /// How long the plugin remembers a seed.
     pub(crate) cache_ttl: &'a str,
-    /// How the plugin is run, if not just so.
+    /// How the plugin is run, if not directly.
     pub(crate) launch: Option<Launch<'a>>,
 }
 
@@ -98,7 +98,7 @@ impl Stand<Proxied> {
         let bao = Bao::options().persistent().start().await.unwrap();
         let role = set_up(bao.root()).await;
         let proxy = Proxy::start(bao.address()).await.unwrap();
-        // Nobody listens on the first address.
+        // No server listens on the first address.
         let addresses = format!("http://127.0.0.1:1,{}", proxy.address());
         let root_token = bao.root_token().to_owned();
         let backend = Proxied { bao, proxy };
@@ -231,7 +231,7 @@ impl<B> Stand<B> {
         self.last_recovery
     }
 
-    /// Asks no more.
+    /// Ends the calls of the prober.
     pub(crate) fn stop_probing(&self) {
         self.prober.stop();
     }

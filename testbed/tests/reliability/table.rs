@@ -42,7 +42,7 @@ impl Table {
         self.rows.push(row);
     }
 
-    /// Writes the table, if somebody wants it.
+    /// Writes the table, if the environment names a folder for it.
     pub(crate) fn write(&self) {
         let (Some(folder), Some(name)) = (std::env::var_os(FOLDER), self.name) else {
             return;

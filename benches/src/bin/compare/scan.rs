@@ -104,14 +104,14 @@ fn show(name: &str, rounds: &[Taken]) {
 pub(crate) fn scan_file(path: &Path) -> Result<()> {
     let file = File::open(path)?;
     let len = file.metadata()?.len();
-    let survey = EtcdFile::open(OfFile { file, len })?.survey(b"/registry/", |_| ())?;
-    ensure!(survey.totals.rows == u64::from(ROWS), "{:?}", survey.totals);
+    let usage = EtcdFile::open(OfFile { file, len })?.key_usage(b"/registry/", |_| ())?;
+    ensure!(usage.totals.rows == u64::from(ROWS), "{:?}", usage.totals);
     ensure!(
-        survey.totals.changes == u64::from(ROWS + CHANGED),
+        usage.totals.changes == u64::from(ROWS + CHANGED),
         "{:?}",
-        survey.totals
+        usage.totals
     );
-    ensure!(survey.rows.groups().len() == 2, "{:?}", survey.rows);
+    ensure!(usage.rows.groups().len() == 2, "{:?}", usage.rows);
     Ok(())
 }
 

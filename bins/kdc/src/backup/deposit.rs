@@ -6,7 +6,7 @@ use std::thread;
 
 use clap::{Args, ValueEnum};
 use kdc_envelope::Key256;
-use kdc_envelope::snapshot::metadata::{Metadata, MetadataV1, MetadataV2, RowsInside, WrappedDek};
+use kdc_envelope::snapshot::metadata::{Metadata, MetadataV1, RowsInside, WrappedDek};
 use kdc_envelope::snapshot::{self, Codec, ContentSummary, Identity, SealOptions, Trailer};
 use serde::Serialize;
 
@@ -298,7 +298,7 @@ impl Deposit<'_> {
             note(&format!("the rows inside are not counted: {why}"));
             None
         });
-        let metadata = MetadataV2::new(&sealed, wrapped, &self.created_at, rows);
+        let metadata = sealed.metadata(wrapped, &self.created_at, rows);
         Ok(Stored {
             content: sealed.content,
             sealed_len,

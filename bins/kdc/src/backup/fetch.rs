@@ -200,7 +200,7 @@ impl Fetched {
         };
         let expected = self.expected().with_content_len(metadata.content_len());
         let (unlocked, content) = snapshot::open(source, sink, &self.dek, &expected, &options)?;
-        metadata.check(&unlocked)?;
+        unlocked.check(metadata)?;
         match content.sha256 == metadata.sha256() {
             true => Ok(content),
             false => Err(OpenError::Content { what: "SHA-256" }),
@@ -222,7 +222,7 @@ impl Fetched {
             Metadata::V1(metadata) => check_nonce(metadata, &mut start),
             Metadata::V2(metadata) => Unlocked::read_from(&mut start, &self.dek, &self.expected())
                 .and_then(|unlocked| {
-                    metadata.check(&unlocked)?;
+                    unlocked.check(metadata)?;
                     match metadata.sealed_len() == len {
                         true => Ok(()),
                         false => Err(OpenError::Authentication { offset: len }),

@@ -7,7 +7,9 @@ use kdc_envelope::local::{LocalKek, keyring_file};
 use kdc_envelope::snapshot::metadata::WrappedDek;
 use kdc_envelope::{Aad, KekError, Key256, KeyEncryptionKey as _};
 use kdc_envelope_bao::TransitSnapshotDeks;
-use kms_plugin::bao::{BaoGiven, BaoSettings};
+use kdc_envelope_bao::settings::section::Section as _;
+use kdc_envelope_bao::settings::{ConnectionArgs, FromEnvironment, KeyArgs, VariablePrefix as _};
+use kdc_shared::plugin::KmsPlugin;
 use tokio::runtime::Runtime;
 
 use crate::failure::{Exit, Failure, chain, exit_of_kek};
@@ -20,7 +22,9 @@ pub(super) struct KekArguments {
     #[arg(long, value_name = "FILE", help_heading = "Key")]
     keyring: Option<PathBuf>,
     #[command(flatten)]
-    bao: BaoGiven,
+    connection: FromEnvironment<KmsPlugin, ConnectionArgs>,
+    #[command(flatten)]
+    key: FromEnvironment<KmsPlugin, KeyArgs>,
 }
 
 /// An opened key encryption key.
@@ -39,7 +43,7 @@ enum Kind {
 impl KekArguments {
     /// Reads the keyring, or prepares to reach OpenBao; sends nothing.
     pub(super) fn open(&self) -> Result<Kek, Failure> {
-        let is_bao = self.bao != BaoGiven::default();
+        let is_bao = self.connection.first_given().is_some() || self.key.first_given().is_some();
         let kind = match (&self.keyring, is_bao) {
             (Some(path), false) => {
                 let kek = LocalKek::new(keyring_file::load(path)?);
@@ -66,23 +70,36 @@ impl KekArguments {
     }
 
     fn transit(&self) -> Result<TransitSnapshotDeks, Failure> {
-        let useless = [
-            ("--bao-poll-interval", self.bao.bao_poll_interval.is_some()),
-            ("--bao-hold", self.bao.bao_hold.is_some()),
-        ];
-        if let Some((flag, _)) = useless.into_iter().find(|(_, is_given)| *is_given) {
-            return Err(usage(&format!(
-                "{flag} does nothing for snapshots; remove it"
-            )));
-        }
-        let settings: BaoSettings = self.bao.clone().resolve().map_err(|faults| {
-            let lines: Vec<String> = faults.iter().map(|fault| chain(fault)).collect();
-            usage(&lines.join("; "))
-        })?;
-        let session = settings
+        refuse_useless_variables()?;
+        let connection = self.connection.clone().into_inner().resolve();
+        let key = self.key.resolve();
+        let (connection, key) = match (connection, key) {
+            (Ok(connection), Ok(key)) => (connection, key),
+            (connection, key) => {
+                let faults = connection.err().into_iter().flatten().chain(key.err());
+                let lines: Vec<String> = faults.map(|fault| chain(&fault)).collect();
+                return Err(usage(&lines.join("; ")));
+            }
+        };
+        let session = connection
             .session()
             .map_err(|error| Failure::of(Exit::NoInput, &error))?;
-        Ok(TransitSnapshotDeks::new(session, settings.key_name()))
+        Ok(TransitSnapshotDeks::new(session, key))
+    }
+}
+
+/// Refuses the settings of a key that is followed where they are in the environment, as they are for kms-plugin: a snapshot is under one
+/// version, so that they would do nothing.
+fn refuse_useless_variables() -> Result<(), Failure> {
+    let variables = ["bao-poll-interval", "bao-hold"].map(KmsPlugin::variable);
+    match variables
+        .into_iter()
+        .find(|variable| std::env::var_os(variable).is_some())
+    {
+        Some(variable) => Err(usage(&format!(
+            "{variable} does nothing for snapshots; unset it"
+        ))),
+        None => Ok(()),
     }
 }
 

@@ -40,14 +40,14 @@ pub(super) fn of_stored(
 /// All of them, whoever's prefix they have: what was not counted would look as if no key were needed for it.
 fn count(content: impl ReadAt) -> Result<RowsInside, Failure> {
     const PLACE: &str = "cannot count the rows of the snapshot";
-    let survey = EtcdFile::open(content).and_then(|file| file.survey(b"", |_| ()));
-    let survey = survey.map_err(|error| match &error {
+    let usage = EtcdFile::open(content).and_then(|file| file.key_usage(b"", |_| ()));
+    let usage = usage.map_err(|error| match &error {
         EtcdFileError::Read { source, .. } => {
             carried(source).unwrap_or_else(|| Failure::at(Exit::Io, PLACE, &error))
         }
         _ => Failure::at(Exit::Data, PLACE, &error),
     })?;
-    Ok(RowsInside::from(&survey.rows))
+    Ok(RowsInside::from(&usage.rows))
 }
 
 /// The sealed object, where it is.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use kdc_envelope::etcd_file::{EtcdFile, EtcdFileError, FileSurvey};
+use kdc_envelope::etcd_file::{EtcdFile, EtcdFileError, FileKeyUsage};
 use serde::Serialize;
 
 use super::file::RandomAccess;
@@ -80,20 +80,20 @@ pub(super) fn run(arguments: &Scan, out: &mut Output) -> Result<Exit, Failure> {
             return Err(Failure::new(Exit::Data, line));
         }
     }
-    let survey = etcd_file.survey(prefix.as_bytes(), |read| bar.set_position(read));
+    let usage = etcd_file.key_usage(prefix.as_bytes(), |read| bar.set_position(read));
     bar.finish_and_clear();
-    let survey = survey.map_err(|error| failure(&error))?;
-    if survey.rows.rows() == 0 {
-        return Err(nothing(arguments, &survey));
+    let usage = usage.map_err(|error| failure(&error))?;
+    if usage.rows.rows() == 0 {
+        return Err(nothing(arguments, &usage));
     }
-    let elsewhere = survey.totals.rows - survey.rows.rows();
+    let elsewhere = usage.totals.rows - usage.rows.rows();
     let report = Report {
         is_snapshot: etcd_file.is_snapshot(),
         is_verified: arguments.verify,
-        revision: survey.totals.revision,
-        total_rows: survey.totals.rows,
-        total_changes: survey.totals.changes,
-        rows: Rows::of(&survey.rows, Some(elsewhere)),
+        revision: usage.totals.revision,
+        total_rows: usage.totals.rows,
+        total_changes: usage.totals.changes,
+        rows: Rows::of(&usage.rows, Some(elsewhere)),
     };
     match arguments.output {
         Format::Json => out.json(&report)?,
@@ -120,10 +120,10 @@ impl Report {
 }
 
 /// A file without a row that counts.
-fn nothing(arguments: &Scan, survey: &FileSurvey) -> Failure {
+fn nothing(arguments: &Scan, usage: &FileKeyUsage) -> Failure {
     let (file, prefix) = (arguments.file.display(), &arguments.prefix);
-    let found = survey.rows.prefixes().found();
-    let line = match (survey.totals.rows, found.is_empty()) {
+    let found = usage.rows.prefixes().found();
+    let line = match (usage.totals.rows, found.is_empty()) {
         (0, _) => format!("`{file}` has no rows: nothing was ever written to this etcd"),
         (rows, true) => {
             format!("--prefix: `{file}` has {rows} rows, but none under `{prefix}`")

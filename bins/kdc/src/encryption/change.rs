@@ -8,7 +8,7 @@ use kdc_envelope_k8s::rotation::Blocker;
 
 use super::drive::drive;
 use super::flags::{ClusterFlags, NodeFlags, RewriteFlags, TimeoutFlag, YesFlag};
-use super::wished::{Request, Subset, Wanted, Wished, wished};
+use super::request::{ChangeRequest, EnableFlags, Prepared, SubsetFlags, prepare};
 use super::{plan, refusal};
 use crate::failure::{Exit, Failure};
 use crate::output::{Format, Output, note};
@@ -72,7 +72,7 @@ pub(super) struct Common {
 #[command(after_help = ENABLE)]
 pub(crate) struct Enable {
     #[command(flatten)]
-    pub(super) wanted: Wanted,
+    pub(super) wanted: EnableFlags,
     #[command(flatten)]
     common: Common,
 }
@@ -82,7 +82,7 @@ pub(crate) struct Enable {
 #[command(after_help = ROTATE)]
 pub(crate) struct Rotate {
     #[command(flatten)]
-    pub(super) subset: Subset,
+    pub(super) subset: SubsetFlags,
     #[command(flatten)]
     common: Common,
 }
@@ -92,7 +92,7 @@ pub(crate) struct Rotate {
 #[command(after_help = DISABLE)]
 pub(crate) struct Disable {
     #[command(flatten)]
-    pub(super) subset: Subset,
+    pub(super) subset: SubsetFlags,
     #[command(flatten)]
     common: Common,
 }
@@ -115,7 +115,7 @@ pub(crate) struct Resume {
 
 pub(super) fn enable(arguments: &Enable, out: &mut Output) -> Result<Exit, Failure> {
     run(
-        &Request::Enable(arguments.wanted.clone()),
+        &ChangeRequest::Enable(arguments.wanted.clone()),
         &arguments.common,
         out,
     )
@@ -123,7 +123,7 @@ pub(super) fn enable(arguments: &Enable, out: &mut Output) -> Result<Exit, Failu
 
 pub(super) fn rotate(arguments: &Rotate, out: &mut Output) -> Result<Exit, Failure> {
     run(
-        &Request::Rotate(arguments.subset.clone()),
+        &ChangeRequest::Rotate(arguments.subset.clone()),
         &arguments.common,
         out,
     )
@@ -131,36 +131,36 @@ pub(super) fn rotate(arguments: &Rotate, out: &mut Output) -> Result<Exit, Failu
 
 pub(super) fn disable(arguments: &Disable, out: &mut Output) -> Result<Exit, Failure> {
     run(
-        &Request::Disable(arguments.subset.clone()),
+        &ChangeRequest::Disable(arguments.subset.clone()),
         &arguments.common,
         out,
     )
 }
 
 pub(super) fn abort(arguments: &Abort, out: &mut Output) -> Result<Exit, Failure> {
-    run(&Request::Abort, &arguments.common, out)
+    run(&ChangeRequest::Abort, &arguments.common, out)
 }
 
 pub(super) fn resume(arguments: &Resume, out: &mut Output) -> Result<Exit, Failure> {
-    run(&Request::Resume, &arguments.common, out)
+    run(&ChangeRequest::Resume, &arguments.common, out)
 }
 
-fn run(request: &Request, common: &Common, out: &mut Output) -> Result<Exit, Failure> {
+fn run(request: &ChangeRequest, common: &Common, out: &mut Output) -> Result<Exit, Failure> {
     let runtime = runtime::start_few()?;
     runtime.block_on(async {
         let options = common.rewrite.options();
-        let seen = common.nodes.hold_and_look(&common.cluster, options);
-        let (plane, observation) = seen.await?;
-        let wished = wished(request, &plane, &observation)?;
-        check(&wished, &observation)?;
-        check_names(&plane, &wished, &observation).await?;
-        if !matches!(request, Request::Resume) {
-            common.yes.confirm(&plan::question(&wished.wish))?;
+        let seen = common.nodes.lock_and_observe(&common.cluster, options);
+        let (control_plane, observation) = seen.await?;
+        let prepared = prepare(request, &control_plane, &observation)?;
+        check(&prepared, &observation)?;
+        check_names(&control_plane, &prepared, &observation).await?;
+        if !matches!(request, ChangeRequest::Resume) {
+            common.yes.confirm(&plan::question(&prepared.change))?;
         }
-        keep(&plane, &wished)?;
+        keep(&control_plane, &prepared)?;
         drive(
-            &plane,
-            &wished.wish,
+            &control_plane,
+            &prepared.change,
             common.timeout.timeout,
             common.output,
             out,
@@ -172,12 +172,12 @@ fn run(request: &Request, common: &Common, out: &mut Output) -> Result<Exit, Fai
 /// Refuses names that are new to the configuration and under which nothing is served. Of those that it has already, people
 /// are told: a configuration may name what is not installed yet.
 async fn check_names(
-    plane: &ControlPlane,
-    wished: &Wished,
+    control_plane: &ControlPlane,
+    prepared: &Prepared,
     observation: &Observation,
 ) -> Result<(), Failure> {
-    let names: Vec<_> = wished.wish.writers.keys().cloned().collect();
-    let found = resolve(&plane.client, &names).await;
+    let names: Vec<_> = prepared.change.writers.keys().cloned().collect();
+    let found = resolve(&control_plane.client, &names).await;
     let found = found.map_err(|error| refusal::of_rewrite(&error).hint("nothing was changed"))?;
     let configured = |name: &GroupResource| {
         let layouts = observation.layouts();
@@ -195,31 +195,31 @@ async fn check_names(
 }
 
 /// What can never come to its end is not begun.
-fn check(wished: &Wished, observation: &Observation) -> Result<(), Failure> {
-    let rehearsal = wished.rehearse(observation)?;
+fn check(prepared: &Prepared, observation: &Observation) -> Result<(), Failure> {
+    let dry_run = prepared.dry_run(observation)?;
     let is_final = |blocker: &&Blocker| {
         matches!(
             blocker,
             Blocker::Unwritable(_) | Blocker::NameTaken(_) | Blocker::File { .. }
         )
     };
-    match rehearsal.blockers.iter().find(is_final) {
+    match dry_run.blockers.iter().find(is_final) {
         Some(blocker) => Err(Failure::new(Exit::Config, blocker).hint("nothing was changed")),
         None => Ok(()),
     }
 }
 
-/// Keys go into the keyring before the wish that names them.
-fn keep(plane: &ControlPlane, wished: &Wished) -> Result<(), Failure> {
+/// Keys go into the keyring before the change that names them.
+fn keep(control_plane: &ControlPlane, prepared: &Prepared) -> Result<(), Failure> {
     let save = || {
-        if !wished.new.is_empty() {
-            let mut keyring = plane.state.keyring()?;
-            for transformer in &wished.new {
-                keyring.keep(transformer, false, (plane.clock)());
+        if !prepared.new.is_empty() {
+            let mut keyring = control_plane.state.keyring()?;
+            for transformer in &prepared.new {
+                keyring.keep(transformer, false, (control_plane.clock)());
             }
-            plane.state.save_keyring(&keyring)?;
+            control_plane.state.save_keyring(&keyring)?;
         }
-        plane.state.save_wish(&wished.wish)
+        control_plane.state.save_change(&prepared.change)
     };
     save().map_err(|error| refusal::of_files(&error))
 }

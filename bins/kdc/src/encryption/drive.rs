@@ -1,27 +1,27 @@
-//! Carrying a wish out: every step on standard error as it is done, the outcome on standard output.
+//! Carrying a change out: every step on standard error as it is done, the outcome on standard output.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use kdc_envelope_k8s::control_plane::{ControlPlane, Witness};
+use kdc_envelope_k8s::control_plane::{ChangeObserver, ControlPlane};
 use kdc_envelope_k8s::rewrite::{Progress, RewriteReport};
-use kdc_envelope_k8s::rotation::{Action, Blocker, Plan, Wish};
+use kdc_envelope_k8s::rotation::{Action, Blocker, Change, Plan};
 use serde::Serialize;
 
 use super::pass_bar::PassBar;
-use super::refusal;
+use super::{phase, refusal};
 use crate::failure::{Exit, Failure};
 use crate::output::{Format, Output, Tone, step};
 
 /// What is told on the way.
 #[derive(Default)]
-pub(super) struct Teller {
-    told: Mutex<Told>,
+pub(super) struct ProgressReporter {
+    told: Mutex<Reported>,
     bar: PassBar,
 }
 
 #[derive(Default)]
-struct Told {
+struct Reported {
     phase: String,
     blockers: Vec<String>,
     passes: Vec<RewriteReport>,
@@ -45,17 +45,17 @@ struct WriterReport {
     writer: String,
 }
 
-impl Teller {
-    fn with<T>(&self, tell: impl FnOnce(&mut Told) -> T) -> T {
+impl ProgressReporter {
+    fn with<T>(&self, tell: impl FnOnce(&mut Reported) -> T) -> T {
         tell(&mut self.told.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-impl Witness for Teller {
+impl ChangeObserver for ProgressReporter {
     fn planned(&self, plan: &Plan) {
         let lacks = |blocker: &&Blocker| matches!(blocker, Blocker::Lacks { .. });
         self.with(|told| {
-            plan.phase.as_str().clone_into(&mut told.phase);
+            phase::word(plan.phase).clone_into(&mut told.phase);
             for blocker in plan.blockers.iter().filter(lacks) {
                 step(&told.phase, &format!("{blocker}; it is put back"));
             }
@@ -125,28 +125,28 @@ pub(super) fn refusals(report: &RewriteReport) -> Vec<String> {
     lines
 }
 
-/// Carries `wish` out. Ctrl-C ends it between two steps of a file, like any crash.
+/// Carries `change` out. Ctrl-C ends it between two steps of a file, like any crash.
 pub(super) async fn drive(
-    plane: &ControlPlane,
-    wish: &Wish,
+    control_plane: &ControlPlane,
+    change: &Change,
     patience: Duration,
     format: Format,
     out: &mut Output,
 ) -> Result<Exit, Failure> {
-    let teller = Teller::default();
+    let reporter = ProgressReporter::default();
     let outcome = tokio::select! {
-        outcome = plane.drive(wish, patience, &teller) => outcome,
+        outcome = control_plane.drive(change, patience, &reporter) => outcome,
         _ = tokio::signal::ctrl_c() => {
             let line = "stopped by Ctrl-C; no row and no key is lost, and `kdc encryption resume` goes on";
             return Err(Failure::new(Exit::Negative, line));
         }
     };
     let remarks = outcome.map_err(|error| refusal::of_drive(&error))?;
-    let passes = teller.with(|told| std::mem::take(&mut told.passes));
+    let passes = reporter.with(|told| std::mem::take(&mut told.passes));
     let report = Report {
-        change: wish.change.as_str(),
+        change: change.kind.as_str(),
         done: true,
-        writers: writers(wish),
+        writers: writers(change),
         remarks: remarks.iter().map(ToString::to_string).collect(),
         passes: &passes,
     };
@@ -157,8 +157,8 @@ pub(super) async fn drive(
     Ok(Exit::Ok)
 }
 
-fn writers(wish: &Wish) -> Vec<WriterReport> {
-    let writers = wish.writers.iter();
+fn writers(change: &Change) -> Vec<WriterReport> {
+    let writers = change.writers.iter();
     writers
         .map(|(resource, writer)| WriterReport {
             resource: resource.to_string(),

@@ -173,35 +173,35 @@ impl NodeFlags {
     }
 
     /// All of it, to read, and what is seen of it.
-    pub(super) async fn look(
+    pub(super) async fn observe(
         &self,
         cluster: &ClusterFlags,
     ) -> Result<(ControlPlane, Observation), Failure> {
-        let state = StateFolder::look(self.state_path());
-        self.observe(cluster, state, RewriteOptions::default())
+        let state = StateFolder::read_only(self.state_path());
+        self.observe_with(cluster, state, RewriteOptions::default())
             .await
     }
 
     /// All of it, to change, and what is seen of it.
-    pub(super) async fn hold_and_look(
+    pub(super) async fn lock_and_observe(
         &self,
         cluster: &ClusterFlags,
         rewrite: RewriteOptions,
     ) -> Result<(ControlPlane, Observation), Failure> {
         self.check()?;
-        self.observe(cluster, self.hold()?, rewrite).await
+        self.observe_with(cluster, self.hold()?, rewrite).await
     }
 
-    async fn observe(
+    async fn observe_with(
         &self,
         cluster: &ClusterFlags,
         state: StateFolder,
         rewrite: RewriteOptions,
     ) -> Result<(ControlPlane, Observation), Failure> {
-        let plane = self.control_plane(cluster, state, rewrite).await?;
-        let observation = plane.observe().await;
+        let control_plane = self.control_plane(cluster, state, rewrite).await?;
+        let observation = control_plane.observe().await;
         let observation = observation.map_err(|error| refusal::of_observe(&error))?;
-        Ok((plane, observation))
+        Ok((control_plane, observation))
     }
 
     /// The state and the configurations, to change.

@@ -9,16 +9,19 @@ use crate::failure::{Exit, Failure};
 pub(super) const CURE: &str = "`kdc encryption resume` puts it back";
 
 /// A line for each thing that a file lacks, with the path of the file.
-pub(super) fn lines(plane: &ControlPlane, observation: &Observation) -> Vec<String> {
+pub(super) fn lines(control_plane: &ControlPlane, observation: &Observation) -> Vec<String> {
     let lacking = lacking(&observation.observed, observation.now);
-    lacking.iter().map(|blocker| line(plane, blocker)).collect()
+    lacking
+        .iter()
+        .map(|blocker| line(control_plane, blocker))
+        .collect()
 }
 
-fn line(plane: &ControlPlane, blocker: &Blocker) -> String {
+fn line(control_plane: &ControlPlane, blocker: &Blocker) -> String {
     let Blocker::Lacks { server, .. } = blocker else {
         return blocker.to_string();
     };
-    let mut nodes = plane.nodes.iter();
+    let mut nodes = control_plane.nodes.iter();
     match nodes.find(|node| node.name == *server) {
         Some(node) => format!("{blocker} (`{}`)", node.folder.config().display()),
         None => blocker.to_string(),
@@ -26,8 +29,11 @@ fn line(plane: &ControlPlane, blocker: &Blocker) -> String {
 }
 
 /// No change begins on such a file: what it lacks is put back first.
-pub(super) fn check(plane: &ControlPlane, observation: &Observation) -> Result<(), Failure> {
-    match lines(plane, observation).first() {
+pub(super) fn check(
+    control_plane: &ControlPlane,
+    observation: &Observation,
+) -> Result<(), Failure> {
+    match lines(control_plane, observation).first() {
         None => Ok(()),
         Some(line) => Err(Failure::new(Exit::Negative, line)
             .hint(CURE)

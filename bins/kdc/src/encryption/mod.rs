@@ -4,8 +4,9 @@
 //! |---|---|
 //! | `flags` | where the cluster, its nodes and the state of changes are |
 //! | `change` | `enable`, `rotate`, `disable`, `abort`, `resume` |
-//! | `wished` | what is asked for, as a wish |
-//! | `drive` | carrying a wish out, with progress |
+//! | `request` | what is asked for, as a change |
+//! | `phase` | how phases are printed |
+//! | `drive` | carrying a change out, with progress |
 //! | `plan` | what a change would do |
 //! | `lacking` | what configuration files lack of what rows need |
 //! | `status` | what is loaded where, and what rows there are |
@@ -18,13 +19,14 @@ mod drive;
 mod flags;
 mod lacking;
 mod pass_bar;
+mod phase;
 mod plan;
 mod refusal;
+mod request;
 mod rewrite;
 mod rows;
 mod status;
 mod verify;
-mod wished;
 
 use clap::Subcommand;
 

@@ -6,14 +6,14 @@ use clap::{Args, Subcommand};
 use kdc_envelope_k8s::GroupResource;
 use kdc_envelope_k8s::control_plane::ControlPlane;
 use kdc_envelope_k8s::rewrite::{Count, Skipped, count};
-use kdc_envelope_k8s::rotation::rehearsal::Rehearsal;
-use kdc_envelope_k8s::rotation::wish::Change;
-use kdc_envelope_k8s::rotation::{Action, Wish};
+use kdc_envelope_k8s::rotation::change::ChangeKind;
+use kdc_envelope_k8s::rotation::dry_run::DryRun;
+use kdc_envelope_k8s::rotation::{Action, Change};
 use serde::Serialize;
 
 use super::flags::{ClusterFlags, NodeFlags};
-use super::wished::{Request, Subset, Wanted, wished};
-use super::{lacking, refusal};
+use super::request::{ChangeRequest, EnableFlags, SubsetFlags, prepare};
+use super::{lacking, phase, refusal};
 use crate::failure::{Exit, Failure};
 use crate::output::{Format, Output, Tone};
 use crate::runtime;
@@ -38,21 +38,21 @@ enum PlanChange {
     /// Encrypt resources, or let another provider encrypt them.
     Enable {
         #[command(flatten)]
-        wanted: Box<Wanted>,
+        wanted: Box<EnableFlags>,
         #[command(flatten)]
         common: Common,
     },
     /// Let a new key write.
     Rotate {
         #[command(flatten)]
-        subset: Subset,
+        subset: SubsetFlags,
         #[command(flatten)]
         common: Common,
     },
     /// Store resources plain again.
     Disable {
         #[command(flatten)]
-        subset: Subset,
+        subset: SubsetFlags,
         #[command(flatten)]
         common: Common,
     },
@@ -110,13 +110,13 @@ struct StepReport {
 }
 
 impl PlanChange {
-    fn parts(&self) -> (Request, &Common) {
+    fn parts(&self) -> (ChangeRequest, &Common) {
         match self {
-            Self::Enable { wanted, common } => (Request::Enable((**wanted).clone()), common),
-            Self::Rotate { subset, common } => (Request::Rotate(subset.clone()), common),
-            Self::Disable { subset, common } => (Request::Disable(subset.clone()), common),
-            Self::Abort { common } => (Request::Abort, common),
-            Self::Resume { common } => (Request::Resume, common),
+            Self::Enable { wanted, common } => (ChangeRequest::Enable((**wanted).clone()), common),
+            Self::Rotate { subset, common } => (ChangeRequest::Rotate(subset.clone()), common),
+            Self::Disable { subset, common } => (ChangeRequest::Disable(subset.clone()), common),
+            Self::Abort { common } => (ChangeRequest::Abort, common),
+            Self::Resume { common } => (ChangeRequest::Resume, common),
         }
     }
 }
@@ -136,21 +136,21 @@ pub(super) fn run(arguments: &PlanCommand, out: &mut Output) -> Result<Exit, Fai
     })
 }
 
-async fn report(request: &Request, common: &Common) -> Result<Report, Failure> {
+async fn report(request: &ChangeRequest, common: &Common) -> Result<Report, Failure> {
     common.nodes.check()?;
-    let (plane, observation) = common.nodes.look(&common.cluster).await?;
-    let wished = wished(request, &plane, &observation)?;
-    let rehearsal = wished.rehearse(&observation)?;
-    let count = counted(&plane, &rehearsal).await?;
+    let (control_plane, observation) = common.nodes.observe(&common.cluster).await?;
+    let prepared = prepare(request, &control_plane, &observation)?;
+    let dry_run = prepared.dry_run(&observation)?;
+    let count = counted(&control_plane, &dry_run).await?;
     Ok(Report {
-        lacking: lacking::lines(&plane, &observation),
-        ..Report::of(&wished.wish, &rehearsal, count)
+        lacking: lacking::lines(&control_plane, &observation),
+        ..Report::of(&prepared.change, &dry_run, count)
     })
 }
 
 /// How many rows the passes would look at; `None` if there is no pass.
-async fn counted(plane: &ControlPlane, rehearsal: &Rehearsal) -> Result<Option<Count>, Failure> {
-    let actions = rehearsal.steps.iter().flat_map(|step| &step.actions);
+async fn counted(control_plane: &ControlPlane, dry_run: &DryRun) -> Result<Option<Count>, Failure> {
+    let actions = dry_run.steps.iter().flat_map(|step| &step.actions);
     let rewritten = |action: &Action| match action {
         Action::Rewrite { resources, .. } => Some(resources.clone()),
         _ => None,
@@ -159,31 +159,31 @@ async fn counted(plane: &ControlPlane, rehearsal: &Rehearsal) -> Result<Option<C
     if resources.is_empty() {
         return Ok(None);
     }
-    let count = count(&plane.client, &resources).await;
+    let count = count(&control_plane.client, &resources).await;
     count.map(Some).map_err(|error| refusal::of_rewrite(&error))
 }
 
 impl Report {
-    fn of(wish: &Wish, rehearsal: &Rehearsal, count: Option<Count>) -> Self {
+    fn of(change: &Change, dry_run: &DryRun, count: Option<Count>) -> Self {
         let objects = count.as_ref().map(Count::objects);
-        let reloads = rehearsal.reloads();
+        let reloads = dry_run.reloads();
         let waiting = RELOAD.as_secs().saturating_mul(reloads as u64);
         let rows = objects.map(|objects| objects.saturating_mul(2) / ROWS_PER_SECOND);
-        let steps = rehearsal.steps.iter().map(|step| StepReport {
-            phase: step.phase.as_str(),
+        let steps = dry_run.steps.iter().map(|step| StepReport {
+            phase: phase::word(step.phase),
             actions: step.actions.iter().map(ToString::to_string).collect(),
             differences: step.differences.iter().map(ToString::to_string).collect(),
         });
         Self {
-            change: wish.change.as_str(),
-            complete: rehearsal.is_complete,
+            change: change.kind.as_str(),
+            complete: dry_run.is_complete,
             steps: steps.collect(),
-            blockers: rehearsal.blockers.iter().map(ToString::to_string).collect(),
+            blockers: dry_run.blockers.iter().map(ToString::to_string).collect(),
             lacking: Vec::new(),
             objects,
             skipped: count.map(|count| count.skipped).unwrap_or_default(),
             reloads,
-            estimated_seconds: rehearsal
+            estimated_seconds: dry_run
                 .is_complete
                 .then(|| waiting.saturating_add(rows.unwrap_or(0))),
         }
@@ -192,7 +192,7 @@ impl Report {
 
 fn show(report: &Report, out: &mut Output) -> Result<(), Failure> {
     if report.steps.is_empty() && report.complete {
-        return out.line("nothing to do: everything is as wished");
+        return out.line("nothing to do: everything is as prepared");
     }
     for line in &report.lacking {
         let line = out.paint(Tone::Bad, line);
@@ -235,15 +235,15 @@ fn show(report: &Report, out: &mut Output) -> Result<(), Failure> {
 }
 
 /// What somebody is asked before it begins.
-pub(super) fn question(wish: &Wish) -> String {
-    let writers: Vec<_> = wish
+pub(super) fn question(change: &Change) -> String {
+    let writers: Vec<_> = change
         .writers
         .iter()
         .map(|(resource, writer)| format!("{resource} with {writer}"))
         .collect();
-    let consequence = match wish.change {
-        Change::Disable => "Rows will lie in etcd unencrypted.",
-        Change::Abort => "The change that is under way is turned around.",
+    let consequence = match change.kind {
+        ChangeKind::Disable => "Rows will lie in etcd unencrypted.",
+        ChangeKind::Abort => "The change that is under way is turned around.",
         _ => {
             "Every row is rewritten; keys that nothing needs then leave the configuration and stay in the keyring."
         }

@@ -5,7 +5,7 @@ use kdc_envelope_k8s::control_plane::{ApplyError, DriveError, ObserveError};
 use kdc_envelope_k8s::files::FilesError;
 use kdc_envelope_k8s::rewrite::RewriteError;
 use kdc_envelope_k8s::rotation::Blocker;
-use kdc_envelope_k8s::rotation::wish::WishError;
+use kdc_envelope_k8s::rotation::change::ChangeError;
 
 use crate::failure::{Exit, Failure, exit_of_io, exit_of_private_file};
 
@@ -88,7 +88,7 @@ pub(super) fn of_observe(error: &ObserveError) -> Failure {
     }
 }
 
-pub(super) fn of_wish(error: &WishError) -> Failure {
+pub(super) fn of_change(error: &ChangeError) -> Failure {
     Failure::of(Exit::Negative, error)
 }
 
@@ -96,7 +96,7 @@ pub(super) fn of_drive(error: &DriveError) -> Failure {
     let resume = "what was done stays done; `kdc encryption resume` goes on";
     match error {
         DriveError::Observe(error) => of_observe(error),
-        DriveError::Wish(error) => of_wish(error),
+        DriveError::Change(error) => of_change(error),
         DriveError::Apply { source, .. } => {
             let exit = match source.as_ref() {
                 ApplyError::Files(error) => of_files(error).exit(),

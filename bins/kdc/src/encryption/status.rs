@@ -47,14 +47,14 @@ pub(crate) struct Status {
 pub(super) fn run(arguments: &Status, out: &mut Output) -> Result<Exit, Failure> {
     let runtime = runtime::start_few()?;
     let (mut report, told) = runtime.block_on(async {
-        let (plane, observation) = arguments.nodes.look(&arguments.cluster).await?;
-        let wish = plane.state.wish();
-        let wish = wish.map_err(|error| refusal::of_files(&error))?;
-        let lacking = lacking::lines(&plane, &observation);
-        let mut report = Report::new(&observation, wish.as_ref(), lacking);
-        tell_of_served(&mut report, &plane, &observation).await;
+        let (control_plane, observation) = arguments.nodes.observe(&arguments.cluster).await?;
+        let change = control_plane.state.change();
+        let change = change.map_err(|error| refusal::of_files(&error))?;
+        let lacking = lacking::lines(&control_plane, &observation);
+        let mut report = Report::new(&observation, change.as_ref(), lacking);
+        tell_of_served(&mut report, &control_plane, &observation).await;
         let told = match arguments.rows.etcd.is_given() {
-            true => Some(rows::ask(&plane, &observation).await?),
+            true => Some(rows::ask(&control_plane, &observation).await?),
             false => None,
         };
         Ok::<_, Failure>((report, told))
@@ -79,14 +79,18 @@ pub(super) fn run(arguments: &Status, out: &mut Output) -> Result<Exit, Failure>
 }
 
 /// Looks up whether something is served under every name of the configuration. Not to know it is no reason to show nothing.
-async fn tell_of_served(report: &mut Report, plane: &ControlPlane, observation: &Observation) {
+async fn tell_of_served(
+    report: &mut Report,
+    control_plane: &ControlPlane,
+    observation: &Observation,
+) {
     let layouts = observation.layouts();
     let rules = layouts
         .first()
         .into_iter()
         .flat_map(|layout| layout.rules());
     let names: Vec<_> = rules.map(|(name, _)| name.clone()).collect();
-    match resolve(&plane.client, &names).await {
+    match resolve(&control_plane.client, &names).await {
         Ok(found) => report.skip(&found),
         Err(error) => note(&format!(
             "whether every resource of the configuration is served is not known: {error}"

@@ -79,8 +79,8 @@ pub(super) fn run(arguments: &Verify, out: &mut Output) -> Result<Exit, Failure>
 fn by_rows(arguments: &Verify, out: &mut Output) -> Result<bool, Failure> {
     let runtime = runtime::start_few()?;
     let told = runtime.block_on(async {
-        let (plane, observation) = arguments.nodes.look(&arguments.cluster).await?;
-        rows::ask(&plane, &observation).await
+        let (control_plane, observation) = arguments.nodes.observe(&arguments.cluster).await?;
+        rows::ask(&control_plane, &observation).await
     })?;
     let rows = rows::read(&arguments.rows, &told, &runtime)?;
     let report = RowReport {
@@ -108,14 +108,14 @@ fn by_pass(arguments: &Verify, out: &mut Output) -> Result<bool, Failure> {
     let pass = runtime.block_on(async {
         let mut resources = arguments.resources.clone();
         let client = if resources.is_empty() {
-            let (plane, observation) = arguments.nodes.look(&arguments.cluster).await?;
+            let (control_plane, observation) = arguments.nodes.observe(&arguments.cluster).await?;
             let layouts = observation.layouts();
             let rules = layouts
                 .first()
                 .into_iter()
                 .flat_map(|layout| layout.rules());
             resources.extend(rules.map(|(name, _)| name.clone()));
-            plane.client
+            control_plane.client
         } else {
             let client = arguments.cluster.client().await?;
             rewrite::require(&client, &resources).await?;

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use kdc_envelope::evidence::{Conclusion, Gap, GapKind};
 use kdc_envelope::key_removal::KeyRemoval;
+use kdc_envelope::key_usage::KeyUsage;
 use kdc_envelope::local::{EditError, Keyring, VersionState, keyring_file};
-use kdc_envelope::survey::RowSurvey;
 
 use super::tell;
 use crate::clock;
@@ -129,17 +129,17 @@ fn prove_unused(
     key_id: &str,
 ) -> Result<u64, Failure> {
     etcd.check_one_cluster()?;
-    let mut survey = RowSurvey::new("");
+    let mut usage = KeyUsage::new("");
     let asked = arguments.etcd_prefix.as_deref().unwrap_or_default();
     let mut has_asked = asked.is_empty();
     etcd.scan(b"", |row| {
         has_asked |= row.key.starts_with(asked.as_bytes());
-        survey.count(&row.key, &row.value);
+        usage.count(&row.key, &row.value);
     })?;
     if !has_asked {
         let line = format_args!(
             "--etcd-prefix: etcd has no row under `{asked}`{}; nothing was changed",
-            found(&survey)
+            found(&usage)
         );
         return Err(Failure::new(Exit::NoInput, line));
     }
@@ -149,9 +149,9 @@ fn prove_unused(
         .collect();
     let going = [key_id];
     let removal = KeyRemoval::new(&going, &versions);
-    let mut evidence = removal.none_needs(&survey);
+    let mut evidence = removal.none_needs(&usage);
     if !arguments.force {
-        evidence.add_gaps(removal.unrelated(&survey, etcd.endpoint()));
+        evidence.add_gaps(removal.unrelated(&usage, etcd.endpoint()));
     }
     let refuse = |line: String| {
         let line = format!("{line}; nothing was changed");
@@ -163,7 +163,7 @@ fn prove_unused(
             contradicting,
             seen,
         } => {
-            let first = removal.first_needing(&survey).unwrap_or_default();
+            let first = removal.first_needing(&usage).unwrap_or_default();
             let first = String::from_utf8_lossy(first);
             refuse(format!(
                 "{contradicting} of {seen} rows in etcd need key id `{key_id}`, the first one at `{first}`; rewrite them \
@@ -198,8 +198,8 @@ fn why_unknown(gaps: &[Gap], arguments: &Retire) -> String {
 }
 
 /// The prefixes of API servers in this etcd, as a clause.
-fn found(survey: &RowSurvey) -> String {
-    let found = survey.prefixes().found();
+fn found(usage: &KeyUsage) -> String {
+    let found = usage.prefixes().found();
     match found.is_empty() {
         true => String::new(),
         false => format!("; API servers have objects under {}", found.join(", ")),

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use kdc_envelope::key_usage::{Provider, ValueEncryption};
 use kdc_envelope::kmsv2;
 use kdc_envelope::providers::{LocalValue, PlainFormat, StoredValue, classify};
-use kdc_envelope::survey::{Provider, Sealed};
 use kdc_envelope_bao::TransitCiphertext;
 use serde::Serialize;
 
@@ -70,13 +70,13 @@ const SECRETBOX: usize = 24 + 16;
 
 impl Description {
     pub(super) fn of(value: &[u8], etcd_key: Option<&[u8]>) -> Self {
-        let sealed = Sealed::of(value);
+        let encryption = ValueEncryption::of(value);
         let mut description = Self {
-            provider: sealed.provider.as_str(),
-            encrypted: sealed.provider != Provider::Identity,
-            name: sealed.name.map(Cow::into_owned),
-            key_id: sealed.key_id.map(str::to_owned),
-            problem: sealed.damage.map(|damage| damage.to_string()),
+            provider: encryption.provider.as_str(),
+            encrypted: encryption.provider != Provider::Identity,
+            name: encryption.name.map(Cow::into_owned),
+            key_id: encryption.key_id.map(str::to_owned),
+            problem: encryption.damage.map(|damage| damage.to_string()),
             ..Self::default()
         };
         match classify(value) {

@@ -1,8 +1,8 @@
 //! `kdc value inspect`.
 
 use super::describe::Description;
+use super::key_usage;
 use super::source::Source;
-use super::survey;
 use crate::failure::{Exit, Failure};
 use crate::output::{Format, Output, Tone};
 use crate::rows::Rows;
@@ -60,14 +60,14 @@ fn count(arguments: &Inspect, prefix: &str, out: &mut Output) -> Result<Exit, Fa
             "--etcd-prefix needs --etcd-endpoints",
         ));
     };
-    let survey = survey::take(&etcd, prefix)?;
+    let usage = key_usage::count(&etcd, prefix)?;
     let elsewhere = match etcd.count_outside(prefix.as_bytes()) {
         Ok(count) => Some(count),
         // A user who may read this prefix alone.
         Err(failure) if failure.exit() == Exit::Denied => None,
         Err(failure) => return Err(failure),
     };
-    let rows = Rows::of(&survey, elsewhere);
+    let rows = Rows::of(&usage, elsewhere);
     match arguments.output {
         Format::Json => out.json(&rows)?,
         Format::Text => rows.show(out)?,

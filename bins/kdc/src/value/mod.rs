@@ -4,11 +4,11 @@ mod describe;
 mod form;
 mod input;
 mod inspect;
+mod key_usage;
 mod keys;
 mod open;
 mod printed;
 mod source;
-mod survey;
 
 use clap::Subcommand;
 

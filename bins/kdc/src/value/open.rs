@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use kdc_envelope::SecretBytes;
+use kdc_envelope::key_usage::ValueEncryption;
 use kdc_envelope::kmsv2::{self, DekSource};
 use kdc_envelope::providers::{StoredValue, classify};
-use kdc_envelope::survey::Sealed;
 use kdc_envelope_k8s::EncryptionConfiguration;
 use kdc_envelope_k8s::values::{OpenFailure, OpenValueError, ValueOpener, WrappedByPlugin, object};
 use kdc_envelope_kms::client::CallError;
@@ -89,7 +89,7 @@ fn open_directly(stored: &Stored, etcd_key: &[u8], keys: &Keys) -> Result<Secret
             return Err(stored.explain(failure));
         }
         StoredValue::Identity(_) => {
-            if let Some(damage) = Sealed::of(&stored.value).damage {
+            if let Some(damage) = ValueEncryption::of(&stored.value).damage {
                 return Err(Failure::at(Exit::Data, "the value is damaged", &damage));
             }
             output::note("the value is not encrypted");

@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::backup_stand::{Place, Stand};
-use crate::support::Run;
+use crate::support::{Run, Scene};
 
 /// A bucket with `saved.db` sealed as snapshot `one` of cluster `prod`.
 fn sealed(place: Place) -> Stand {
@@ -203,4 +203,37 @@ fn places_that_cannot_be_written() {
     let run = seal(stand, "saved.db", "file", &[]);
     assert_ne!(run.code, 0, "a file where a folder should be");
     assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);
+}
+
+#[test]
+fn settings_of_a_key_that_is_followed_are_refused_in_the_environment_too() {
+    let bao = [
+        "--bao-address",
+        "https://192.0.2.1",
+        "--bao-key",
+        "k",
+        "--bao-role",
+        "r",
+    ];
+    let line = [
+        "backup",
+        "rewrap",
+        "--bucket",
+        "bucket",
+        "--cluster",
+        "prod",
+    ];
+    for flag in ["poll-interval", "hold"] {
+        let mut scene = Scene::new();
+        let value = [&format!("--bao-{flag}")[..], "1m"];
+        scene
+            .kdc(&[&line[..], &bao[..], &value[..]].concat())
+            .fails(64, "unexpected argument");
+        let variable = format!("KMS_PLUGIN_BAO_{}", flag.replace('-', "_").to_uppercase());
+        scene.set_env(&variable, "1m");
+        scene.kdc(&[&line[..], &bao[..]].concat()).fails(
+            64,
+            &format!("{variable} does nothing for snapshots; unset it"),
+        );
+    }
 }

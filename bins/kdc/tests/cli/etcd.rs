@@ -159,12 +159,12 @@ pub(crate) fn fill(runtime: &Runtime, etcd: &Etcd, scene: &Scene) {
 }
 
 #[test]
-fn a_survey_counts_rows_by_provider_and_key_id() {
+fn key_usage_counts_rows_by_provider_and_key_id() {
     let runtime = runtime();
     let scene = Scene::with_keyring();
     let etcd = runtime.block_on(Etcd::start()).unwrap();
     fill(&runtime, &etcd, &scene);
-    let survey = [
+    let usage = [
         "value",
         "inspect",
         "--etcd-endpoints",
@@ -173,7 +173,7 @@ fn a_survey_counts_rows_by_provider_and_key_id() {
         "/registry/",
     ];
     let json = scene
-        .kdc(&[&survey[..], &["--output", "json"]].concat())
+        .kdc(&[&usage[..], &["--output", "json"]].concat())
         .succeeds()
         .json();
     assert_eq!(
@@ -187,10 +187,10 @@ fn a_survey_counts_rows_by_provider_and_key_id() {
     };
     assert_eq!((rows("identity"), rows("aesgcm")), (vec![1], vec![1]));
     assert_eq!(rows("kms-v2"), [230, 1], "ordered by key id");
-    let table = scene.kdc(&survey).succeeds().text();
+    let table = scene.kdc(&usage).succeeds().text();
     let line = "233 rows under /registry/; 1 rows elsewhere were not looked at";
     assert!(table.contains(line), "{table}");
-    let all = survey.map(|word| if word == "/registry/" { "" } else { word });
+    let all = usage.map(|word| if word == "/registry/" { "" } else { word });
     let table = scene.kdc(&all).succeeds().text();
     let line = "234 rows in all, of API servers under /registry, /registry2";
     assert!(table.contains(line), "{table}");
@@ -207,7 +207,7 @@ fn a_survey_counts_rows_by_provider_and_key_id() {
     runtime
         .block_on(etcd.put("/registry/secrets/default/zz", b"k8s:enc:kms:v2:"))
         .unwrap();
-    scene.kdc(&survey).fails(65, "/registry/secrets/default/zz");
+    scene.kdc(&usage).fails(65, "/registry/secrets/default/zz");
 }
 
 #[test]

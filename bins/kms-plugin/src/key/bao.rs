@@ -7,7 +7,7 @@ use kdc_envelope::KeyEncryptionKey;
 use kdc_envelope::cache::CachedKek;
 use kdc_envelope_bao::{CredentialError, TransitKek};
 
-use crate::settings::BaoSource;
+use kdc_shared::plugin::BaoSource;
 
 /// A key in OpenBao that knows nothing until it is [kept](Self::keep).
 pub(crate) struct BaoKey {
@@ -18,9 +18,9 @@ pub(crate) struct BaoKey {
 impl BaoKey {
     /// Reads certificates, and sends nothing.
     pub(crate) fn open(source: &BaoSource) -> Result<Self, CredentialError> {
-        let settings = &source.settings;
-        let session = settings.session()?;
-        let kek = TransitKek::new(session, settings.key_name(), settings.options());
+        let session = source.connection.session()?;
+        let transit = &source.transit;
+        let kek = TransitKek::new(session, transit.key_name(), transit.options());
         let inner: Arc<dyn KeyEncryptionKey> = Arc::new(kek.clone());
         let start = Instant::now();
         let cache = CachedKek::new(inner, source.cache, move || start.elapsed());

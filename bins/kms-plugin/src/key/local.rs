@@ -10,28 +10,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kdc_envelope::local::keyring_file::KeyringFileError;
-use kdc_envelope::local::{Keyring, LocalKek, ReplaceError, keyring_file, root_secret};
+use kdc_envelope::local::{LocalKek, ReplaceError};
 use kdc_envelope::{ErrorChain, KekError, KeyEncryptionKey as _};
 use kdc_envelope_kms::metrics::KeyringReloads;
 use kdc_envelope_kms::server::Notice;
 
 use crate::failure::Failure;
-use crate::settings::FileSource;
+use kdc_shared::plugin::FileSource;
 
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
-
-impl FileSource {
-    /// Reads the file.
-    ///
-    /// # Errors
-    /// What is wrong with it.
-    pub fn load(&self) -> Result<Keyring, KeyringFileError> {
-        match self {
-            Self::Keyring(path) => keyring_file::load(path),
-            Self::RootSecret(path) => root_secret::load(path),
-        }
-    }
-}
 
 /// A key, and the file that it came from.
 pub(crate) struct KeyFile {

@@ -10,8 +10,8 @@ use kdc_envelope_kms::metrics::Metrics;
 use kdc_envelope_kms::server::KeyEndpoint;
 
 use crate::failure::Failure;
-use crate::settings::{KeySettings, KeySource};
 use bao::BaoKey;
+use kdc_shared::plugin::{KeySettings, KeySource};
 use local::{Audience, KeyFile};
 
 /// A key that was opened, not yet served.

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use crate::support::{Place, output, stderr};
 use clap::{CommandFactory as _, Parser as _};
+use kdc_envelope_bao::settings::{DEFAULT_JWT_FILE, DEFAULT_KUBERNETES_MOUNT};
 use kdc_envelope_bao::{LoginMethod, LoginPlace, RoleId};
-use kms_plugin::bao::{BaoSettings, DEFAULT_JWT_FILE, DEFAULT_KUBERNETES_MOUNT};
+use kdc_shared::plugin::{BaoSource, KeySource, Settings, read};
 use kms_plugin::cli::Cli;
-use kms_plugin::settings::{BaoSource, KeySource, Settings, read};
 
 /// Complete settings of a key, but for the login.
 const KEY: &str = "--socket /s/kms.sock --bao-address https://bao:8200 --bao-key k";
@@ -30,17 +30,17 @@ fn in_bao(settings: Settings) -> BaoSource {
     }
 }
 
-fn bao(line: &str) -> BaoSettings {
-    in_bao(resolve(&format!("{KEY} {line}"))).settings
+fn bao(line: &str) -> BaoSource {
+    in_bao(resolve(&format!("{KEY} {line}")))
 }
 
 #[test]
 fn the_root_namespace_is_none_by_its_name_too() {
     for name in ["root", "root/"] {
         let settings = bao(&format!("--bao-role r --bao-namespace {name}"));
-        assert_eq!(settings.client_config().namespace, None);
+        assert_eq!(settings.connection.client_config().namespace, None);
         let line = format!("--bao-role r --bao-namespace org --bao-auth-namespace {name}");
-        assert_eq!(bao(&line).login_namespace(), LoginPlace::Root);
+        assert_eq!(bao(&line).connection.login_namespace(), LoginPlace::Root);
     }
 }
 
@@ -52,17 +52,20 @@ fn each_method_has_its_defaults() {
         role: "tcp-prod".to_owned(),
         token_file: DEFAULT_JWT_FILE.into(),
     };
-    assert_eq!(settings.login_method(), expected);
-    assert_eq!(settings.key_name().to_string(), "transit/k");
-    assert_eq!(settings.login_namespace(), LoginPlace::Same);
-    assert_eq!(settings.options().poll_interval, Duration::from_secs(60));
+    assert_eq!(settings.connection.login_method(), expected);
+    assert_eq!(settings.transit.key_name().to_string(), "transit/k");
+    assert_eq!(settings.connection.login_namespace(), LoginPlace::Same);
+    assert_eq!(
+        settings.transit.options().poll_interval,
+        Duration::from_secs(60)
+    );
     let settings = bao("--bao-auth jwt --bao-jwt-file /j");
     let expected = LoginMethod::Jwt {
         mount: "jwt".to_owned(),
         role: String::new(),
         token_file: "/j".into(),
     };
-    assert_eq!(settings.login_method(), expected);
+    assert_eq!(settings.connection.login_method(), expected);
     let settings = bao("--bao-auth approle --bao-role-id r --bao-secret-id-file /s");
     let expected = LoginMethod::AppRole {
         mount: "approle".to_owned(),
@@ -70,7 +73,7 @@ fn each_method_has_its_defaults() {
         secret_id_file: "/s".into(),
         is_wrapped: false,
     };
-    assert_eq!(settings.login_method(), expected);
+    assert_eq!(settings.connection.login_method(), expected);
     let settings = bao(
         "--bao-auth approle --bao-role-id-file /r --bao-secret-id-file /s --bao-secret-id-wrapped --bao-auth-mount a/b/",
     );
@@ -80,15 +83,18 @@ fn each_method_has_its_defaults() {
         secret_id_file: "/s".into(),
         is_wrapped: true,
     };
-    assert_eq!(settings.login_method(), expected);
+    assert_eq!(settings.connection.login_method(), expected);
     let settings = bao("--bao-auth cert --bao-client-cert-file /c --bao-client-key-file /k");
     let expected = LoginMethod::Certificate {
         mount: "cert".to_owned(),
         role: String::new(),
     };
-    assert_eq!(settings.login_method(), expected);
+    assert_eq!(settings.connection.login_method(), expected);
     let settings = bao("--bao-auth token --bao-token-file /t");
-    assert_eq!(settings.login_method(), LoginMethod::TokenFile("/t".into()));
+    assert_eq!(
+        settings.connection.login_method(),
+        LoginMethod::TokenFile("/t".into())
+    );
 }
 
 #[test]
@@ -100,20 +106,23 @@ fn everything_reaches_the_client() {
          --bao-redirect-host D.example.com:4,e:5 --bao-poll-interval 2s --bao-hold 0 --cache-ttl 90s \
          --cache-entries 7",
     ));
-    let settings = source.settings;
-    let config = settings.client_config();
+    let settings = &source;
+    let config = settings.connection.client_config();
     let addresses: Vec<String> = config.addresses.iter().map(ToString::to_string).collect();
     assert_eq!(addresses, ["https://a:1", "https://b:2", "http://c:3"]);
     assert_eq!(config.namespace.unwrap().as_str(), "org/project");
     let org = LoginPlace::Namespace("org".parse().unwrap());
-    assert_eq!(settings.login_namespace(), org);
+    assert_eq!(settings.connection.login_namespace(), org);
     assert_eq!(config.tls.ca_file.unwrap().to_str(), Some("/ca"));
     assert_eq!(config.tls.server_name.as_deref(), Some("bao.example.com"));
     assert_eq!(config.tls.client.unwrap().key.to_str(), Some("/k"));
     assert_eq!(config.redirect_hosts, ["d.example.com:4", "e:5"]);
-    assert_eq!(settings.key_name().to_string(), "m/n/k");
-    assert_eq!(settings.options().poll_interval, Duration::from_secs(2));
-    assert_eq!(settings.options().hold, Duration::ZERO);
+    assert_eq!(settings.transit.key_name().to_string(), "m/n/k");
+    assert_eq!(
+        settings.transit.options().poll_interval,
+        Duration::from_secs(2)
+    );
+    assert_eq!(settings.transit.options().hold, Duration::ZERO);
     assert_eq!(source.cache.time_to_live, Duration::from_secs(90));
     assert_eq!(source.cache.entries.get(), 7);
     let off = in_bao(resolve(&format!("{KEY} --bao-role r --cache-ttl 0")));
@@ -144,27 +153,23 @@ keys:
         "its file hides OpenBao"
     );
     assert_eq!(three.cluster, "prod");
-    let of = |key: kms_plugin::settings::KeySettings| match key.source {
+    let of = |key: kdc_shared::plugin::KeySettings| match key.source {
         KeySource::Bao(source) => (key.name, key.cluster, *source),
         other => panic!("{other:?}"),
     };
     let (name, cluster, two) = of(keys.pop().unwrap());
     assert_eq!((name.as_str(), cluster.as_str()), ("two", "two"));
-    assert_eq!(two.settings.login_method().role(), "own");
+    assert_eq!(two.connection.login_method().role(), "own");
+    assert_eq!(two.transit.key_name().name(), "007", "a name, not a number");
     assert_eq!(
-        two.settings.key_name().name(),
-        "007",
-        "a name, not a number"
-    );
-    assert_eq!(
-        two.settings.client_config().namespace.unwrap().as_str(),
+        two.connection.client_config().namespace.unwrap().as_str(),
         "other"
     );
     assert_eq!(two.cache.time_to_live, Duration::from_secs(120));
     let (name, cluster, one) = of(keys.pop().unwrap());
     assert_eq!((name.as_str(), cluster.as_str()), ("one", "prod"));
-    assert_eq!(one.settings.login_method().role(), "common");
-    assert_eq!(one.settings.client_config().addresses.len(), 2);
+    assert_eq!(one.connection.login_method().role(), "common");
+    assert_eq!(one.connection.client_config().addresses.len(), 2);
     assert_eq!(one.cache.time_to_live, Duration::from_secs(60));
 }
 
@@ -176,13 +181,13 @@ fn a_key_given_by_flag_hides_the_other_kind_in_the_file() {
         fs::write(&file, text).unwrap();
         let line = format!("kms-plugin {line}");
         let cli = Cli::try_parse_from(line.split_whitespace()).unwrap();
-        Settings::resolve(cli.options.given.over(read(&file).unwrap())).unwrap()
+        Settings::resolve(cli.options.given.merge_over(read(&file).unwrap())).unwrap()
     };
     let bao = "socket: /s\nbao-address: https://b\nbao-key: k\nbao-role: r\ncache-ttl: 1m\n";
     let settings = resolve(bao, "--keyring /k");
     assert!(matches!(settings.keys[0].source, KeySource::File(_)));
-    let settings = in_bao(resolve(bao, "--bao-role other")).settings;
-    assert_eq!(settings.login_method().role(), "other");
+    let settings = in_bao(resolve(bao, "--bao-role other"));
+    assert_eq!(settings.connection.login_method().role(), "other");
     let local = "socket: /s\nkeyring: /k\n";
     let line = "--bao-address https://b --bao-key k --bao-role r";
     in_bao(resolve(local, line));

@@ -6,8 +6,9 @@ use std::os::unix::net::UnixListener;
 
 use crate::support::{Place, output, program, stderr};
 use clap::Parser as _;
-use kms_plugin::cli::{Cli, Command, LogFormat};
-use kms_plugin::settings::{FileSource, KeySource, Settings, read};
+use kdc_shared::logging::LogFormat;
+use kdc_shared::plugin::{FileSource, KeySource, Settings, read};
+use kms_plugin::cli::{Cli, Command};
 
 fn code(arguments: &[&str]) -> (i32, String) {
     let output = output(arguments);

@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 
 use clap::{CommandFactory as _, Parser as _};
 use kdc_envelope_bao::{LoginMethod, RoleId};
-use kms_plugin::bao::BaoSettings;
-use kms_plugin::cli::{Cli, Command as Subcommand, Given};
-use kms_plugin::settings::{DEFAULT_NAME, KeySettings, KeySource, Settings, read};
+use kdc_shared::plugin::Given;
+use kdc_shared::plugin::{BaoSource, DEFAULT_NAME, KeySettings, KeySource, Settings, read};
+use kms_plugin::cli::{Cli, Command as Subcommand};
 use serde_json::Value;
 
 const LOCAL_SAMPLE: &str = "kms-plugin.yaml";
@@ -52,7 +52,7 @@ fn settings(line: &[String], sample: &str) -> Settings {
         }
         None => Given::default(),
     };
-    Settings::resolve(options.given.over(file)).unwrap()
+    Settings::resolve(options.given.merge_over(file)).unwrap()
 }
 
 fn only_key(settings: &Settings) -> &KeySettings {
@@ -60,9 +60,9 @@ fn only_key(settings: &Settings) -> &KeySettings {
     &settings.keys[0]
 }
 
-fn in_bao(key: &KeySettings) -> &BaoSettings {
+fn in_bao(key: &KeySettings) -> &BaoSource {
     match &key.source {
-        KeySource::Bao(source) => &source.settings,
+        KeySource::Bao(source) => source,
         other => panic!("not in OpenBao: {other:?}"),
     }
 }
@@ -71,17 +71,16 @@ fn in_bao(key: &KeySettings) -> &BaoSettings {
 fn files(key: &KeySettings) -> Vec<PathBuf> {
     let settings = match &key.source {
         KeySource::File(source) => return vec![source.path().to_owned()],
-        KeySource::Bao(source) => &source.settings,
-        other => panic!("{other:?}"),
+        KeySource::Bao(source) => source,
     };
-    let tls = settings.client_config().tls;
+    let tls = settings.connection.client_config().tls;
     let mut files: Vec<PathBuf> = tls.ca_file.into_iter().collect();
     files.extend(
         tls.client
             .into_iter()
             .flat_map(|client| [client.certificate, client.key]),
     );
-    match settings.login_method() {
+    match settings.connection.login_method() {
         LoginMethod::Kubernetes { token_file, .. } => files.push(token_file),
         LoginMethod::AppRole {
             secret_id_file,
@@ -194,7 +193,7 @@ fn the_sample_for_openbao_is_complete_with_each_of_its_logins() {
     let key = only_key(&settings);
     assert_eq!(key.name, DEFAULT_NAME);
     assert!(matches!(
-        in_bao(key).login_method(),
+        in_bao(key).connection.login_method(),
         LoginMethod::AppRole {
             is_wrapped: false,
             ..
@@ -206,17 +205,27 @@ fn the_sample_for_openbao_is_complete_with_each_of_its_logins() {
     let settings = Settings::resolve(given).unwrap();
     let settings = in_bao(only_key(&settings));
     assert!(matches!(
-        settings.login_method(),
+        settings.connection.login_method(),
         LoginMethod::AppRole {
             is_wrapped: true,
             ..
         }
     ));
-    assert!(settings.client_config().tls.server_name.is_some());
+    assert!(
+        settings
+            .connection
+            .client_config()
+            .tls
+            .server_name
+            .is_some()
+    );
 
     let approle = ["bao-auth", "bao-role-id", "bao-secret-id-file"];
     let settings = Settings::resolve(uncommented(BAO_SAMPLE, is_cert, &approle)).unwrap();
-    assert_eq!(in_bao(only_key(&settings)).login_method().name(), "cert");
+    assert_eq!(
+        in_bao(only_key(&settings)).connection.login_method().name(),
+        "cert"
+    );
     assert_eq!(files(only_key(&settings)).len(), 3);
 }
 
@@ -229,10 +238,10 @@ fn all_samples_for_openbao_name_the_same_key_and_role() {
     for settings in [&sample, &sidecar] {
         let key = only_key(settings);
         let bao = in_bao(key);
-        assert_eq!(bao.key_name().name(), setup["KEY"]);
-        assert_eq!(bao.key_name().mount(), "transit");
-        assert_eq!(bao.login_method().role(), setup["ROLE"]);
-        let namespace = bao.client_config().namespace.unwrap();
+        assert_eq!(bao.transit.key_name().name(), setup["KEY"]);
+        assert_eq!(bao.transit.key_name().mount(), "transit");
+        assert_eq!(bao.connection.login_method().role(), setup["ROLE"]);
+        let namespace = bao.connection.client_config().namespace.unwrap();
         assert_eq!(namespace.as_str(), setup["NAMESPACE"]);
         assert_eq!(format!("tcp-{}", key.cluster), setup["ROLE"]);
     }

@@ -1,60 +1,23 @@
 //! `metadata.json`: where the wrapped DEK lies, and facts about a snapshot for those who have no key.
 //!
 //! It is a locator, not a root of trust: whoever can write to the bucket can write it. In version 2 a MAC under a key from the DEK covers all
-//! but the wrapped DEK, which a rewrap changes; [`MetadataV2::check`] tells whether it may be believed. Fields that this
+//! but the wrapped DEK, which a rewrap changes; [`Unlocked::check`](super::Unlocked::check) tells whether it may be believed. Fields that this
 //! release does not know are kept when it is written again.
 
+mod error;
 mod rows;
 mod v1;
 mod v2;
 mod wrapped_dek;
 
+pub use error::{MAX_METADATA_LEN, MetadataError};
 pub use rows::{MAX_ROW_GROUPS, RowGroup, RowsInside};
 pub use v1::MetadataV1;
+pub(super) use v2::Facts;
 pub use v2::MetadataV2;
 pub use wrapped_dek::WrappedDek;
 
 use serde::Deserialize;
-
-/// The longest metadata that is read, in bytes.
-pub const MAX_METADATA_LEN: usize = 1 << 20;
-
-/// Metadata cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum MetadataError {
-    /// Not JSON, a field is missing, or one has the wrong type.
-    #[error("metadata.json is malformed")]
-    Json(#[source] serde_json::Error),
-    /// More than anybody writes.
-    #[error("metadata.json has more than {MAX_METADATA_LEN} bytes")]
-    TooLong,
-    /// A format of a later release.
-    #[error(
-        "metadata.json has schemaVersion {0}, which this release does not know; use a newer one"
-    )]
-    UnknownSchema(u64),
-    /// A field has a value that cannot be, or contradicts another.
-    #[error("{field} in metadata.json {reason}")]
-    Field {
-        /// Its name in the JSON.
-        field: &'static str,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// It was changed after the snapshot was sealed, or belongs to another one.
-    #[error("metadata.json was changed, or belongs to another snapshot")]
-    Mac,
-}
-
-impl MetadataError {
-    fn field(field: &'static str, reason: impl Into<String>) -> Self {
-        Self::Field {
-            field,
-            reason: reason.into(),
-        }
-    }
-}
 
 /// Metadata of a snapshot of either version.
 #[derive(Debug, Clone, PartialEq)]
@@ -159,13 +122,5 @@ impl Metadata {
             Self::V1(_) => None,
             Self::V2(metadata) => metadata.rows().filter(|rows| rows.total > 0),
         }
-    }
-}
-
-fn parse_sha256(field: &'static str, text: &str) -> Result<[u8; 32], MetadataError> {
-    let mut digest = [0; 32];
-    match hex::decode_to_slice(text, &mut digest) {
-        Ok(()) => Ok(digest),
-        Err(_) => Err(MetadataError::field(field, "is not a SHA-256 in hex")),
     }
 }

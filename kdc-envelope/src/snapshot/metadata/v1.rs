@@ -5,7 +5,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{MetadataError, WrappedDek, parse_sha256};
+use super::error::{MetadataError, parse_sha256};
+use super::wrapped_dek::WrappedDek;
 use crate::aead::Nonce;
 
 const ALGORITHM: &str = "AES-256-GCM";

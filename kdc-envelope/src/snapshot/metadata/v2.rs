@@ -7,18 +7,19 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::Sha256;
 
-use super::wrapped_dek::KekFields;
-use super::{MetadataError, RowsInside, WrappedDek, parse_sha256};
+use super::error::{MetadataError, parse_sha256};
+use super::rows::RowsInside;
+use super::wrapped_dek::{KekFields, WrappedDek};
 use crate::Key256;
-use crate::snapshot::open::Unlocked;
-use crate::snapshot::seal::Sealed;
-use crate::snapshot::{Codec, Identity};
+use crate::snapshot::codec::Codec;
+use crate::snapshot::identity::Identity;
 
 const ALGORITHM: &str = "AES-256-GCM";
 const MAC_LABEL: &str = "kdc-envelope snapshot v2 metadata";
 const MAC_LEN: usize = 32;
 
-/// Metadata of a snapshot of version 2.
+/// Metadata of a snapshot of version 2: [`Sealed::metadata`](crate::snapshot::Sealed::metadata) makes it, and
+/// [`Unlocked::check`](crate::snapshot::Unlocked::check) tells whether it is authentic.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MetadataV2 {
     wrapped_dek: WrappedDek,
@@ -29,14 +30,17 @@ pub struct MetadataV2 {
 
 /// What never changes, and the MAC covers.
 #[derive(Debug, Clone, PartialEq)]
-struct Facts {
-    identity: Identity,
-    codec: Codec,
-    created_at: String,
-    content_len: u64,
-    sealed_len: u64,
-    sha256: Option<[u8; 32]>,
-    rows: Option<RowsInside>,
+pub(in crate::snapshot) struct Facts {
+    pub(in crate::snapshot) identity: Identity,
+    pub(in crate::snapshot) codec: Codec,
+    /// In RFC 3339.
+    pub(in crate::snapshot) created_at: String,
+    pub(in crate::snapshot) content_len: u64,
+    pub(in crate::snapshot) sealed_len: u64,
+    /// Of the content, if a digest was made.
+    pub(in crate::snapshot) sha256: Option<[u8; 32]>,
+    /// The rows inside, if they were counted.
+    pub(in crate::snapshot) rows: Option<RowsInside>,
 }
 
 /// As it stands in the JSON.
@@ -64,30 +68,11 @@ struct Fields {
 }
 
 impl MetadataV2 {
-    /// Metadata of a snapshot that was just sealed at `created_at` (RFC 3339), with the rows inside if they were counted.
-    #[must_use]
-    pub fn new(
-        sealed: &Sealed,
-        wrapped_dek: WrappedDek,
-        created_at: &str,
-        rows: Option<RowsInside>,
-    ) -> Self {
-        let facts = Facts {
-            identity: sealed.header.identity().clone(),
-            codec: sealed.header.codec(),
-            created_at: created_at.to_owned(),
-            content_len: sealed.content.len,
-            sealed_len: sealed.len,
-            sha256: sealed.content.sha256,
-            rows,
-        };
+    /// Metadata of a new snapshot, authenticated under `key`, the metadata key of the snapshot.
+    pub(in crate::snapshot) fn new(facts: Facts, wrapped_dek: WrappedDek, key: &Key256) -> Self {
         Self {
             wrapped_dek,
-            mac: facts
-                .mac(&sealed.keys.metadata)
-                .finalize()
-                .into_bytes()
-                .into(),
+            mac: facts.mac(key).finalize().into_bytes().into(),
             facts,
             extra: Map::new(),
         }
@@ -132,14 +117,15 @@ impl MetadataV2 {
         })
     }
 
-    /// Whether all but the wrapped DEK is as it was written when the snapshot was sealed.
-    ///
-    /// # Errors
-    /// [`MetadataError::Mac`] if it is not, or belongs to another snapshot.
-    pub fn check(&self, unlocked: &Unlocked) -> Result<(), MetadataError> {
-        let is_same = self.facts.identity == *unlocked.header.identity()
-            && self.facts.codec == unlocked.header.codec();
-        let mac = self.facts.mac(&unlocked.keys.metadata);
+    /// Whether all but the wrapped DEK is as it was written, and belongs to the snapshot with this header and metadata key.
+    pub(in crate::snapshot) fn check(
+        &self,
+        identity: &Identity,
+        codec: Codec,
+        key: &Key256,
+    ) -> Result<(), MetadataError> {
+        let is_same = self.facts.identity == *identity && self.facts.codec == codec;
+        let mac = self.facts.mac(key);
         match is_same && mac.verify_slice(&self.mac).is_ok() {
             true => Ok(()),
             false => Err(MetadataError::Mac),
@@ -164,7 +150,7 @@ impl MetadataV2 {
         self.facts.sealed_len
     }
 
-    /// SHA-256 of the content, unless nothing was known about it.
+    /// SHA-256 of the content, if a digest was made when it was sealed.
     #[must_use]
     pub const fn sha256(&self) -> Option<[u8; 32]> {
         self.facts.sha256
@@ -214,7 +200,7 @@ impl Facts {
             return mac;
         };
         field(&rows.total.to_be_bytes());
-        field(&rows.others.to_be_bytes());
+        field(&rows.ungrouped.to_be_bytes());
         for group in &rows.groups {
             field(group.provider.as_bytes());
             field(group.name.as_deref().unwrap_or_default().as_bytes());

@@ -6,9 +6,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
-use super::MetadataError;
-use crate::kek::MAX_WRAPPED_LEN;
-use crate::survey::{transit_version, version_in_key_id};
+use super::error::MetadataError;
+use crate::kek::{MAX_WRAPPED_LEN, TransitCiphertext, version_in_key_id};
 use crate::{KeyId, WrappedKey};
 
 /// The wrapped DEK of a snapshot.
@@ -40,12 +39,7 @@ impl WrappedDek {
         key: &str,
         ciphertext: &str,
     ) -> Result<Self, MetadataError> {
-        let version = transit_version(ciphertext.as_bytes());
-        let payload = ciphertext.splitn(3, ':').nth(2).unwrap_or_default();
-        let is_base64 = STANDARD
-            .decode(payload)
-            .is_ok_and(|bytes| !bytes.is_empty());
-        let version = version.filter(|_| is_base64).ok_or_else(|| {
+        let parsed = TransitCiphertext::parse(ciphertext.as_bytes()).map_err(|_| {
             MetadataError::field("wrappedDek", "is not `vault:v`, a version, `:` and base64")
         })?;
         if ciphertext.len() > MAX_WRAPPED_LEN {
@@ -57,7 +51,7 @@ impl WrappedDek {
         Ok(Self::Transit {
             mount: mount.map(str::to_owned),
             key: key.to_owned(),
-            version,
+            version: parsed.version().get(),
             ciphertext: ciphertext.to_owned(),
         })
     }

@@ -9,10 +9,10 @@ use super::frames::{
     kept_header, message, setting,
 };
 
-/// A name, and what is done; what it leaves open stays open for a while.
+/// The name of an attack, and the attack itself; connections that it leaves open stay open for a while.
 pub(super) type Kind = (&'static str, fn(&mut Attacker));
 
-/// Those on the gRPC socket.
+/// Attacks on the gRPC socket.
 pub(super) const GRPC: &[Kind] = &[
     ("random bytes", |a| a.each_grpc(20, |_| noise(4096))),
     ("300 connections that say nothing", |a| {
@@ -187,7 +187,7 @@ pub(super) const GRPC: &[Kind] = &[
     }),
 ];
 
-/// Those on `--http-address`.
+/// Attacks on `--http-address`.
 pub(super) const HTTP: &[Kind] = &[
     ("1,100 halves of a request", |a| {
         a.each_http(1_100, |_| b"GET /metrics HTTP/1.1\r\nHost: x\r\n".to_vec())

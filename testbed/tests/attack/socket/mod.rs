@@ -25,7 +25,7 @@ use crate::run::succeed;
 use attacker::Attacker;
 use kinds::{GRPC, HTTP, Kind};
 
-/// What kube-apiserver gives a call.
+/// The deadline that kube-apiserver gives a call.
 const CALL_LIMIT: Duration = Duration::from_secs(3);
 /// What kubelet gives a probe of the shipped manifests, and a loaded machine on top.
 const PROBE_LIMIT: Duration = Duration::from_secs(3);
@@ -95,7 +95,7 @@ impl Victim {
         })
     }
 
-    /// What kubelet does.
+    /// Asks for `/livez`, as the kubelet does.
     fn probe(&self) -> Result<(), String> {
         let ask = || {
             let mut stream = TcpStream::connect_timeout(&self.http, PROBE_LIMIT)?;
@@ -112,7 +112,7 @@ impl Victim {
         }
     }
 
-    /// The most memory that it ever took.
+    /// The plugin's peak resident memory.
     fn most_memory_kib(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.pid())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));

@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use kdc_envelope::evidence::{Evidence, Gap, GapKind};
+use kdc_envelope::key_usage::Provider;
 use kdc_envelope::snapshot::metadata::{RowGroup, WrappedDek};
-use kdc_envelope::survey::Provider;
 
 use crate::backup::proof::{self, Unknowns};
 use crate::backup::state::{Known, State};
@@ -188,7 +188,7 @@ impl Survey {
         }
         self.beyond += u64::from(is_beyond);
         let nameless: u64 = nameless.iter().map(|group| group.rows).sum();
-        let unknown = rows.others.saturating_add(nameless);
+        let unknown = rows.ungrouped.saturating_add(nameless);
         if unknown > 0 {
             self.inner_unknown.add(known, time, unknown);
         }

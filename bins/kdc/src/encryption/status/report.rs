@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use kdc_envelope_k8s::Layout;
 use kdc_envelope_k8s::control_plane::Observation;
 use kdc_envelope_k8s::rewrite::{Resolution, SkipReason};
-use kdc_envelope_k8s::rotation::{ApiServer, Observed, Phase, Wish, plan};
+use kdc_envelope_k8s::rotation::{ApiServer, Change, Observed, Phase, plan};
 use serde::Serialize;
 
 use crate::clock;
+use crate::encryption::phase;
 use crate::encryption::rows::{Origin, ResourceRows};
 
 /// Everything.
@@ -79,7 +80,7 @@ pub(super) struct ChangeReport {
 impl Report {
     pub(super) fn new(
         observation: &Observation,
-        wish: Option<&Wish>,
+        change: Option<&Change>,
         lacking: Vec<String>,
     ) -> Self {
         let layouts = observation.layouts();
@@ -111,7 +112,7 @@ impl Report {
             rows: None,
             lacking,
             rows_from: None,
-            change: wish.map(|wish| ChangeReport::new(wish, observation)),
+            change: change.map(|change| ChangeReport::new(change, observation)),
         }
     }
 }
@@ -218,19 +219,19 @@ impl KeyIdReport {
 }
 
 impl ChangeReport {
-    fn new(wish: &Wish, observation: &Observation) -> Self {
-        let (phase, blockers) = match wish.desired(&observation.transformers()) {
+    fn new(change: &Change, observation: &Observation) -> Self {
+        let (phase, blockers) = match change.desired(&observation.transformers()) {
             Ok(desired) => {
                 let plan = plan(&observation.observed, &desired, observation.now);
                 let blockers = plan.blockers.iter().map(ToString::to_string).collect();
-                (plan.phase.to_string(), blockers)
+                (phase::word(plan.phase).to_owned(), blockers)
             }
             Err(error) => ("unknown".to_owned(), vec![error.to_string()]),
         };
         Self {
-            change: wish.change.as_str(),
-            asked: clock::rfc3339(wish.asked).unwrap_or_else(|| "an unknown time".to_owned()),
-            done: wish.done.and_then(clock::rfc3339),
+            change: change.kind.as_str(),
+            asked: clock::rfc3339(change.requested).unwrap_or_else(|| "an unknown time".to_owned()),
+            done: change.done.and_then(clock::rfc3339),
             phase,
             blockers,
         }

@@ -1,7 +1,7 @@
 //! A key in OpenBao, from its files to one wrap and one unwrap. Each step needs those before it.
 
 use kdc_envelope_bao::{BaoAddress, Client, ClientConfig, LoginMethod, Session, TlsConfig};
-use kms_plugin::bao::BaoSettings;
+use kdc_shared::plugin::BaoSource;
 
 use super::files;
 use super::finding::{Check, Findings};
@@ -23,71 +23,79 @@ struct KnownServers {
 
 /// Looks at the key `name`.
 pub(super) async fn check(
-    settings: &BaoSettings,
+    source: &BaoSource,
     name: &str,
     known: &mut Known,
     findings: &mut Findings<'_>,
 ) {
-    let method = settings.login_method();
+    let method = source.connection.login_method();
     let claims = files::check_login(&method, findings);
-    let usable = reachable(settings, name, known, findings).await;
+    let usable = reachable(source, name, known, findings).await;
     let (claims, usable) = match (claims, usable) {
         (Ok(claims), Ok(usable)) => (claims, usable),
         (Err(()), _) => {
-            return skip_login(findings, settings, "what to log in with cannot be read");
+            return skip_login(findings, source, "what to log in with cannot be read");
         }
-        (_, Err(why)) => return skip_login(findings, settings, why),
+        (_, Err(why)) => return skip_login(findings, source, why),
     };
-    let mut config = patient(settings);
+    let mut config = patient(source);
     config.addresses = usable;
     let client = match Client::new(config) {
         Ok(client) => client,
-        Err(error) => return skip_login(findings, settings, &chain(&error)),
+        Err(error) => return skip_login(findings, source, &chain(&error)),
     };
-    let session = Session::new(client, method, settings.login_namespace());
+    let session = Session::new(client, method, source.connection.login_namespace());
     if let Err(why) = login::check(&session, claims.as_ref(), findings).await {
-        findings.skip(&Check::OF_TOKEN, settings.key_name(), why);
+        findings.skip(&Check::OF_TOKEN, source.transit.key_name(), why);
         return;
     }
-    examine(settings, &session, findings).await;
+    examine(source, &session, findings).await;
 }
 
 /// What needs a token.
-async fn examine(settings: &BaoSettings, session: &Session, findings: &mut Findings<'_>) {
-    let name = settings.key_name();
+async fn examine(source: &BaoSource, session: &Session, findings: &mut Findings<'_>) {
+    let name = source.transit.key_name();
     let looked_up = token::check(session, findings).await;
     let found = key::read(session, &name).await;
     let asked = rights::ask(session, &name, &looked_up, &found).await;
     rights::report(&asked, &name, findings);
-    key::report(&found, settings, &asked, findings);
-    let limit = settings.client_config().attempt_timeout;
+    key::report(&found, &source.transit, &asked, findings);
+    let limit = source.connection.client_config().attempt_timeout;
     key::report_trial(&asked.trial, &name, limit, findings);
 }
 
 /// The settings with time for somebody who wants to know why.
-fn patient(settings: &BaoSettings) -> ClientConfig {
-    let mut config = settings.client_config();
+fn patient(source: &BaoSource) -> ClientConfig {
+    let mut config = source.connection.client_config();
     config.attempt_timeout = STEP_LIMIT;
     config.call_timeout = STEP_LIMIT;
     config
 }
 
-fn skip_login(findings: &mut Findings<'_>, settings: &BaoSettings, why: &str) {
-    findings.skip(&[Check::LOGIN], described(&settings.login_method()), why);
-    findings.skip(&Check::OF_TOKEN, settings.key_name(), "there was no login");
+fn skip_login(findings: &mut Findings<'_>, source: &BaoSource, why: &str) {
+    findings.skip(
+        &[Check::LOGIN],
+        described(&source.connection.login_method()),
+        why,
+    );
+    findings.skip(
+        &Check::OF_TOKEN,
+        source.transit.key_name(),
+        "there was no login",
+    );
 }
 
 /// The addresses that can serve, or why none can.
 async fn reachable(
-    settings: &BaoSettings,
+    source: &BaoSource,
     name: &str,
     known: &mut Known,
     findings: &mut Findings<'_>,
 ) -> Result<Vec<BaoAddress>, &'static str> {
     const NONE: &str = "no address of OpenBao can serve";
-    let config = patient(settings);
+    let config = patient(source);
     let has_jwt = matches!(
-        settings.login_method(),
+        source.connection.login_method(),
         LoginMethod::Kubernetes { .. } | LoginMethod::Jwt { .. }
     );
     let is_same = |servers: &&KnownServers| {

@@ -8,7 +8,7 @@ use kdc_envelope_bao::{
     BaoAddress, Client, ClientCertificateFiles, ClientConfig, CredentialError, LoginMethod, RoleId,
     TlsConfig,
 };
-use kms_plugin::settings::FileSource;
+use kdc_shared::plugin::FileSource;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use kdc_envelope::random;
+use kdc_envelope_bao::settings::TransitSettings;
 use kdc_envelope_bao::{BaoError, Session, TransitKey, TransitKeyName, inspect};
-use kms_plugin::bao::BaoSettings;
 
 use super::finding::{Check, Finding, Findings};
 use super::login::{for_people, of_call};
@@ -112,7 +112,7 @@ fn middle(mut times: Vec<Duration>) -> Duration {
 /// The findings about the key itself.
 pub(super) fn report(
     found: &Result<TransitKey, BaoError>,
-    settings: &BaoSettings,
+    settings: &TransitSettings,
     rights: &Rights,
     findings: &mut Findings<'_>,
 ) {

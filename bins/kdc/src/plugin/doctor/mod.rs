@@ -21,8 +21,8 @@ mod token;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kms_plugin::cli::Options;
-use kms_plugin::settings::{KeySettings, KeySource};
+use kdc_shared::plugin::Options;
+use kdc_shared::plugin::{KeySettings, KeySource};
 
 use crate::failure::{Exit, Failure};
 use crate::output::{Format, Output};
@@ -119,9 +119,8 @@ async fn examine(arguments: Doctor, mut findings: Findings<'_>) -> Report {
         match &key.source {
             KeySource::File(source) => files::check_key_file(source, &mut findings),
             KeySource::Bao(source) => {
-                bao::check(&source.settings, &key.name, &mut known, &mut findings).await;
+                bao::check(source, &key.name, &mut known, &mut findings).await;
             }
-            _ => {}
         }
         socket::check(&key.socket, &mut findings).await;
     }

@@ -1,10 +1,11 @@
 //! What the token may do: all that is needed, and nothing else.
 //!
-//! OpenBao tells it whoever may ask `sys/capabilities-self`. A token without the policy `default` usually may not; then the needed
+//! OpenBao tells it to a token that may ask `sys/capabilities-self`. A token without the policy `default` usually may not; then the needed
 //! rights are shown by using them, and the others stay unknown.
 
 use std::collections::BTreeMap;
 
+use kdc_envelope_bao::admin::{PluginOperation, plugin_rights};
 use kdc_envelope_bao::inspect::{self, TokenInfo};
 use kdc_envelope_bao::{BaoError, Session, TransitKey, TransitKeyName};
 
@@ -12,7 +13,7 @@ use super::finding::{Check, Finding, Findings};
 use super::key::{self, Trial};
 use super::login::of_call;
 
-/// A key that nobody has: whoever may use it may use every key.
+/// A key that does not exist: a token that may use it may use every key.
 const ANOTHER_KEY: &str = "kdc-doctor-another-key";
 const RENEW: &str = "auth/token/renew-self";
 const LOOK_UP: &str = "auth/token/lookup-self";
@@ -97,7 +98,7 @@ impl Rights {
         all.any(|one| one == capability || one == "root")
     }
 
-    /// Whether the token may; `None` if nobody knows.
+    /// Whether the token may; `None` if that is not known.
     fn may(&self, path: &str, capability: &str) -> Option<bool> {
         match self.capabilities {
             Some(_) => Some(self.has(path, capability)),
@@ -120,18 +121,25 @@ pub(super) fn report(rights: &Rights, name: &TransitKeyName, findings: &mut Find
     if let Some(error) = &rights.trouble {
         findings.add(of_call(Check::MAY_TOO_MUCH, "sys/capabilities-self", error));
     }
-    for (check, path, capability) in [
-        (Check::MAY_ENCRYPT, path(name, "encrypt"), "update"),
-        (Check::MAY_DECRYPT, path(name, "decrypt"), "update"),
-        (Check::MAY_READ_KEY, path(name, "keys"), "read"),
-        (Check::MAY_LOOK_UP, LOOK_UP.to_owned(), "read"),
+    let all = plugin_rights(name);
+    let of = |operation| all.iter().find(|right| right.operation == operation);
+    for (check, operation) in [
+        (Check::MAY_ENCRYPT, PluginOperation::Encrypt),
+        (Check::MAY_DECRYPT, PluginOperation::Decrypt),
+        (Check::MAY_READ_KEY, PluginOperation::ReadKey),
+        (Check::MAY_LOOK_UP, PluginOperation::LookUpToken),
+        (Check::MAY_RENEW, PluginOperation::RenewToken),
     ] {
-        findings.add(needed(rights, check, &path, capability));
+        let finding = of(operation).map(|right| match rights.is_renewable {
+            Some(false) if operation == PluginOperation::RenewToken => {
+                Finding::skip(check, &right.path, "the token is not renewable")
+            }
+            _ => needed(rights, check, &right.path, right.capability),
+        });
+        if let Some(finding) = finding {
+            findings.add(finding);
+        }
     }
-    findings.add(match rights.is_renewable {
-        Some(false) => Finding::skip(Check::MAY_RENEW, RENEW, "the token is not renewable"),
-        _ => needed(rights, Check::MAY_RENEW, RENEW, "update"),
-    });
     findings.add(rewrap(rights, name));
     if rights.trouble.is_none() {
         findings.add(too_much(rights, name));
@@ -219,7 +227,7 @@ fn excess(rights: &Rights, name: &TransitKeyName) -> Vec<String> {
     found
 }
 
-/// Paths with capabilities that nobody should have who only wraps, and what they are good for.
+/// Paths with capabilities that a plugin does not need, and what they are good for.
 fn unwanted(name: &TransitKeyName) -> Vec<(String, &'static [&'static str], &'static str)> {
     const WRITE: &[&str] = &["create", "update", "patch", "delete", "sudo"];
     let (mount, keys) = (name.mount(), path(name, "keys"));
@@ -258,10 +266,10 @@ fn unwanted(name: &TransitKeyName) -> Vec<(String, &'static [&'static str], &'st
 
 /// Every path that is asked about.
 fn paths(name: &TransitKeyName) -> Vec<String> {
-    let needed = ["encrypt", "decrypt", "keys", "rewrap"].map(|operation| path(name, operation));
-    let own = [RENEW, LOOK_UP].map(str::to_owned);
+    let needed = plugin_rights(name).into_iter().map(|right| right.path);
     let unwanted = unwanted(name).into_iter().map(|(path, ..)| path);
-    let mut all: Vec<String> = needed.into_iter().chain(own).chain(unwanted).collect();
+    let mut all: Vec<String> = needed.chain(unwanted).collect();
+    all.push(path(name, "rewrap"));
     all.sort();
     all.dedup();
     all

@@ -3,8 +3,8 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use kms_plugin::cli::Options;
-use kms_plugin::settings::{KeySettings, Settings, SettingsError, read};
+use kdc_shared::plugin::Options;
+use kdc_shared::plugin::{KeySettings, Settings, SettingsError, read};
 
 use super::finding::{Check, Finding, Findings};
 
@@ -22,7 +22,7 @@ pub(super) fn gather(options: Options, findings: &mut Findings<'_>) -> Vec<KeySe
         Some(path) => match read(path) {
             Ok(file) => {
                 findings.add(of_mode(path, &subject));
-                given.over(file)
+                given.merge_over(file)
             }
             Err(error) => {
                 findings.add(of_fault(&subject, &error));

@@ -1,7 +1,7 @@
 //! The manifests of pods.
 
 use kdc_envelope_bao::LoginMethod;
-use kms_plugin::settings::Settings;
+use kdc_shared::plugin::Settings;
 use serde_json::Value;
 
 use super::{BAO_SAMPLE, SETTINGS, files, in_bao, only_key, openbao, settings, text, yaml};
@@ -140,7 +140,7 @@ fn the_static_pod_with_openbao_needs_no_api_either() {
         pod["spec"]["dnsPolicy"], "Default",
         "not the cluster's own resolver"
     );
-    let method = in_bao(only_key(&settings)).login_method();
+    let method = in_bao(only_key(&settings)).connection.login_method();
     assert!(matches!(method, LoginMethod::AppRole { .. }), "{method:?}");
 }
 
@@ -194,7 +194,7 @@ fn the_sidecar_logs_in_as_the_role_is_bound() {
     let settings = settings(&sidecar_line(), "");
     let LoginMethod::Kubernetes {
         mount, token_file, ..
-    } = in_bao(only_key(&settings)).login_method()
+    } = in_bao(only_key(&settings)).connection.login_method()
     else {
         panic!("not with a ServiceAccount");
     };

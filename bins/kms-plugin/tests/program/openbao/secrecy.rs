@@ -7,9 +7,9 @@ use std::time::Duration;
 use super::{Backend, SEED, healthy, unhealthy, write_private};
 use crate::support::{decrypt, encrypt, program};
 use clap::Parser as _;
+use kdc_shared::plugin::Settings;
 use kdc_testbed::bao::JwtIssuer;
 use kms_plugin::cli::Cli;
-use kms_plugin::settings::Settings;
 
 /// Everything that came out of one run at the loudest level, good calls and bad ones, with the credential in `file`
 /// replaced by `useless` half-way.

@@ -1,0 +1,20 @@
+//! What the programs of this workspace share, and no library should have.
+//!
+//! * [`exit`]: exit codes and their table; [`usage`]: a mistake on the command line, in one line;
+//! * [`plugin`]: the settings of kms-plugin, which `kdc plugin doctor` reads too;
+//! * [`logging`], [`notify`], [`signals`], and `telemetry` (feature `otel`): a program that serves, and its surroundings.
+#![forbid(unsafe_code)]
+#![expect(
+    clippy::exhaustive_enums,
+    clippy::exhaustive_structs,
+    reason = "every user of these types is in this workspace"
+)]
+
+pub mod exit;
+pub mod logging;
+pub mod notify;
+pub mod plugin;
+pub mod signals;
+#[cfg(feature = "otel")]
+pub mod telemetry;
+pub mod usage;

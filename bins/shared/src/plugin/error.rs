@@ -1,0 +1,95 @@
+//! What is wrong with settings.
+
+use std::io;
+use std::path::PathBuf;
+
+use kdc_envelope_bao::settings::BaoSettingsError;
+use kdc_envelope_kms::server::ServeError;
+
+use super::group::GroupError;
+
+/// Settings that do not make sense, or a file that cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// Nowhere to listen.
+    #[error(
+        "no socket given; add --socket PATH, set KMS_PLUGIN_SOCKET, or put `socket:` into the configuration file"
+    )]
+    NoSocket,
+    /// Nothing to wrap with.
+    #[error(
+        "no key given; add --keyring FILE (`kdc keyring init FILE` makes one), --root-secret FILE, or --bao-address URL \
+         and --bao-key NAME"
+    )]
+    NoKey,
+    /// The key is in two places.
+    #[error("--{one} cannot be used with --{other}: a key is in a file or in OpenBao; remove one")]
+    TwoSources {
+        /// Name of the one setting.
+        one: &'static str,
+        /// Name of the other.
+        other: &'static str,
+    },
+    /// The key is in two places, in the configuration file.
+    #[error("configuration file `{}` has both `{place}{one}` and `{place}{other}`; remove one", .path.display())]
+    TwoKeys {
+        /// Which file.
+        path: PathBuf,
+        /// In front of both names.
+        place: String,
+        /// Name of the one setting.
+        one: &'static str,
+        /// Name of the other.
+        other: &'static str,
+    },
+    /// The settings of a key in OpenBao.
+    #[error(transparent)]
+    Bao(BaoSettingsError),
+    /// Keys would be remembered for longer than is wise.
+    #[error("--cache-ttl must be at most 24h")]
+    CacheTtl,
+    /// A size for a cache that is off.
+    #[error("--cache-entries does nothing with --cache-ttl 0; remove one")]
+    CacheOff,
+    /// A key is called what no label can hold.
+    #[error("`name` must be 1 to 63 letters, digits, `-`, `_` and `.`")]
+    Name,
+    /// No key, or two of one name or on one socket.
+    #[error(transparent)]
+    Clash(Box<ServeError>),
+    /// One of several keys.
+    #[error("keys[{index}] (`{name}`)")]
+    InKey {
+        /// Its place in the list, from 0.
+        index: usize,
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        source: Box<Self>,
+    },
+    /// The configuration file is a pipe, a device or a socket.
+    #[error("configuration file `{}` is not a regular file", .0.display())]
+    NotAFile(PathBuf),
+    /// The configuration file has more than 1 MiB.
+    #[error("configuration file `{}` has more than 1 MiB, which no settings have", .0.display())]
+    TooLarge(PathBuf),
+    /// The configuration file cannot be read.
+    #[error("cannot read configuration file `{}`", .path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The configuration file does not hold settings.
+    #[error("configuration file `{}`", .path.display())]
+    Parse {
+        /// Which file.
+        path: PathBuf,
+        /// What and where.
+        source: Box<serde_saphyr::Error>,
+    },
+    /// The group is not known.
+    #[error(transparent)]
+    Group(#[from] GroupError),
+}

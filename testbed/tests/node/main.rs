@@ -1,0 +1,64 @@
+//! What is shipped for clusters, run by a real kubelet. Needs root.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "the fixture is part of the tests"
+)]
+
+use std::fs;
+use std::time::Duration;
+
+use kdc_testbed::Node;
+
+const LIMIT: Duration = Duration::from_secs(120);
+
+#[tokio::test]
+async fn a_node_runs_pods_and_leaves_nothing_behind() {
+    let mut node = Node::start().await.unwrap();
+    let manifest = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: greeter, namespace: default}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers:
+    - name: greeter
+      image: busybox:1.37
+      command: [sh, -c, "echo hello; exec sleep 1000"]
+"#;
+    fs::write(
+        node.path("/etc/kubernetes/manifests/greeter.yaml"),
+        manifest,
+    )
+    .unwrap();
+    let pod = node
+        .wait_until_pod_ready("default", "greeter-node1", LIMIT)
+        .await
+        .unwrap();
+    assert_eq!(pod["spec"]["nodeName"], "node1");
+    let said = node
+        .logs("default", "greeter-node1", "greeter")
+        .await
+        .unwrap();
+    assert_eq!(said, "hello\n");
+    let said = node
+        .exec("default", "greeter-node1", "greeter", &["id", "-u"])
+        .await
+        .unwrap();
+    assert_eq!(said, "0\n");
+
+    let cgroups = || {
+        let found = std::process::Command::new("find")
+            .args(["/sys/fs/cgroup", "-maxdepth", "2", "-name"])
+            .arg(format!("kdc-testbed-{}-*", std::process::id()))
+            .output()
+            .unwrap();
+        String::from_utf8(found.stdout).unwrap()
+    };
+    assert_ne!(cgroups(), "", "or this proves nothing below");
+    let folder = node.folder().to_owned();
+    drop(node);
+    assert_eq!(cgroups(), "");
+    assert!(!folder.exists());
+}
