@@ -1,5 +1,7 @@
 //! Rows held against who should have written them.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 use kdc_envelope::evidence::{Conclusion, GapKind};
 use kdc_envelope::key_usage::KeyUsage;
 use kdc_envelope_k8s::rotation::{ApiServer, KmsKeyId, NodeFile, Timestamp};
