@@ -6,7 +6,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use kdc_envelope_k8s::api_server::{
-    ApiServer, CONFIG_FLAG, Files, FlagValue, MAX_LEN, Place, RELOAD_FLAG, Source, Unclear,
+    ApiServer, CONFIG_FLAG, Files, FlagValue, MAX_LEN, Place, RELOAD_FLAG, ReadError, Source,
+    Unclear,
 };
 use proptest::prelude::*;
 
@@ -44,6 +45,25 @@ fn pod(fields: &str) -> String {
 
 fn with_command(words: &str) -> String {
     pod(&format!("    command: {words}\n"))
+}
+
+#[test]
+fn the_manifest_of_a_static_pod_is_read_from_this_machine() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kube-apiserver.yaml");
+    let missing = ApiServer::read(&path).unwrap_err();
+    assert!(matches!(missing, ReadError::Io(error) if error.kind() == io::ErrorKind::NotFound));
+    let words = "[kube-apiserver, --encryption-provider-config=/etc/enc.yaml]";
+    std::fs::write(&path, with_command(words)).unwrap();
+    let server = ApiServer::read(&path).unwrap();
+    assert_eq!(
+        server.flags.value(CONFIG_FLAG),
+        FlagValue::Known("/etc/enc.yaml")
+    );
+    assert!(matches!(server.place, Place::Pod(_)));
+    std::fs::write(&path, "x".repeat(MAX_LEN + 1)).unwrap();
+    let too_long = ApiServer::read(&path).unwrap_err();
+    assert!(matches!(too_long, ReadError::Unclear(_)), "{too_long}");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use kdc_envelope::kmsv2::{DekSource, ProviderName, RowSealer, Seed, seed_aad};
 use kdc_envelope::providers::{self, KeyName, aescbc, aesgcm, kmsv1, secretbox};
 use kdc_envelope::{Aad, KekError, KekStatus, KeyEncryptionKey, KeyId, SecretBytes, WrappedKey};
-use kdc_envelope_k8s::value_opener::{OpenValueError, OpenedValue, Opening, Refusal};
+use kdc_envelope_k8s::values::{OpenFailure, OpenValueError, OpenedValue, Opening};
 use kdc_envelope_k8s::{EncryptionConfiguration, GroupResource, ValueOpener};
 
 const ETCD_KEY: &[u8] = b"/registry/secrets/default/demo";
@@ -277,7 +277,7 @@ fn kms_v1_rows_wait_for_their_dek() {
     );
     assert!(matches!(
         source,
-        Refusal::Value(providers::OpenError::DekLength(5))
+        OpenFailure::Value(providers::OpenError::DekLength(5))
     ));
     let cut = &kms_v1_row("old", &secret(7), false)[..kmsv1::PREFIX.len() + 6];
     let error = opener.open(cut, ETCD_KEY).unwrap_err();
@@ -368,7 +368,7 @@ async fn kms_v2_rows_wait_for_their_seed_and_share_it() {
         matches!(
             error,
             OpenValueError::Refused {
-                source: Refusal::Row(_),
+                source: OpenFailure::Row(_),
                 ..
             }
         ),
@@ -404,22 +404,24 @@ async fn keks_are_asked_by_the_name_of_their_provider() {
     let unknown = kms_v2_row("flip", "flip-v2").await;
     assert!(matches!(
         refusal(&unknown, ETCD_KEY, &aad).await,
-        Refusal::Kek(KekError::UnknownKey(_))
+        OpenFailure::Kek(KekError::UnknownKey(_))
     ));
     assert!(matches!(
         refusal(&row, ETCD_KEY, b"other cluster").await,
-        Refusal::Kek(KekError::Authentication)
+        OpenFailure::Kek(KekError::Authentication)
     ));
     assert!(matches!(
         refusal(&row, b"/moved", &aad).await,
-        Refusal::RowContent(_)
+        OpenFailure::RowContent(_)
     ));
     let nobody = kms_v2_row("none", "flip-v1").await;
     assert!(
-        matches!(refusal(&nobody, ETCD_KEY, &aad).await, Refusal::NoKek(name) if &*name == "none")
+        matches!(refusal(&nobody, ETCD_KEY, &aad).await, OpenFailure::NoKek(name) if &*name == "none")
     );
     let v1 = kms_v1_row("old", &secret(7), false);
-    assert!(matches!(refusal(&v1, ETCD_KEY, &aad).await, Refusal::NoKek(name) if &*name == "old"));
+    assert!(
+        matches!(refusal(&v1, ETCD_KEY, &aad).await, OpenFailure::NoKek(name) if &*name == "old")
+    );
     let plain = opener
         .open_with(b"plain", ETCD_KEY, &keks, Aad::new(&aad))
         .await

@@ -20,8 +20,8 @@ pub(crate) struct Rows {
     rows: u64,
     groups: Vec<Group>,
     /// Rows that are in no group because there were too many.
-    #[serde(skip_serializing_if = "is_zero")]
-    others: u64,
+    #[serde(rename = "others", skip_serializing_if = "is_zero")]
+    ungrouped: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     first_damaged: Option<String>,
 }
@@ -62,7 +62,7 @@ impl Rows {
             not_looked_at: elsewhere,
             rows: usage.rows(),
             groups: usage.groups().iter().map(Group::of).collect(),
-            others: usage.ungrouped(),
+            ungrouped: usage.ungrouped(),
             first_damaged: usage.first_damaged().map(text),
         }
     }
@@ -79,8 +79,8 @@ impl Rows {
                 _ => None,
             }
         })?;
-        if self.others > 0 {
-            out.line(format_args!("{} rows of further keys", self.others))?;
+        if self.ungrouped > 0 {
+            out.line(format_args!("{} rows of further keys", self.ungrouped))?;
         }
         out.line(crate::failure::escaped(&self.summary()))
     }

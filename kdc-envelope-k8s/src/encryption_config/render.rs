@@ -1,6 +1,7 @@
 //! Writing configurations.
 
 use core::time::Duration;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -24,29 +25,15 @@ pub fn render_kms_v2(
     endpoint: &str,
     timeout: Duration,
 ) -> Result<String, ConfigError> {
-    let resources: String = resources
-        .iter()
-        .map(|resource| format!("      - {}\n", quoted(&resource.to_string())))
-        .collect();
-    let yaml = format!(
-        "apiVersion: apiserver.config.k8s.io/v1
-kind: EncryptionConfiguration
-resources:
-  - resources:
-{resources}    providers:
-      - kms:
-          apiVersion: v2
-          name: {name}
-          endpoint: {endpoint}
-          timeout: {timeout}
-      - identity: {{}}
-",
-        name = quoted(provider.as_str()),
-        endpoint = quoted(endpoint),
-        timeout = go_duration(timeout),
-    );
-    EncryptionConfiguration::parse(yaml.as_bytes())?;
-    Ok(yaml)
+    let mut text = Text::configuration();
+    let writers = [
+        Transformer::Kms(Arc::new(KmsProvider::v2(provider, endpoint, timeout))),
+        Transformer::Identity,
+    ];
+    entry(&mut text, resources, &writers);
+    EncryptionConfiguration::parse(text.0.as_bytes())?;
+    // There is no key in it.
+    Ok(text.0.to_string())
 }
 
 /// A layout cannot be written.
@@ -86,17 +73,9 @@ impl Layout {
             return Err(RenderError::Plain);
         }
         let entries = entries::of(self).map_err(|name| RenderError::KmsTwice { name })?;
-        let mut text = Text::new();
-        text.line(0, "apiVersion: apiserver.config.k8s.io/v1");
-        text.line(0, "kind: EncryptionConfiguration");
-        text.line(0, "resources:");
-        for entry in &entries {
-            text.line(1, "- resources:");
-            for resource in &entry.resources {
-                text.line(3, &format!("- {}", quoted(&resource.to_string())));
-            }
-            text.line(2, "providers:");
-            providers(&mut text, &entry.transformers);
+        let mut text = Text::configuration();
+        for each in &entries {
+            entry(&mut text, &each.resources, &each.transformers);
         }
         match EncryptionConfiguration::parse(text.0.as_bytes()) {
             Ok(config) if Self::of(&config) == *self => Ok(text.0),
@@ -119,6 +98,16 @@ fn kms_twice(layout: &Layout) -> RenderError {
     kms.map_or(RenderError::Ambiguous, |kms| RenderError::KmsTwice {
         name: kms.name.clone(),
     })
+}
+
+/// An entry of `resources`.
+fn entry(text: &mut Text, resources: &[GroupResource], transformers: &[Transformer]) {
+    text.line(1, "- resources:");
+    for resource in resources {
+        text.line(3, &format!("- {}", quoted(&resource.to_string())));
+    }
+    text.line(2, "providers:");
+    providers(text, transformers);
 }
 
 /// Keys of one provider that follow each other share a list element.
@@ -157,8 +146,13 @@ fn kms(text: &mut Text, provider: &KmsProvider) {
 struct Text(Zeroizing<String>);
 
 impl Text {
-    fn new() -> Self {
-        Self(Zeroizing::new(String::with_capacity(4096)))
+    /// The head of a file, up to its entries.
+    fn configuration() -> Self {
+        let mut text = Self(Zeroizing::new(String::with_capacity(4096)));
+        text.line(0, "apiVersion: apiserver.config.k8s.io/v1");
+        text.line(0, "kind: EncryptionConfiguration");
+        text.line(0, "resources:");
+        text
     }
 
     fn line(&mut self, depth: usize, line: &str) {

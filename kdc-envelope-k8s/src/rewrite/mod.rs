@@ -56,7 +56,8 @@ pub use job::{JobStatus, RewriteJob};
 pub use options::RewriteOptions;
 pub use progress::{Progress, Waiting};
 pub use report::{
-    Count, MAX_REFUSALS, Refusal, ResourceCount, ResourceReport, RewriteReport, SkipReason, Skipped,
+    Count, MAX_REFUSALS, RejectedObject, ResourceCount, ResourceReport, RewriteReport, SkipReason,
+    Skipped,
 };
 pub use resolve::{Resolution, ServedResource};
 

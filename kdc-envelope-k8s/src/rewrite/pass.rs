@@ -15,7 +15,7 @@ use super::error::{RewriteError, Verb};
 use super::listing::Listing;
 use super::options::RewriteOptions;
 use super::pacer::{Pacer, Permit, Signal};
-use super::report::{MAX_REFUSALS, Refusal, ResourceReport, place};
+use super::report::{MAX_REFUSALS, RejectedObject, ResourceReport, place};
 use super::resolve::{Object, ServedResource};
 use super::response::{Failure, FailureKind, Listed, Response, Verdict, judge_list, judge_patch};
 use super::retry_budget::{RetryBudget, pause};
@@ -352,7 +352,7 @@ impl Pass<'_, '_> {
     fn refuse(&mut self, object: Object, why: Box<str>) {
         self.report.refused += 1;
         if self.report.refusals.len() < MAX_REFUSALS {
-            self.report.refusals.push(Refusal {
+            self.report.refusals.push(RejectedObject {
                 namespace: object.namespace,
                 name: object.name,
                 why,

@@ -126,7 +126,7 @@ pub struct ResourceReport {
     /// The API server does not write the object; its row may be stale.
     pub refused: u64,
     /// The first [`MAX_REFUSALS`] of these.
-    pub refusals: Vec<Refusal>,
+    pub refusals: Vec<RejectedObject>,
     /// How often the listing had to start over.
     pub restarts: u32,
 }
@@ -149,7 +149,7 @@ impl ResourceReport {
 /// An object that the API server does not write.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
-pub struct Refusal {
+pub struct RejectedObject {
     /// Empty for what lies in no namespace.
     pub namespace: Box<str>,
     /// Its name.
@@ -158,7 +158,7 @@ pub struct Refusal {
     pub why: Box<str>,
 }
 
-impl Refusal {
+impl RejectedObject {
     /// Its namespace, if it has one, and its name.
     #[must_use]
     pub fn place(&self) -> String {

@@ -1,6 +1,6 @@
 //! EncryptionConfiguration files: taken or refused alike, and values opened in the same order with the same staleness.
 
-use kdc_envelope_k8s::value_opener::Opening;
+use kdc_envelope_k8s::values::Opening;
 use kdc_envelope_k8s::{EncryptionConfiguration, GroupResource, Layout, ValueOpener};
 use kdc_testbed::oracle::Provider;
 

@@ -34,7 +34,7 @@ pub(super) async fn ask(
 ) -> Result<RowExpectations, Failure> {
     let layouts = observation.layouts();
     let Some(layout) = layouts.first() else {
-        let line = "no EncryptionConfiguration can be read, so nobody knows who should have written the rows";
+        let line = "no EncryptionConfiguration can be read, so it is not known which provider should have written the rows";
         return Err(Failure::new(Exit::Config, line));
     };
     let asked = RowExpectations::ask(&plane.client, layout, &observation.observed.servers).await;

@@ -185,7 +185,7 @@ fn why_unknown(gaps: &[Gap], arguments: &Retire) -> String {
             arguments.file.display()
         ),
         Some(gap) if gap.kind == GapKind::Unreadable => format!(
-            "the row at `{}` is damaged, so that nobody can tell which key it needs; repair or delete it first",
+            "the row at `{}` is damaged, so that it cannot be told which key it needs; repair or delete it first",
             gap.place
         ),
         Some(gap) if gap.kind == GapKind::TooMany => format!(

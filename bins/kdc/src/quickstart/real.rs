@@ -124,7 +124,7 @@ impl ControlPlane for Servers {
 
 impl Sample {
     fn manifest(&self) -> Value {
-        let data = kdc_envelope_k8s::object::in_base64(self.data());
+        let data = kdc_envelope_k8s::values::object::in_base64(self.data());
         json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": self.name}, "data": data})
     }
 }

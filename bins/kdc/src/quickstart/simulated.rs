@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use kdc_envelope::kmsv2::ProviderName;
-use kdc_envelope_k8s::object;
+use kdc_envelope_k8s::values::object;
 use kdc_envelope_kms::client::KmsClient;
 use kdc_envelope_kms::client::apiserver::{ApiServer, monotonic_clock};
 use tokio::runtime::Handle;

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 
 use kdc_envelope::kmsv2;
-use kdc_envelope_k8s::object;
+use kdc_envelope_k8s::values::object;
 
 use super::plugin::Plugin;
 use super::samples::Sample;

@@ -9,7 +9,7 @@ use base64::alphabet;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use base64::engine::{DecodePaddingMode, general_purpose};
 use kdc_envelope::providers::{PlainFormat, RESERVED_PREFIX, StoredValue, classify};
-use kdc_envelope_k8s::object::{self, DecodeError};
+use kdc_envelope_k8s::values::object::{self, DecodeError};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 

@@ -155,37 +155,39 @@ fn read_config(path: &Path) -> Result<EncryptionConfiguration, Failure> {
 
 impl Keys {
     /// Unwraps the seed or key of a KMS v2 row. Without a key of our own, the plugin of `provider` is asked.
-    pub(super) fn unwrap(
+    pub(super) async fn unwrap(
         &self,
         object: &EncryptedObject<'_>,
         provider: Option<&KmsProvider>,
     ) -> Result<SecretBytes, UnwrapError> {
         let wrapped = object.wrapped_key()?;
         match (&self.kek, provider) {
-            (Some(Kek::Local { kek, aad }), _) => {
-                Ok(self.runtime.block_on(kek.unwrap(&wrapped, Aad::new(aad)))?)
-            }
-            (Some(Kek::Plugin { client, endpoint }), _) => self.decrypt(client, endpoint, wrapped),
+            (Some(Kek::Local { kek, aad }), _) => Ok(kek.unwrap(&wrapped, Aad::new(aad)).await?),
+            (Some(Kek::Plugin { client, endpoint }), _) => decrypt(client, endpoint, wrapped).await,
             (None, Some(provider)) => {
                 let endpoint: SocketAddress = provider.endpoint.parse()?;
                 let client = KmsClient::new(&endpoint).with_timeout(provider.timeout);
-                self.decrypt(&client, &provider.endpoint, wrapped)
+                decrypt(&client, &provider.endpoint, wrapped).await
             }
             (None, None) => Err(UnwrapError::NoKek),
         }
     }
 
-    fn decrypt(
-        &self,
-        client: &KmsClient,
-        endpoint: &str,
-        wrapped: WrappedKey,
-    ) -> Result<SecretBytes, UnwrapError> {
-        let answer = EncryptAnswer::from(wrapped);
-        let unwrapped = self.runtime.block_on(client.decrypt(&answer));
-        unwrapped.map_err(|source| UnwrapError::Call {
-            endpoint: endpoint.to_owned(),
-            source,
-        })
+    /// Waits for a call of a plugin.
+    pub(super) fn block_on<T>(&self, call: impl Future<Output = T>) -> T {
+        self.runtime.block_on(call)
     }
+}
+
+async fn decrypt(
+    client: &KmsClient,
+    endpoint: &str,
+    wrapped: WrappedKey,
+) -> Result<SecretBytes, UnwrapError> {
+    let answer = EncryptAnswer::from(wrapped);
+    let unwrapped = client.decrypt(&answer).await;
+    unwrapped.map_err(|source| UnwrapError::Call {
+        endpoint: endpoint.to_owned(),
+        source,
+    })
 }

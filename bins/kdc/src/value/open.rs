@@ -6,8 +6,8 @@ use kdc_envelope::SecretBytes;
 use kdc_envelope::key_usage::ValueEncryption;
 use kdc_envelope::kmsv2::{self, DekSource};
 use kdc_envelope::providers::{StoredValue, classify};
-use kdc_envelope_k8s::value_opener::{OpenValueError, Opening, Refusal, ValueOpener};
-use kdc_envelope_k8s::{EncryptionConfiguration, object};
+use kdc_envelope_k8s::EncryptionConfiguration;
+use kdc_envelope_k8s::values::{OpenFailure, OpenValueError, ValueOpener, WrappedByPlugin, object};
 use kdc_envelope_kms::client::CallError;
 use zeroize::Zeroizing;
 
@@ -126,7 +126,7 @@ fn open_row(
 ) -> Result<SecretBytes, Failure> {
     let object = &row.object;
     let secret = keys
-        .unwrap(object, None)
+        .block_on(keys.unwrap(object, None))
         .map_err(|error| failure_of(&error, "the row's key does not unwrap"))?;
     DekSource::new(object.dek_source_type, secret)
         .and_then(|source| source.open(object, etcd_key))
@@ -171,28 +171,16 @@ fn open_with_config(
     keys: &Keys,
 ) -> Result<SecretBytes, Failure> {
     let opener = ValueOpener::for_any_resource(config);
-    let search = || {
-        let mut opening = opener.open(&stored.value, etcd_key)?;
-        loop {
-            opening = match opening {
-                Opening::Opened(opened) => return Ok(opened.plaintext),
-                Opening::KmsV2(pending) => match keys
-                    .unwrap(pending.object(), Some(pending.provider()))
-                {
-                    Ok(secret) => match DekSource::new(pending.object().dek_source_type, secret) {
-                        Ok(source) => pending.open(&source)?,
-                        Err(error) => pending.refuse(error.into())?,
-                    },
-                    Err(error) => pending.refuse(Refusal::Plugin(Box::new(error)))?,
-                },
-                Opening::KmsV1(pending) => {
-                    pending.refuse(Refusal::Plugin(Box::new(UnwrapError::KmsV1)))?
-                }
-                _ => return Err(OpenValueError::NoMatch),
-            };
-        }
+    let unwrap = async |wrapped: WrappedByPlugin<'_>| {
+        let unwrapped = match wrapped.object {
+            Some(object) => keys.unwrap(object, Some(wrapped.provider)).await,
+            None => Err(UnwrapError::KmsV1),
+        };
+        unwrapped.map_err(|error| OpenFailure::Plugin(Box::new(error)))
     };
-    let plaintext = search().map_err(|error| {
+    let opened = keys.block_on(opener.open_by(&stored.value, etcd_key, unwrap));
+    let plaintext = opened.map(|opened| opened.plaintext);
+    let plaintext = plaintext.map_err(|error| {
         let place = format_args!("--encryption-config: `{}`", path.display());
         stored.explain(Failure::at(exit_of(&error), place, &error))
     })?;
@@ -209,7 +197,7 @@ fn exit_of(error: &OpenValueError) -> Exit {
         return Exit::Negative;
     };
     match source {
-        Refusal::Plugin(error) => error
+        OpenFailure::Plugin(error) => error
             .downcast_ref::<UnwrapError>()
             .map_or(Exit::Unavailable, UnwrapError::exit),
         _ => Exit::Data,

@@ -9,24 +9,15 @@ use zeroize::Zeroizing;
 use super::KubeconfigError;
 use super::view::{self, View};
 
-/// Fields of a cluster and of a user that name a file or a program of this machine, and what to write instead.
-const OUTSIDE: [(&str, &str, &[(&str, &str)]); 2] = [
-    (
-        "clusters",
-        "cluster",
-        &[("certificate-authority", "certificate-authority-data")],
-    ),
-    (
-        "users",
-        "user",
-        &[
-            ("client-certificate", "client-certificate-data"),
-            ("client-key", "client-key-data"),
-            ("tokenFile", "token"),
-            ("exec", "a token or certificate"),
-            ("auth-provider", "a token or certificate"),
-        ],
-    ),
+/// Fields of a cluster that name a file of this machine, each with what to write instead.
+const OF_CLUSTERS: &[(&str, &str)] = &[("certificate-authority", "certificate-authority-data")];
+/// The same of a user, or fields that name a program.
+const OF_USERS: &[(&str, &str)] = &[
+    ("client-certificate", "client-certificate-data"),
+    ("client-key", "client-key-data"),
+    ("tokenFile", "token"),
+    ("exec", "a token or certificate"),
+    ("auth-provider", "a token or certificate"),
 ];
 
 /// A kubeconfig in memory.
@@ -64,17 +55,25 @@ impl KubeconfigInMemory {
 }
 
 fn check_stands_alone(root: &View<'_>) -> Result<(), KubeconfigError> {
-    for (list, field, outside) in OUTSIDE {
-        for entry in root.list(list)? {
-            let Some(view) = entry.mapping(field)? else {
-                continue;
-            };
-            for (name, instead) in outside {
-                if view.raw(name).is_some_and(|value| value != "") {
-                    return Err(view.unsupported(format_args!(
-                        ".{name} names what is outside of it, which is not followed from memory; write {instead}"
-                    )));
-                }
+    check_entries(root, "clusters", "cluster", OF_CLUSTERS)?;
+    check_entries(root, "users", "user", OF_USERS)
+}
+
+fn check_entries(
+    root: &View<'_>,
+    list: &str,
+    field: &str,
+    outside: &[(&str, &str)],
+) -> Result<(), KubeconfigError> {
+    for entry in root.list(list)? {
+        let Some(view) = entry.mapping(field)? else {
+            continue;
+        };
+        for (name, instead) in outside {
+            if view.raw(name).is_some_and(|value| value != "") {
+                return Err(view.unsupported(format_args!(
+                    ".{name} names what is outside of it, which is not followed from memory; write {instead}"
+                )));
             }
         }
     }

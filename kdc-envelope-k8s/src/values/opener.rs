@@ -89,6 +89,18 @@ pub struct PendingKmsV1<'s> {
     value: kmsv1::Value<'s>,
 }
 
+/// A seed or key that a KMS plugin wrapped.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct WrappedByPlugin<'w> {
+    /// Whose plugin it was.
+    pub provider: &'w KmsProvider,
+    /// The row, of KMS v2; `None` of KMS v1, whose plugins know neither key ids nor annotations.
+    pub object: Option<&'w kmsv2::EncryptedObject<'w>>,
+    /// What was wrapped, as it is in the row.
+    pub bytes: &'w [u8],
+}
+
 /// No provider opens the value.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -114,14 +126,14 @@ pub enum OpenValueError {
         /// How many more refused.
         others: usize,
         /// Why the first one did.
-        source: Refusal,
+        source: OpenFailure,
     },
 }
 
 /// Why one provider does not open a value that has its prefix.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Refusal {
+pub enum OpenFailure {
     /// The cipher or the layout.
     #[error(transparent)]
     Value(#[from] providers::OpenError),
@@ -204,17 +216,56 @@ impl<'c> ValueOpener<'c> {
         keks: &BTreeMap<Box<str>, Arc<dyn KeyEncryptionKey>>,
         aad: Aad<'_>,
     ) -> Result<OpenedValue, OpenValueError> {
+        let unwrap = async |wrapped: WrappedByPlugin<'_>| {
+            let name = &wrapped.provider.name;
+            match (keks.get(name), wrapped.object) {
+                (Some(kek), Some(object)) => Ok(kek.unwrap(&object.wrapped_key()?, aad).await?),
+                _ => Err(OpenFailure::NoKek(name.clone())),
+            }
+        };
+        self.open_by(value, etcd_key, unwrap).await
+    }
+
+    /// Searches to the end, and calls `unwrap` for each key that a KMS plugin wrapped. It may be called several times, as one
+    /// provider that refuses does not end the search.
+    ///
+    /// # Errors
+    /// [`OpenValueError`] if no provider opens the value.
+    pub async fn open_by(
+        &self,
+        value: &[u8],
+        etcd_key: &[u8],
+        mut unwrap: impl AsyncFnMut(WrappedByPlugin<'_>) -> Result<SecretBytes, OpenFailure>,
+    ) -> Result<OpenedValue, OpenValueError> {
         let mut opening = self.open(value, etcd_key)?;
         loop {
             opening = match opening {
                 Opening::Opened(opened) => return Ok(opened),
                 Opening::KmsV1(pending) => {
-                    let name = pending.provider().name.clone();
-                    pending.refuse(Refusal::NoKek(name))?
+                    let (provider, bytes) = (pending.provider(), pending.wrapped_dek());
+                    let object = None;
+                    match unwrap(WrappedByPlugin {
+                        provider,
+                        object,
+                        bytes,
+                    })
+                    .await
+                    {
+                        Ok(dek) => pending.open(&dek)?,
+                        Err(refusal) => pending.refuse(refusal)?,
+                    }
                 }
                 Opening::KmsV2(pending) => {
-                    let kek = keks.get(&pending.provider().name);
-                    match unwrap(&pending, kek, aad).await {
+                    let (provider, object) = (pending.provider(), pending.object());
+                    let (bytes, kind) = (object.encrypted_dek_source, object.dek_source_type);
+                    let object = Some(object);
+                    let secret = unwrap(WrappedByPlugin {
+                        provider,
+                        object,
+                        bytes,
+                    })
+                    .await;
+                    match secret.and_then(|secret| Ok(DekSource::new(kind, secret)?)) {
                         Ok(source) => pending.open(&source)?,
                         Err(refusal) => pending.refuse(refusal)?,
                     }
@@ -222,17 +273,6 @@ impl<'c> ValueOpener<'c> {
             };
         }
     }
-}
-
-async fn unwrap(
-    pending: &PendingKmsV2<'_>,
-    kek: Option<&Arc<dyn KeyEncryptionKey>>,
-    aad: Aad<'_>,
-) -> Result<DekSource, Refusal> {
-    let kek = kek.ok_or_else(|| Refusal::NoKek(pending.provider().name.clone()))?;
-    let object = pending.object();
-    let secret = kek.unwrap(&object.wrapped_key()?, aad).await?;
-    Ok(DekSource::new(object.dek_source_type, secret)?)
 }
 
 /// A provider with several keys counts as several, in the order of its list: upstream nests them, to the same effect.
@@ -257,7 +297,7 @@ struct Search<'s> {
     value: &'s [u8],
     etcd_key: &'s [u8],
     next: usize,
-    refusals: Vec<(Place, Refusal)>,
+    refusals: Vec<(Place, OpenFailure)>,
 }
 
 impl<'s> Search<'s> {
@@ -304,7 +344,7 @@ impl<'s> Search<'s> {
     }
 
     /// The row, if it is one of this provider.
-    fn kms(&self, provider: &'s KmsProvider) -> Result<Row<'s>, Refusal> {
+    fn kms(&self, provider: &'s KmsProvider) -> Result<Row<'s>, OpenFailure> {
         match provider.api {
             KmsApi::V1 { .. } => match kmsv1::Value::parse(&provider.name, self.value) {
                 Ok(value) => Ok(Row::V1(value)),
@@ -370,7 +410,7 @@ impl<'s> Search<'s> {
     fn refuse(
         mut self,
         candidate: Candidate<'s>,
-        refusal: Refusal,
+        refusal: OpenFailure,
     ) -> Result<Opening<'s>, OpenValueError> {
         self.refusals.push((candidate.place, refusal));
         self.advance()
@@ -415,7 +455,7 @@ impl<'s> PendingKmsV2<'s> {
     ///
     /// # Errors
     /// [`OpenValueError`] if no later provider opens the value.
-    pub fn refuse(self, refusal: Refusal) -> Result<Opening<'s>, OpenValueError> {
+    pub fn refuse(self, refusal: OpenFailure) -> Result<Opening<'s>, OpenValueError> {
         self.search.refuse(self.candidate, refusal)
     }
 }
@@ -453,7 +493,7 @@ impl<'s> PendingKmsV1<'s> {
     ///
     /// # Errors
     /// [`OpenValueError`] if no later provider opens the value.
-    pub fn refuse(self, refusal: Refusal) -> Result<Opening<'s>, OpenValueError> {
+    pub fn refuse(self, refusal: OpenFailure) -> Result<Opening<'s>, OpenValueError> {
         self.search.refuse(self.candidate, refusal)
     }
 }
