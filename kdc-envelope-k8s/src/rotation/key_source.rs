@@ -41,7 +41,10 @@ pub enum KeySourceError {
 
 /// Random keys, called `key1`, `key2` and so on.
 #[derive(Debug, Clone, Copy, Default)]
-#[expect(clippy::exhaustive_structs, reason = "it has no state, and callers name it")]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "it has no state, and callers name it"
+)]
 pub struct RandomKeys;
 
 impl KeySource for RandomKeys {
