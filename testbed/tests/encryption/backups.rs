@@ -68,7 +68,7 @@ async fn a_snapshot_taken_between_two_changes_keeps_its_key_until_it_is_gone() {
     let report = cluster.run(&[&secrets[..], &local, &asked].concat()).await;
     let report = report.json();
     assert_eq!(report["backupsAsked"], true);
-    let stays = "KMS provider `kdc` stays, because the backup prod/monday needs it";
+    let stays = "kms v2 `kdc` stays, because the backup prod/monday needs it";
     assert_eq!(report["remarks"], json!([stays]));
     assert_eq!(cluster.prefixes("secrets").await, ["aesgcm:v1:key1"]);
     assert!(configuration(&cluster).contains(endpoint));
