@@ -10,8 +10,8 @@ use kdc_envelope::SecretBytes;
 use kdc_envelope::providers::KeyName;
 use kdc_envelope_k8s::encryption_config::{Chain, LocalKey, LocalProvider, Transformer};
 use kdc_envelope_k8s::rotation::{
-    ApiServer, Binding, ConfigHash, Desired, Kept, Keyring, LoadedConfig, NodeFile, Observed,
-    Others, Pass, Phase, Revision, Timestamp,
+    ApiServer, Binding, ConfigHash, Desired, Kept, Keyring, LoadedConfig, NodeFile, Observed, Pass,
+    Phase, Revision, Timestamp,
 };
 use kdc_envelope_k8s::{EncryptionConfiguration, GroupResource, Layout, plan};
 
@@ -40,11 +40,11 @@ fn layout(writer: u8, readers: impl Iterator<Item = u8> + Clone) -> Layout {
 fn observed(writer: u8, readers: std::ops::Range<u8>, is_loading: bool) -> Observed {
     let server = |index: u8| ApiServer {
         name: format!("control-plane-{index}").into(),
-        file: Ok(NodeFile {
-            hash: ConfigHash::new([writer + 1; 32]),
-            layout: Arc::new(layout(writer, readers.clone())),
-            written: Timestamp::from_secs(0),
-        }),
+        file: Ok(NodeFile::written_at(
+            ConfigHash::new([writer + 1; 32]),
+            Arc::new(layout(writer, readers.clone())),
+            Timestamp::from_secs(0),
+        )),
         history: (0..=KEYS)
             .filter_map(|number| key(number).local().cloned())
             .collect(),
@@ -79,9 +79,7 @@ fn desired() -> Desired {
     let names = ["secrets", "configmaps"].map(GroupResource::from_text);
     Desired {
         writers: names.into_iter().map(|name| (name, key(KEYS))).collect(),
-        others: Others::Keep,
         keep_keys: 8,
-        keep_identity: false,
         interrupt: false,
     }
 }

@@ -1,6 +1,10 @@
 //! Changes: what they ask for, that they outlive a crash, and how they would go.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests"
+)]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,13 +12,15 @@ use std::sync::Arc;
 use kdc_envelope::SecretBytes;
 use kdc_envelope::providers::KeyName;
 use kdc_envelope_k8s::encryption_config::{Chain, LocalKey, LocalProvider, Transformer};
-use kdc_envelope_k8s::rotation::change::{
-    ChangeError, ChangeKind, Writer, next_key_number, written_locally,
-};
+use kdc_envelope_k8s::rotation::change::ChangeKind;
 use kdc_envelope_k8s::rotation::dry_run::dry_run;
+use kdc_envelope_k8s::rotation::key_source::RandomKeys;
+use kdc_envelope_k8s::rotation::request::{
+    ChangeError, ChangeRequest, Situation, next_key_number, prepare,
+};
 use kdc_envelope_k8s::rotation::{
     ApiServer, Blocker, Change, ConfigHash, LoadedConfig, NodeFile, Observed, Phase, Revision,
-    Timestamp,
+    Timestamp, Writer,
 };
 use kdc_envelope_k8s::{GroupResource, Layout};
 
@@ -44,11 +50,11 @@ fn observed(layout: &Layout, servers: usize) -> Observed {
     let hash = ConfigHash::new([1; 32]);
     let server = |index: usize| ApiServer {
         name: format!("cp-{index}").into(),
-        file: Ok(NodeFile {
+        file: Ok(NodeFile::written_at(
             hash,
-            layout: Arc::new(layout.clone()),
-            written: Timestamp::from_secs(1),
-        }),
+            Arc::new(layout.clone()),
+            Timestamp::from_secs(1),
+        )),
         history: Vec::new(),
         loaded: Ok(LoadedConfig { hash, since: None }),
         kms: BTreeMap::new(),
@@ -87,7 +93,10 @@ fn a_change_finds_its_writers_by_name() {
     assert_eq!(desired.writers, writers);
     assert!(!desired.interrupt);
     let error = change.desired(&[&old]).unwrap_err();
-    assert_eq!(error, ChangeError::Unknown("aesgcm key `key2`".into()));
+    assert_eq!(
+        error.to_string(),
+        "aesgcm key `key2` is neither in the keyring nor in a configuration file"
+    );
 }
 
 #[test]
@@ -127,6 +136,7 @@ fn a_new_key_gets_a_number_above_all_others() {
         key("key7"),
         key("old"),
         key("key"),
+        key("key3-0f0f0f0f"),
         key("keyx"),
         Transformer::Identity,
     ];
@@ -134,19 +144,98 @@ fn a_new_key_gets_a_number_above_all_others() {
     assert_eq!(next_key_number(&[]), 1);
 }
 
+fn situation<'s>(files: &'s [&'s Layout], last: Option<&'s Change>) -> Situation<'s> {
+    Situation {
+        last,
+        files: files.to_vec(),
+        known: files.iter().flat_map(|file| file.transformers()).collect(),
+        revision: None,
+        lacking: Vec::new(),
+        now: NOW,
+    }
+}
+
+fn rotate() -> ChangeRequest {
+    ChangeRequest::Rotate {
+        resources: Vec::new(),
+    }
+}
+
 #[test]
-fn a_rotation_is_about_what_local_keys_write() {
+fn a_rotation_is_about_what_local_keys_write_and_takes_a_new_key_of_each_provider() {
     let files = layout(&[
         ("secrets", &[key("key1")]),
         ("pods", &[Transformer::Identity, key("key1")]),
     ]);
-    let local = written_locally(&[&files]).unwrap();
-    assert_eq!(
-        local.get(&LocalProvider::Aesgcm).unwrap(),
-        &[name("secrets")]
-    );
+    let files = [&files];
+    let prepared = prepare(&rotate(), &situation(&files, None), &RandomKeys).unwrap();
+    let names: Vec<_> = prepared.change.writers.keys().cloned().collect();
+    assert_eq!(names, [name("secrets")]);
+    assert_eq!(prepared.new.len(), 1);
+    assert!(Writer::of(&key("key2")).names(&prepared.new[0]));
     let plain = layout(&[("pods", &[Transformer::Identity])]);
-    assert_eq!(written_locally(&[&plain]), Err(ChangeError::NoLocalKeys));
+    let refused = prepare(&rotate(), &situation(&[&plain], None), &RandomKeys);
+    assert!(
+        matches!(refused, Err(ChangeError::NoLocalKeys)),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn a_request_is_compared_with_the_change_that_is_under_way() {
+    let files = layout(&[("secrets", &[key("key1")])]);
+    let files = [&files];
+    let begun = prepare(&rotate(), &situation(&files, None), &RandomKeys).unwrap();
+    let meanwhile = situation(&files, Some(&begun.change));
+    // The same again makes no second key.
+    let again = prepare(&rotate(), &meanwhile, &RandomKeys).unwrap();
+    assert!(again.is_under_way && again.new.is_empty());
+    assert_eq!(again.change, begun.change);
+    let other = ChangeRequest::Disable {
+        resources: Vec::new(),
+    };
+    let refused = prepare(&other, &meanwhile, &RandomKeys).unwrap_err();
+    assert_eq!(refused.to_string(), "a change is under way (rotate)");
+    let abort = prepare(&ChangeRequest::Abort, &meanwhile, &RandomKeys).unwrap();
+    assert_eq!(abort.change.writers, begun.change.before);
+    // Once it is finished, there is nothing to turn around, and something else may begin.
+    let done = Change {
+        done: Some(1),
+        ..begun.change
+    };
+    let finished = situation(&files, Some(&done));
+    let refused = prepare(&ChangeRequest::Abort, &finished, &RandomKeys);
+    assert!(
+        matches!(refused, Err(ChangeError::Finished { .. })),
+        "{refused:?}"
+    );
+    assert!(prepare(&other, &finished, &RandomKeys).is_ok());
+}
+
+#[test]
+fn nothing_new_begins_while_a_file_lacks_a_key() {
+    let files = layout(&[("secrets", &[key("key1")])]);
+    let files = [&files];
+    let lacking = vec![Blocker::NoServers];
+    let situation = Situation {
+        lacking,
+        ..situation(&files, None)
+    };
+    let refused = prepare(&rotate(), &situation, &RandomKeys);
+    assert!(
+        matches!(refused, Err(ChangeError::Lacking(_))),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn a_stored_change_has_the_fields_that_earlier_releases_read_and_wrote() {
+    let stored = r#"{"change":"rotate","asked":7,"writers":{"secrets":{"key":{"provider":"aesgcm","name":"key2"}}},"before":{"secrets":"identity"},"keepKeys":8,"keepIdentity":false,"done":9}"#;
+    let change: Change = serde_json::from_str(stored).unwrap();
+    assert_eq!((change.kind, change.requested), (ChangeKind::Rotate, 7));
+    assert_eq!(serde_json::to_string(&change).unwrap(), stored);
+    let other = stored.replace("\"keepKeys\":8", "\"keepKeys\":2");
+    assert!(serde_json::from_str::<Change>(&other).is_err());
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::path::Path;
 use kdc_envelope::SecretBytes;
 use kdc_envelope::providers::KeyName;
 use kdc_envelope_k8s::encryption_config::{Chain, LocalKey, LocalProvider, Transformer};
-use kdc_envelope_k8s::files::{FilesError, NodeFolder, Passes, StateFolder};
+use kdc_envelope_k8s::files::{EarlierVersions, FilesError, NodeFolder, Passes, StateFolder};
 use kdc_envelope_k8s::rotation::change::ChangeKind;
 use kdc_envelope_k8s::rotation::{
     Binding, Change, ConfigHash, Pass, RowWriters, Timestamp, history::KeyHistory,
@@ -303,4 +303,30 @@ fn what_rows_lie_under_is_kept_by_name() {
     // With another keyring beside it nobody knows what it means.
     let error = state.row_writers(&KeyHistory::default()).unwrap_err();
     assert!(matches!(error, FilesError::Rows { .. }), "{error}");
+}
+
+#[test]
+fn an_earlier_version_is_read_once_and_again_only_when_its_file_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = NodeFolder::of(folder.path().join("config.yaml"));
+    let of = |name: &str| layout(&[&key(name, 1)]);
+    node.write(&of("a"), ConfigHash::NO_FILE).unwrap();
+    let mut versions = EarlierVersions::default();
+    let first = versions.read(&node).unwrap();
+    assert_eq!(first.len(), 1);
+    let kept = folder.path().join("encryption-provider-bak");
+    let path = fs::read_dir(kept).unwrap().next().unwrap().unwrap().path();
+    let time = fs::metadata(&path).unwrap().modified().unwrap();
+    // With the same length and time nothing tells that it changed, so it is not read.
+    fs::write(&path, of("b").render().unwrap().as_bytes()).unwrap();
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    file.set_modified(time).unwrap();
+    assert_eq!(versions.read(&node).unwrap(), first);
+    file.set_modified(time + std::time::Duration::from_secs(1))
+        .unwrap();
+    let second = versions.read(&node).unwrap();
+    assert_eq!(second.len(), 1);
+    assert_ne!(second, first);
+    fs::remove_file(&path).unwrap();
+    assert!(versions.read(&node).unwrap().is_empty());
 }

@@ -18,8 +18,8 @@ use kdc_envelope_k8s::encryption_config::{
     Chain, KmsProvider, LocalKey, LocalProvider, Transformer,
 };
 use kdc_envelope_k8s::rotation::{
-    Action, ApiServer, Binding, ConfigHash, Desired, Kept, LoadedConfig, NodeFile, Observed,
-    Others, Pass, Phase, Plan, Revision, RowWriters, Timestamp, lacking,
+    Action, ApiServer, Binding, ConfigHash, Desired, Kept, LoadedConfig, NodeFile, Observed, Pass,
+    Phase, Plan, Revision, RowWriters, Timestamp, lacking,
 };
 use kdc_envelope_k8s::{GroupResource, Layout, plan};
 
@@ -55,9 +55,7 @@ fn layout(chain: &[Transformer]) -> Layout {
 fn desired(writer: &Transformer) -> Desired {
     Desired {
         writers: BTreeMap::from([(secrets(), writer.clone())]),
-        others: Others::Keep,
         keep_keys: 1,
-        keep_identity: false,
         interrupt: false,
     }
 }
@@ -71,11 +69,11 @@ fn server(number: u8, chain: &[Transformer]) -> ApiServer {
     let keys = chain.iter().filter_map(Transformer::local);
     ApiServer {
         name: format!("cp-{number}").into(),
-        file: Ok(NodeFile {
+        file: Ok(NodeFile::written_at(
             hash,
-            layout: Arc::new(layout(chain)),
-            written: Timestamp::from_secs(0),
-        }),
+            Arc::new(layout(chain)),
+            Timestamp::from_secs(0),
+        )),
         history: keys.cloned().collect(),
         loaded: Ok(LoadedConfig { hash, since: None }),
         kms: BTreeMap::new(),

@@ -16,11 +16,11 @@ fn at(seconds: u64) -> Timestamp {
 }
 
 fn file(written: u64) -> NodeFile {
-    NodeFile {
-        hash: ConfigHash::new([1; 32]),
-        layout: Arc::new(Layout::default()),
-        written: at(written),
-    }
+    NodeFile::written_at(
+        ConfigHash::new([1; 32]),
+        Arc::new(Layout::default()),
+        at(written),
+    )
 }
 
 fn parse(text: &str) -> ServerMetrics {

@@ -19,8 +19,8 @@ use kdc_envelope_k8s::encryption_config::{
     Chain, KmsProvider, LocalKey, LocalProvider, Transformer,
 };
 use kdc_envelope_k8s::rotation::{
-    Action, ApiServer, ConfigHash, Desired, HOLD, KmsKeyId, LoadedConfig, NodeFile, Observed,
-    Others, Pass, Phase, Plan, Retained, SETTLE, Timestamp, history::KeyHistory,
+    Action, ApiServer, BackupNeeds, ConfigHash, Desired, HOLD, KmsKeyId, LoadedConfig, NodeFile,
+    Observed, Pass, Phase, Plan, Retained, SETTLE, Timestamp, Writer, history::KeyHistory,
 };
 use kdc_envelope_k8s::{GroupResource, Layout, plan};
 
@@ -64,9 +64,7 @@ fn desired<const N: usize>(writers: [(&str, &Transformer); N]) -> Desired {
         |(name, writer): (&str, &Transformer)| (GroupResource::from_text(name), writer.clone());
     Desired {
         writers: writers.into_iter().map(writer).collect(),
-        others: Others::Keep,
         keep_keys: 8,
-        keep_identity: false,
         interrupt: false,
     }
 }
@@ -187,11 +185,7 @@ fn hash(layout: &Layout) -> ConfigHash {
 }
 
 fn file(layout: &Arc<Layout>, written: Timestamp) -> NodeFile {
-    NodeFile {
-        hash: hash(layout),
-        layout: Arc::clone(layout),
-        written,
-    }
+    NodeFile::written_at(hash(layout), Arc::clone(layout), written)
 }
 
 fn reasons(plan: &Plan) -> Vec<String> {
@@ -302,11 +296,10 @@ fn moving_between_plugins_and_resources_and_back_to_plain() {
     );
 
     // Plain again; the name that means nothing leaves the file, the last one cannot.
-    let plain = desired([("secrets", &Transformer::Identity)]);
-    let off = Desired {
-        others: Others::Plain,
-        ..plain
-    };
+    let off = desired([
+        ("secrets", &Transformer::Identity),
+        ("configmaps", &Transformer::Identity),
+    ]);
     let (end, _) = cluster.run(&off);
     assert_eq!(end.phase, Phase::Done, "{:?}", reasons(&end));
     assert_eq!(cluster.chain(0, "secrets"), "identity");
@@ -413,10 +406,7 @@ fn what_is_missing_is_said() {
         stopped(&|server| server.loaded = loaded(&Layout::default())),
         ["cp-1 may still be loading an earlier file"]
     );
-    let settled = NodeFile {
-        written: LONG_AGO,
-        ..file(&layout([("secrets", &[gcm("a"), gcm("b")])]), NOW)
-    };
+    let settled = file(&layout([("secrets", &[gcm("a"), gcm("b")])]), LONG_AGO);
     assert_eq!(
         stopped(&|server| {
             server.file = Ok(settled.clone());
@@ -470,10 +460,7 @@ fn rows_that_were_refused_stop_the_change() {
 #[test]
 fn a_backup_keeps_its_key_in_the_configuration() {
     let mut cluster = Cluster::new(1, &layout([("secrets", &[gcm("a")])]));
-    cluster.observed.retained.push(Retained {
-        backup: "monday".into(),
-        needs: gcm("a"),
-    });
+    cluster.observed.retained = asked(&[("a", "monday")], &[]);
     let forward = Desired {
         keep_keys: 1,
         ..desired([("secrets", &gcm("b"))])
@@ -484,11 +471,68 @@ fn a_backup_keeps_its_key_in_the_configuration() {
         reasons(&end),
         ["aesgcm key `a` stays, because the backup monday needs it"]
     );
-    cluster.observed.retained.clear();
+    cluster.observed.retained = asked(&[], &[]);
     let (end, steps) = cluster.run(&forward);
     assert_eq!((end.phase, reasons(&end)), (Phase::Done, vec![]));
     assert_eq!(steps, ["Pruning: write the configuration of cp-0"]);
     assert_eq!(cluster.chain(0, "secrets"), "aesgcm key `b`");
+}
+
+/// What backups said that need these keys, and why some could not say it.
+fn asked(needs: &[(&str, &str)], unknown: &[&str]) -> BackupNeeds {
+    let retained = |(key, backup): &(&str, &str)| Retained {
+        needs: Writer::of(&gcm(key)),
+        backups: vec![(*backup).into()],
+        count: 1,
+    };
+    BackupNeeds::Asked {
+        needs: needs.iter().map(retained).collect(),
+        unknown: unknown.iter().map(|why| (*why).into()).collect(),
+    }
+}
+
+#[test]
+fn a_backup_that_does_not_tell_its_keys_keeps_them_all() {
+    let start = layout([("secrets", &[gcm("a"), gcm("c"), Transformer::Identity])]);
+    let mut cluster = Cluster::new(1, &start);
+    cluster.observed.retained = asked(&[], &["2 were not looked at, among them `x`"]);
+    let forward = Desired {
+        keep_keys: 1,
+        ..desired([("secrets", &gcm("b"))])
+    };
+    let (end, _) = cluster.run(&forward);
+    assert_eq!(end.phase, Phase::Done);
+    assert_eq!(
+        reasons(&end),
+        [
+            "no key leaves the configuration, because it is not known which ones backups need: 2 were not looked at, among them `x`"
+        ]
+    );
+    let kept = "aesgcm key `b`, aesgcm key `a`, aesgcm key `c`, identity";
+    assert_eq!(cluster.chain(0, "secrets"), kept);
+    // Without a backup to ask, nothing stays.
+    cluster.observed.retained = BackupNeeds::NotAsked;
+    let (end, _) = cluster.run(&forward);
+    assert_eq!((end.phase, reasons(&end)), (Phase::Done, vec![]));
+    assert_eq!(cluster.chain(0, "secrets"), "aesgcm key `b`");
+}
+
+#[test]
+fn several_backups_are_counted_and_some_are_named() {
+    let mut cluster = Cluster::new(1, &layout([("secrets", &[gcm("a")])]));
+    cluster.observed.retained = BackupNeeds::Asked {
+        needs: vec![Retained {
+            needs: Writer::of(&gcm("a")),
+            backups: vec!["c/monday".into(), "c/friday".into()],
+            count: 5,
+        }],
+        unknown: Vec::new(),
+    };
+    let (end, _) = cluster.run(&desired([("secrets", &gcm("b"))]));
+    assert_eq!(
+        reasons(&end),
+        ["aesgcm key `a` stays, because 5 backups need it, among them c/monday, c/friday"]
+    );
 }
 
 #[test]

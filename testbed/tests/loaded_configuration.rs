@@ -12,7 +12,7 @@ use kdc_envelope_k8s::encryption_config::{
     Chain, KmsProvider, LocalKey, LocalProvider, Transformer,
 };
 use kdc_envelope_k8s::rotation::metrics::ServerMetrics;
-use kdc_envelope_k8s::rotation::{ConfigHash, NodeFile, SETTLE, Timestamp};
+use kdc_envelope_k8s::rotation::{ConfigHash, NodeFile, Timestamp};
 use kdc_envelope_k8s::{GroupResource, Layout};
 use kdc_testbed::{ApiServer, Etcd, KubeMinor, oracle};
 use sha2::{Digest as _, Sha256};
@@ -47,21 +47,21 @@ async fn the_metrics_of_an_api_server_tell_what_it_has_loaded() {
     let text = layout.render().unwrap();
     std::fs::write(&path, text.as_bytes()).unwrap();
     let written = std::fs::metadata(&path).unwrap().modified().unwrap();
-    let file = NodeFile {
-        hash: ConfigHash::new(Sha256::digest(text.as_bytes()).into()),
-        layout: Arc::new(layout),
-        written: Timestamp::from_secs(written.duration_since(UNIX_EPOCH).unwrap().as_secs() - 1),
-    };
+    let file = NodeFile::written_at(
+        ConfigHash::new(Sha256::digest(text.as_bytes()).into()),
+        Arc::new(layout),
+        Timestamp::from_secs(written.duration_since(UNIX_EPOCH).unwrap().as_secs() - 1),
+    );
     for minor in KubeMinor::selected().unwrap() {
         let etcd = Etcd::start().await.unwrap();
         let options = ApiServer::options().minor(minor).encryption_config(&path);
         let server = options.automatic_reload().start(&etcd).await.unwrap();
         let metrics = scrape_with_key_id(&server).await;
         let loaded = metrics
-            .loaded(&file, minor.number(), file.written.after(SETTLE))
+            .loaded(&file, minor.number(), file.settled_at)
             .unwrap();
         assert_eq!(loaded.hash, file.hash, "{minor}");
-        assert!(loaded.since > Some(file.written), "{minor}: {loaded:?}");
+        assert!(loaded.since > file.written, "{minor}: {loaded:?}");
         let key_ids = metrics.kms_key_ids();
         let id = ConfigHash::new(Sha256::digest("oracle-v1").into()).to_string();
         assert_eq!(*key_ids["plugin"].id, *id, "{minor}");

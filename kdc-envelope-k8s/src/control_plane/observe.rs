@@ -1,4 +1,4 @@
-//! Looking at everything that counts, in one go.
+//! Observing everything that counts, in one go.
 
 use core::time::Duration;
 use std::collections::BTreeMap;
@@ -6,14 +6,14 @@ use std::collections::BTreeMap;
 use kdc_envelope::ErrorChain;
 use tokio::task::JoinSet;
 
-use super::{ControlPlane, Node};
+use super::ControlPlane;
+use super::ports::{ConfigTarget, PortError, StoredState};
 use crate::cluster::{self, ClusterError, Member, ServerName, ServerState};
 use crate::encryption_config::{Layout, LocalKey, Transformer};
-use crate::files::FilesError;
 use crate::rotation::history::KeyHistory;
-use crate::rotation::{ApiServer, NodeFile, Observed, Timestamp};
+use crate::rotation::{ApiServer, BackupNeeds, Observed, Timestamp};
 
-/// How often it is looked while API servers go away in the middle.
+/// How often everything is asked while API servers go away in the middle.
 const ATTEMPTS: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -23,8 +23,8 @@ const PAUSE: Duration = Duration::from_millis(500);
 pub struct Observation {
     /// For the planner.
     pub observed: Observed,
-    /// The keyring in full.
-    pub keyring: KeyHistory,
+    /// The state of the changes in full.
+    pub stored: StoredState,
     /// The nodes, in their order.
     pub nodes: Vec<NodeView>,
     /// API servers that have a Lease and are none of the nodes.
@@ -37,8 +37,10 @@ pub struct Observation {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct NodeView {
-    /// What people call it.
+    /// Its name for people.
     pub name: Box<str>,
+    /// Where its configuration lies, for people.
+    pub place: Box<str>,
     /// What its API server says, or why not.
     pub server: Result<ServerState, Box<str>>,
 }
@@ -47,17 +49,17 @@ pub struct NodeView {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ObserveError {
-    /// The state, or the history of a node.
+    /// The state, the keys of a target, or the needs of backups.
     #[error(transparent)]
-    Files(#[from] FilesError),
+    Port(#[from] PortError),
     /// Two of the given addresses lead to one process, so another API server may stand behind none of them.
     #[error(
         "{first} and {second} are one process: they show the same id and the same start; give the address of each API server itself, not of a proxy or load balancer"
     )]
     SameServer {
-        /// What people call it.
+        /// One name of it.
         first: Box<str>,
-        /// What they call it, too.
+        /// The other one.
         second: Box<str>,
     },
     /// The API servers do not say who they are.
@@ -69,7 +71,7 @@ impl Observation {
     /// Every transformer that the keyring or a file names.
     #[must_use]
     pub fn transformers(&self) -> Vec<&Transformer> {
-        let kept = self.keyring.entries().iter();
+        let kept = self.stored.keyring.entries().iter();
         let kept = kept.map(|entry| &entry.transformer);
         let layouts = self.layouts();
         let in_files = layouts.into_iter().flat_map(Layout::transformers);
@@ -87,14 +89,14 @@ impl Observation {
 }
 
 impl ControlPlane {
-    /// Looks at files, API servers and state.
+    /// Observes configurations, API servers and state, but does not ask backups ([`Self::ask_backups`]).
     ///
     /// # Errors
     /// [`ObserveError`]. A node that does not answer, or whose file cannot be read, is no error: the planner is told.
     pub async fn observe(&self) -> Result<Observation, ObserveError> {
         for _ in 1..ATTEMPTS {
             match self.observe_once().await {
-                // It went away between two questions: the next look sees that it does not answer at all.
+                // It went away between two questions: the next attempt sees that it does not answer at all.
                 Err(ObserveError::Members(ClusterError::Unreachable { .. })) => {
                     tokio::time::sleep(PAUSE).await;
                 }
@@ -105,46 +107,60 @@ impl ControlPlane {
     }
 
     async fn observe_once(&self) -> Result<Observation, ObserveError> {
-        let keyring = self.state.keyring()?;
-        let passes = self.state.passes()?;
-        let row_writers = self.state.row_writers(&keyring)?;
+        let stored = self.store.load().await?;
+        let mut targets = self.targets.observe().await?;
         let states = self.ask_all().await;
-        let now = (self.clock)();
+        let now = self.clock.now();
         let mut servers = Vec::new();
         let mut nodes = Vec::new();
         let mut earlier = Vec::new();
         for (node, state) in self.nodes.iter().zip(states) {
             let state = state.map_err(|error| ErrorChain::new(&error).to_string().into_boxed_str());
-            servers.push(api_server(node, &state, now)?);
-            earlier.extend(node.folder.earlier()?);
+            let found = targets.iter().position(|target| target.server == node.name);
+            let found = found.ok_or_else(|| PortError::UnknownServer(node.name.clone()))?;
+            let mut target = targets.swap_remove(found);
+            earlier.append(&mut target.earlier);
             nodes.push(NodeView {
                 name: node.name.clone(),
-                server: state,
+                place: target.place.clone(),
+                server: state.clone(),
             });
+            servers.push(api_server(target, &state, now));
         }
         check_distinct(&nodes)?;
         let unlisted = self.unlisted(&nodes).await?;
         let first = servers.first().cloned();
         servers.extend(unlisted.iter().filter_map(|member| {
             let first = first.as_ref()?;
-            Some(unlisted_server(member, first, &keyring))
+            Some(unlisted_server(member, first, &stored.keyring))
         }));
         let observed = Observed {
             servers,
             earlier,
-            keyring: keyring.keyring(),
-            row_writers,
-            rewritten: passes.rewritten,
-            verified: passes.verified,
-            retained: Vec::new(),
+            keyring: stored.keyring.keyring(),
+            row_writers: stored.row_writers.clone(),
+            rewritten: stored.passes.rewritten.clone(),
+            verified: stored.passes.verified.clone(),
+            retained: BackupNeeds::NotAsked,
         };
         Ok(Observation {
             observed,
-            keyring,
+            stored,
             nodes,
             unlisted,
             now,
         })
+    }
+
+    /// Asks the backups what they need, if there are any to ask, and puts that into `observation`.
+    ///
+    /// # Errors
+    /// [`PortError`] if they cannot be asked.
+    pub async fn ask_backups(&self, observation: &mut Observation) -> Result<(), PortError> {
+        if let Some(backups) = &self.backups {
+            observation.observed.retained = backups.needs().await?;
+        }
+        Ok(())
     }
 
     /// What each node's API server says, in the order of the nodes.
@@ -228,40 +244,35 @@ fn check_distinct(nodes: &[NodeView]) -> Result<(), ObserveError> {
 }
 
 fn api_server(
-    node: &Node,
+    target: ConfigTarget,
     state: &Result<ServerState, Box<str>>,
     now: Timestamp,
-) -> Result<ApiServer, FilesError> {
-    let file: Result<NodeFile, Box<str>> = node
-        .folder
-        .read()
-        .map_err(|error| ErrorChain::new(&error).to_string().into());
-    let loaded = match (state, &file) {
-        (Err(why), _) => Err(why.clone()),
-        (Ok(_), Err(why)) => Err(why.clone()),
+) -> ApiServer {
+    let loaded = match (state, &target.file) {
+        (Err(why), _) | (Ok(_), Err(why)) => Err(why.clone()),
         (Ok(state), Ok(file)) => state
             .metrics
             .loaded(file, state.minor, now)
             .map_err(|error| error.to_string().into()),
     };
     let kms = state.as_ref().map(|state| state.metrics.kms_key_ids());
-    Ok(ApiServer {
-        name: node.name.clone(),
-        file,
-        history: node.folder.keys()?,
+    ApiServer {
+        name: target.server,
+        file: target.file,
+        history: target.keys,
         loaded,
         kms: kms.unwrap_or_default(),
-    })
+    }
 }
 
-/// An API server that nobody told us of. It is given the files of another, so that the planner sees nothing to do there but
+/// An API server that is none of the nodes. It is given the files of another, so that the planner sees nothing to do there but
 /// to wait.
 fn unlisted_server(member: &Member, first: &ApiServer, keyring: &KeyHistory) -> ApiServer {
     let host = member.host.as_deref().unwrap_or("an unknown host");
     let lease = &member.lease;
     let keys: Vec<LocalKey> = keyring.local_keys().cloned().collect();
     let why = format!(
-        "it is none of the given API servers; name it too, or delete the Lease `{lease}` in kube-system if it is gone for good"
+        "it is none of the given API servers; if it is gone for good, the Lease `{lease}` in kube-system can be deleted"
     );
     ApiServer {
         name: format!("the API server on {host}").into(),

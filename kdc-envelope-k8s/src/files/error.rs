@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use kdc_envelope::local::private_file::PrivateFileError;
 
 use crate::encryption_config::{ConfigError, RenderError};
-use crate::rotation::change::ChangeError;
+use crate::rotation::UnknownWriter;
 use crate::rotation::history::HistoryError;
 
 /// A file of a node or of the state could not be read or written. Names the file, never its content.
@@ -64,7 +64,7 @@ pub enum FilesError {
         /// Which file.
         path: PathBuf,
         /// What is missing.
-        source: ChangeError,
+        source: UnknownWriter,
     },
     /// A file is mounted there by itself, so its name cannot lead to another one.
     #[error(

@@ -8,5 +8,7 @@ mod node;
 mod state;
 
 pub use error::FilesError;
-pub use node::{NodeFolder, OpenToOthers};
+pub use node::{EarlierVersion, EarlierVersions, NodeFolder, OpenToOthers};
+#[cfg(feature = "client")]
+pub(crate) use state::NamedRowWriters;
 pub use state::{Passes, StateFolder};

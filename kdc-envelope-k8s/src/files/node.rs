@@ -1,11 +1,12 @@
 //! The files on a control node: the configuration, every key that ever stood in it, and its earlier versions.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use kdc_envelope::local::private_file::{self, PrivateFileError};
 use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags};
@@ -28,6 +29,19 @@ const MAX_LEN: u64 = 1 << 20;
 
 /// The bytes of a file, and when they were written.
 type Written = (Zeroizing<Vec<u8>>, Timestamp);
+
+/// An earlier version of a configuration: its hash, and what it means.
+pub type EarlierVersion = (ConfigHash, Arc<Layout>);
+
+/// Length and time of a file when it was read.
+type Stamp = (u64, Option<SystemTime>);
+
+/// The earlier versions of one configuration, remembered between two readings. Versions are never changed, so each is read once
+/// and not with every observation.
+#[derive(Debug, Default)]
+pub struct EarlierVersions {
+    known: BTreeMap<PathBuf, (Stamp, Option<EarlierVersion>)>,
+}
 
 /// A configuration that not only its owner and group may read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,22 +94,16 @@ impl NodeFolder {
     pub fn read(&self) -> Result<NodeFile, FilesError> {
         let Some((bytes, written)) = self.config_bytes()? else {
             fs::metadata(&self.folder).map_err(FilesError::io("open", &self.folder))?;
-            return Ok(NodeFile {
-                hash: ConfigHash::NO_FILE,
-                layout: Arc::new(Layout::default()),
-                written: Timestamp::from_secs(0),
-            });
+            let (hash, layout) = (ConfigHash::NO_FILE, Arc::new(Layout::default()));
+            return Ok(NodeFile::written_at(hash, layout, Timestamp::from_secs(0)));
         };
         let config = EncryptionConfiguration::parse(&bytes);
         let config = config.map_err(|source| FilesError::Config {
             path: self.config.clone(),
             source,
         })?;
-        Ok(NodeFile {
-            hash: hash(&bytes),
-            layout: Arc::new(Layout::of(&config)),
-            written,
-        })
+        let layout = Arc::new(Layout::of(&config));
+        Ok(NodeFile::written_at(hash(&bytes), layout, written))
     }
 
     /// The keys in the history, oldest first.
@@ -200,15 +208,8 @@ impl NodeFolder {
     ///
     /// # Errors
     /// [`FilesError`].
-    pub fn earlier(&self) -> Result<Vec<(ConfigHash, Arc<Layout>)>, FilesError> {
-        let mut found = Vec::new();
-        for path in self.earlier_files()? {
-            let bytes = private_file::read(&path)?;
-            if let Ok(config) = EncryptionConfiguration::parse(&bytes) {
-                found.push((hash(&bytes), Arc::new(Layout::of(&config))));
-            }
-        }
-        Ok(found)
+    pub fn earlier(&self) -> Result<Vec<EarlierVersion>, FilesError> {
+        EarlierVersions::default().read(self)
     }
 
     /// The bytes of the configuration and the second in which they were written; `None` without a file.
@@ -273,6 +274,33 @@ impl NodeFolder {
             fs::remove_file(path).map_err(FilesError::io("remove", path))?;
         }
         Ok(())
+    }
+}
+
+impl EarlierVersions {
+    /// The earlier versions of `folder` that can be understood. Only files that are new or changed since the last call are read.
+    ///
+    /// # Errors
+    /// [`FilesError`].
+    pub fn read(&mut self, folder: &NodeFolder) -> Result<Vec<EarlierVersion>, FilesError> {
+        let mut known = BTreeMap::new();
+        let mut found = Vec::new();
+        for path in folder.earlier_files()? {
+            let metadata = fs::symlink_metadata(&path).map_err(FilesError::io("read", &path))?;
+            let stamp = (metadata.len(), metadata.modified().ok());
+            let version = match self.known.remove(&path) {
+                Some((read, version)) if read == stamp => version,
+                _ => {
+                    let bytes = private_file::read(&path)?;
+                    let config = EncryptionConfiguration::parse(&bytes).ok();
+                    config.map(|config| (hash(&bytes), Arc::new(Layout::of(&config))))
+                }
+            };
+            found.extend(version.clone());
+            known.insert(path, (stamp, version));
+        }
+        self.known = known;
+        Ok(found)
     }
 }
 

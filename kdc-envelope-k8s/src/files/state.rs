@@ -10,13 +10,14 @@ use kdc_envelope::local::private_file::{self, PrivateFileError};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
 
 use super::FilesError;
 use super::node::{NodeFolder, create_private_folder, read_history, write_history};
 use crate::encryption_config::{GroupResource, Transformer};
-use crate::rotation::change::Writer;
 use crate::rotation::history::KeyHistory;
-use crate::rotation::{Change, Pass, RowWriters};
+use crate::rotation::{Change, Pass, RowWriters, UnknownWriter, Writer};
 
 const KEYRING: &str = "keyring";
 const CHANGE: &str = "wish.json";
@@ -45,12 +46,43 @@ pub struct Passes {
     pub verified: Option<Pass>,
 }
 
-/// [`RowWriters`] by name, so that the file holds no key.
+/// [`RowWriters`] by name, so that what is stored holds no key.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct NotedRows {
+pub(crate) struct NamedRowWriters {
     revision: u64,
     writers: BTreeMap<GroupResource, Vec<Writer>>,
+}
+
+impl NamedRowWriters {
+    /// The names of `row_writers`.
+    pub(crate) fn of(row_writers: &RowWriters) -> Self {
+        let named = |(resource, writers): (&GroupResource, &Vec<Transformer>)| {
+            (resource.clone(), writers.iter().map(Writer::of).collect())
+        };
+        Self {
+            revision: row_writers.revision,
+            writers: row_writers.writers.iter().map(named).collect(),
+        }
+    }
+
+    /// What the names stand for in `keyring`.
+    pub(crate) fn resolve(self, keyring: &KeyHistory) -> Result<RowWriters, UnknownWriter> {
+        let entries = keyring.entries().iter();
+        let known: Vec<&Transformer> = entries.map(|entry| &entry.transformer).collect();
+        let resolved = |(resource, names): (GroupResource, Vec<Writer>)| {
+            let writers = names.iter().map(|name| name.resolve(&known));
+            Ok((resource, writers.collect::<Result<_, _>>()?))
+        };
+        Ok(RowWriters {
+            revision: self.revision,
+            writers: self
+                .writers
+                .into_iter()
+                .map(resolved)
+                .collect::<Result<_, _>>()?,
+        })
+    }
 }
 
 impl StateFolder {
@@ -173,31 +205,14 @@ impl StateFolder {
     /// # Errors
     /// [`FilesError`].
     pub fn row_writers(&self, keyring: &KeyHistory) -> Result<Option<RowWriters>, FilesError> {
-        let Some(noted) = self.read::<NotedRows>(ROWS)? else {
+        let Some(named) = self.read::<NamedRowWriters>(ROWS)? else {
             return Ok(None);
         };
-        let known: Vec<&Transformer> = keyring
-            .entries()
-            .iter()
-            .map(|entry| &entry.transformer)
-            .collect();
-        let resolved = |(resource, names): (GroupResource, Vec<Writer>)| {
-            let writers = names.iter().map(|name| name.resolve(&known));
-            Ok((resource, writers.collect::<Result<_, _>>()?))
-        };
-        let writers = noted
-            .writers
-            .into_iter()
-            .map(resolved)
-            .collect::<Result<_, _>>();
-        let writers = writers.map_err(|source| FilesError::Rows {
+        let resolved = named.resolve(keyring);
+        resolved.map(Some).map_err(|source| FilesError::Rows {
             path: self.path.join(ROWS),
             source,
-        })?;
-        Ok(Some(RowWriters {
-            revision: noted.revision,
-            writers,
-        }))
+        })
     }
 
     /// Replaces it.
@@ -205,14 +220,24 @@ impl StateFolder {
     /// # Errors
     /// [`FilesError`]; it is then as it was.
     pub fn save_row_writers(&self, row_writers: &RowWriters) -> Result<(), FilesError> {
-        let named = |(resource, writers): (&GroupResource, &Vec<Transformer>)| {
-            (resource.clone(), writers.iter().map(Writer::of).collect())
-        };
-        let noted = NotedRows {
-            revision: row_writers.revision,
-            writers: row_writers.writers.iter().map(named).collect(),
-        };
-        self.write(ROWS, &noted)
+        self.write(ROWS, &NamedRowWriters::of(row_writers))
+    }
+
+    /// SHA-256 over the content of all files of the state: it differs as soon as one of them does.
+    ///
+    /// # Errors
+    /// [`FilesError`].
+    pub fn digest(&self) -> Result<[u8; 32], FilesError> {
+        let mut digest = Sha256::new();
+        for name in [KEYRING, CHANGE, PASSES, ROWS] {
+            let bytes = self.bytes(name)?;
+            let len = bytes
+                .as_ref()
+                .map_or(0, |bytes| bytes.len().saturating_add(1));
+            digest.update(u64::try_from(len).unwrap_or(u64::MAX).to_be_bytes());
+            digest.update(bytes.as_deref().map_or(&[][..], |bytes| bytes.as_slice()));
+        }
+        Ok(digest.finalize().into())
     }
 
     fn check_held(&self) -> Result<(), FilesError> {
@@ -225,19 +250,26 @@ impl StateFolder {
     }
 
     fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, FilesError> {
-        let path = self.path.join(name);
-        let bytes = match private_file::read(&path) {
+        let Some(bytes) = self.bytes(name)? else {
+            return Ok(None);
+        };
+        let value = serde_json::from_slice(&bytes);
+        value.map(Some).map_err(|source| FilesError::State {
+            path: self.path.join(name),
+            source,
+        })
+    }
+
+    /// The content of a file; `None` if there is no such file.
+    fn bytes(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, FilesError> {
+        match private_file::read(&self.path.join(name)) {
             Err(PrivateFileError::Io { source, .. })
                 if source.kind() == io::ErrorKind::NotFound =>
             {
-                return Ok(None);
+                Ok(None)
             }
-            bytes => bytes?,
-        };
-        let value = serde_json::from_slice(&bytes);
-        value
-            .map(Some)
-            .map_err(|source| FilesError::State { path, source })
+            bytes => Ok(Some(bytes?)),
+        }
     }
 
     fn write(&self, name: &str, value: &impl Serialize) -> Result<(), FilesError> {

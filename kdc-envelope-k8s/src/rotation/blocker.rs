@@ -101,7 +101,7 @@ pub enum Blocker {
     #[error("{0} rows could not be rewritten; see the report of the pass")]
     RowsRefused(u64),
     /// Another change goes first.
-    #[error("the change to revision {running} is finished first; abort it to go on at once")]
+    #[error("the change to revision {running} is finished first")]
     Queued {
         /// Its number.
         running: u64,
@@ -122,14 +122,21 @@ pub enum Blocker {
         /// Names and wildcards, separated by commas.
         resources: Box<str>,
     },
-    /// A backup keeps this in the configuration. Does not stop anything.
-    #[error("{transformer} stays, because the backup {backup} needs it")]
+    /// Backups keep this in the configuration. Does not stop anything.
+    #[error("{transformer} stays, because {}", need(.backups, *.count))]
     Retained {
         /// What stays.
         transformer: Transformer,
-        /// Who needs it.
-        backup: Box<str>,
+        /// Names of some of the backups that need it.
+        backups: Vec<Box<str>>,
+        /// How many need it.
+        count: u64,
     },
+    /// Some backups do not tell what they need, so everything stays in the configuration. Does not stop anything.
+    #[error(
+        "no key leaves the configuration, because it is not known which ones backups need: {0}"
+    )]
+    BackupsUnknown(Box<str>),
 }
 
 impl Blocker {
@@ -147,6 +154,17 @@ impl Blocker {
                 | Self::Queued { .. }
                 | Self::Lacks { .. }
                 | Self::Retained { .. }
+                | Self::BackupsUnknown(_)
         )
+    }
+}
+
+/// Which backups need something, as a clause.
+fn need(backups: &[Box<str>], count: u64) -> String {
+    match (backups, count) {
+        ([], 0 | 1) => "a backup needs it".to_owned(),
+        ([backup], 0 | 1) => format!("the backup {backup} needs it"),
+        ([], _) => format!("{count} backups need it"),
+        _ => format!("{count} backups need it, among them {}", backups.join(", ")),
     }
 }

@@ -59,7 +59,7 @@ impl DryRun {
     }
 }
 
-/// Goes through the whole change without doing anything.
+/// Runs the planner through the whole change on a copy of what was observed.
 #[must_use]
 pub fn dry_run(observed: &Observed, desired: &Desired, now: Timestamp) -> DryRun {
     let mut world = observed.clone();
@@ -143,11 +143,7 @@ fn simulate(world: &mut Observed, action: &Action, now: Timestamp) {
         Action::Write { server, layout, .. } => {
             let hash = simulated_hash(now);
             for node in world.servers.iter_mut().filter(|node| node.name == *server) {
-                node.file = Ok(NodeFile {
-                    hash,
-                    layout: Arc::clone(layout),
-                    written: now,
-                });
+                node.file = Ok(NodeFile::written_at(hash, Arc::clone(layout), now));
                 node.loaded = Ok(LoadedConfig {
                     hash,
                     since: Some(now.after(Duration::from_secs(1))),

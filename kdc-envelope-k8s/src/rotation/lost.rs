@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::row_writers::Ledger;
 use super::server_view::{ServerView, ServerViews};
 use super::target::{self, Rule};
-use super::{Blocker, ConfigHash, Desired, Observed, Others, Timestamp};
+use super::{Blocker, ConfigHash, Desired, Observed, Timestamp};
 use crate::encryption_config::Transformer;
 
 /// What the files lack of what rows may lie under, a [`Blocker::Lacks`] for each of it. Files that cannot be read are not
@@ -20,9 +20,7 @@ pub fn lacking(observed: &Observed, now: Timestamp) -> Vec<Blocker> {
     let ledger = Ledger::of(&readable);
     let desired = Desired {
         writers: BTreeMap::new(),
-        others: Others::Keep,
         keep_keys: 0,
-        keep_identity: false,
         interrupt: false,
     };
     let (rules, _) = target::rules(&views, &ledger, &desired);

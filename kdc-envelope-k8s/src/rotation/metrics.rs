@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 pub use exposition::MetricsError;
 use exposition::{Sample, samples};
 
-use super::{ConfigHash, KmsKeyId, LoadedConfig, NodeFile, SETTLE, Timestamp};
+use super::{ConfigHash, KmsKeyId, LoadedConfig, NodeFile, Timestamp};
 
 const CONFIG: &str = "apiserver_encryption_config_controller_last_config_info";
 const RELOADED: &str =
@@ -156,9 +156,10 @@ impl ServerMetrics {
             return Ok(LoadedConfig { hash, since });
         }
         // Seconds are too coarse to tell which of two events in one was first.
-        let has_started = started > file.written;
-        let is_settled = now >= file.written.after(SETTLE);
-        let has_reloaded = is_settled && self.reloaded.is_some_and(|at| at > file.written);
+        let is_after = |at: Timestamp| file.written.is_some_and(|written| at > written);
+        let has_started = is_after(started);
+        let is_settled = now >= file.settled_at;
+        let has_reloaded = is_settled && self.reloaded.is_some_and(is_after);
         if self.reload_failed > self.reloaded.max(self.started) {
             return Err(NotShown::ReloadFailed);
         }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use kdc_envelope::evidence::Evidence;
 use serde::{Deserialize, Serialize};
 
+use super::writer::Writer;
 use crate::encryption_config::{GroupResource, Layout, LocalKey, Transformer};
 
 /// Seconds since 1970-01-01 UTC.
@@ -86,7 +87,7 @@ pub struct Observed {
     /// The last complete pass that found nothing to rewrite, or that looked at the rows in etcd.
     pub verified: Option<Pass>,
     /// What retained backups need.
-    pub retained: Vec<Retained>,
+    pub retained: BackupNeeds,
 }
 
 /// One API server and the node that it runs on.
@@ -113,10 +114,31 @@ pub struct NodeFile {
     pub hash: ConfigHash,
     /// What it means; the plain one if there is none.
     pub layout: Arc<Layout>,
-    /// When it was last written or removed, by the node's clock. A server has loaded it since then only if it says a later
-    /// second.
-    pub written: Timestamp,
+    /// When it was last written or removed, by the node's clock, if that can be seen from where the server runs. A server has
+    /// loaded it since then only if it says a later second.
+    pub written: Option<Timestamp>,
+    /// From when on the server can take nothing into use but this file, whatever stood in its place before, by the node's
+    /// clock.
+    pub settled_at: Timestamp,
 }
+
+impl NodeFile {
+    /// A file that the server sees as soon as it is written, at `written` by the node's clock: after [`SETTLE`] nothing else
+    /// is on the way.
+    #[must_use]
+    pub const fn written_at(hash: ConfigHash, layout: Arc<Layout>, written: Timestamp) -> Self {
+        Self {
+            hash,
+            layout,
+            written: Some(written),
+            settled_at: written.after(SETTLE),
+        }
+    }
+}
+
+/// How long a server may need from reading a file to using it: the poll of one minute, and the wait for the health of new
+/// KMS plugins (`pkg/server/options/encryptionconfig/controller` upstream). After that, nothing but its file is on the way.
+pub const SETTLE: Duration = Duration::from_secs(180);
 
 /// The configuration that a process uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -258,12 +280,50 @@ impl Pass {
     }
 }
 
-/// A retained backup.
+/// What retained backups need, as far as they were asked.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum BackupNeeds {
+    /// No backup was asked, so nothing stays for the sake of one.
+    #[default]
+    NotAsked,
+    /// All of them were asked.
+    Asked {
+        /// What they need.
+        needs: Vec<Retained>,
+        /// Why it is not known of some, for people. Such a backup may need anything, so everything stays.
+        unknown: Vec<Box<str>>,
+    },
+}
+
+/// A key or KMS provider that retained backups need.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "callers fill it in")]
 pub struct Retained {
-    /// What people call it.
-    pub backup: Box<str>,
-    /// What its rows were written with.
-    pub needs: Transformer,
+    /// What their rows were written with.
+    pub needs: Writer,
+    /// Names of some of the backups.
+    pub backups: Vec<Box<str>>,
+    /// How many backups need it.
+    pub count: u64,
+}
+
+impl BackupNeeds {
+    /// Whether backups were asked.
+    #[must_use]
+    pub const fn is_asked(&self) -> bool {
+        matches!(self, Self::Asked { .. })
+    }
+
+    /// Whether a backup needs `transformer`, or may need it.
+    #[must_use]
+    pub fn may_need(&self, transformer: &Transformer) -> bool {
+        match self {
+            Self::NotAsked => false,
+            Self::Asked { needs, unknown } => {
+                let mut needs = needs.iter();
+                !unknown.is_empty() || needs.any(|retained| retained.needs.names(transformer))
+            }
+        }
+    }
 }

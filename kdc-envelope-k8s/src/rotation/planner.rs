@@ -7,11 +7,12 @@ use super::lost::lacking_from;
 use super::row_writers::{Ledger, distinct};
 use super::server_view::{ServerView, ServerViews};
 use super::target::{self, Rule};
+use super::writer::Writer;
 use super::{
-    Action, Binding, Blocker, Desired, HOLD, Observed, Pass, Phase, Plan, Revision, RowWriters,
-    Timestamp,
+    Action, BackupNeeds, Binding, Blocker, Desired, HOLD, Observed, Pass, Phase, Plan, Revision,
+    RowWriters, Timestamp,
 };
-use crate::encryption_config::{Chain, GroupResource, Layout, LocalKey, Transformer};
+use crate::encryption_config::{Chain, Layout, LocalKey, Transformer};
 
 /// What to do next so that the cluster becomes as `desired`, and never loses a row on the way.
 #[must_use]
@@ -508,27 +509,29 @@ impl Planner<'_> {
 
     /// What stays only for the sake of backups.
     fn retained(&self) -> Vec<Blocker> {
-        let mut blockers = Vec::new();
-        for backup in &self.observed.retained {
-            let is_writer = |rule: &Rule| rule.wanted.is_same(&backup.needs);
-            let is_read = |name: &GroupResource| {
-                self.views
-                    .chains(name)
-                    .iter()
-                    .any(|chain| chain.reads(&backup.needs))
-            };
-            if self
-                .rules
-                .iter()
-                .any(|rule| !is_writer(rule) && is_read(&rule.name))
-            {
-                blockers.push(Blocker::Retained {
-                    transformer: backup.needs.clone(),
-                    backup: backup.backup.clone(),
-                });
-            }
-        }
-        blockers
+        let BackupNeeds::Asked { needs, unknown } = &self.observed.retained else {
+            return Vec::new();
+        };
+        let unknown = unknown.iter().cloned().map(Blocker::BackupsUnknown);
+        let retained = needs.iter().filter_map(|retained| {
+            let transformer = self.read_beside_writer(&retained.needs)?;
+            Some(Blocker::Retained {
+                transformer,
+                backups: retained.backups.clone(),
+                count: retained.count,
+            })
+        });
+        unknown.chain(retained).collect()
+    }
+
+    /// What has this name and is read by some file without being the writer there.
+    fn read_beside_writer(&self, name: &Writer) -> Option<Transformer> {
+        self.rules.iter().find_map(|rule| {
+            let chains = self.views.chains(&rule.name);
+            let mut read = chains.iter().flat_map(Chain::iter);
+            let found = read.find(|known| name.names(known) && !rule.wanted.is_same(known));
+            found.cloned()
+        })
     }
 }
 

@@ -1,14 +1,9 @@
 //! Brings what is observed into the form in which the planner compares it.
 
-use core::time::Duration;
 use std::collections::HashMap;
 
 use super::{ApiServer, Blocker, ConfigHash, NodeFile, Observed, Timestamp};
 use crate::encryption_config::{Chain, GroupResource, Layout, Transformer};
-
-/// How long a server may need from reading a file to using it: the poll of one minute, and the wait for the health of new
-/// KMS plugins (`pkg/server/options/encryptionconfig/controller` upstream). After that, nothing but its file is on the way.
-pub const SETTLE: Duration = Duration::from_secs(180);
 
 /// The observed servers, each with a file that can be read.
 pub(super) struct ServerViews<'o> {
@@ -125,9 +120,10 @@ fn view<'o>(
         },
     };
     let is_loaded_since = server.loaded.as_ref().is_ok_and(|loaded| {
-        loaded.hash == file.hash && loaded.since.is_some_and(|since| since > file.written)
+        let times = file.written.zip(loaded.since);
+        loaded.hash == file.hash && times.is_some_and(|(written, since)| since > written)
     });
-    let until = file.written.after(SETTLE);
+    let until = file.settled_at;
     // A process whose file is gone goes on as it is; one that was started without the flag says that it has none.
     let is_missing =
         file.hash == ConfigHash::NO_FILE && matches!(loaded, Loaded::Other(_) | Loaded::Unknown);

@@ -161,16 +161,11 @@ impl Rule {
     fn pruned(&self, observed: &Observed, desired: &Desired) -> Chain {
         let mut keys = usize::from(self.wanted.local().is_some());
         let stays = |transformer: &Transformer| {
-            if observed
-                .retained
-                .iter()
-                .any(|backup| backup.needs.is_same(transformer))
-            {
+            if observed.retained.may_need(transformer) {
                 return true;
             }
             match transformer {
-                Transformer::Identity => desired.keep_identity,
-                Transformer::Kms(_) => false,
+                Transformer::Identity | Transformer::Kms(_) => false,
                 Transformer::Local(_) => {
                     keys += usize::from(!self.wanted.is_same(transformer));
                     keys <= desired.keep_keys

@@ -72,6 +72,7 @@ scenarios!(
     disable,
     resources,
     backup,
+    unknown_backup,
     gone_back,
     gone_back_on_one,
     gone_back_to_nothing,

@@ -3,7 +3,8 @@
 
 use kdc_envelope_k8s::encryption_config::{Chain, Transformer};
 use kdc_envelope_k8s::rotation::{
-    Action, Binding, Blocker, Desired, Kept, LoadedConfig, Observed, Pass, Phase, Plan, Timestamp,
+    Action, BackupNeeds, Binding, Blocker, Desired, Kept, LoadedConfig, Observed, Pass, Phase,
+    Plan, Timestamp,
 };
 use kdc_envelope_k8s::{Layout, plan};
 
@@ -90,7 +91,8 @@ fn what_may_still_be_loading_does_not_matter() {
             .iter_mut()
             .filter_map(|server| server.file.as_mut().ok())
         {
-            file.written = LONG_AGO;
+            file.written = Some(LONG_AGO);
+            file.settled_at = LONG_AGO;
         }
     };
     is_caught(&scenarios::abort(), see, does_all, "123");
@@ -254,10 +256,20 @@ fn a_key_id_counts_at_once() {
 fn backups_do_not_matter() {
     is_caught(
         &scenarios::backup(),
-        |observed, _| observed.retained.clear(),
+        |observed, _| observed.retained = BackupNeeds::NotAsked,
         does_all,
         "2",
     );
+}
+
+#[test]
+fn a_backup_that_does_not_tell_needs_nothing() {
+    let see: See = |observed, _| {
+        if let BackupNeeds::Asked { unknown, .. } = &mut observed.retained {
+            unknown.clear();
+        }
+    };
+    is_caught(&scenarios::unknown_backup(), see, does_all, "2");
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use kdc_envelope_k8s::encryption_config::Transformer;
 use kdc_envelope_k8s::rotation::{
-    ApiServer, Binding, ConfigHash, Kept, Keyring, KmsKeyId, LoadedConfig, NodeFile, Observed,
-    Pass, Retained, Revision, RowWriters, Timestamp,
+    ApiServer, BackupNeeds, Binding, ConfigHash, Kept, Keyring, KmsKeyId, LoadedConfig, NodeFile,
+    Observed, Pass, Retained, Revision, RowWriters, Timestamp, Writer,
 };
 
 use crate::scenarios::Scenario;
@@ -29,7 +29,7 @@ pub(crate) fn observe(state: &State, scenario: &Scenario) -> Observed {
         row_writers: (state.row_revision != NONE).then(|| row_writers(state, names)),
         rewritten: state.rewritten.map(|pass| report(pass, scenario)),
         verified: state.verified.map(|pass| report(pass, scenario)),
-        retained: retained(state, names),
+        retained: retained(state, scenario),
     }
 }
 
@@ -62,11 +62,11 @@ fn api_server(index: usize, server: &Server, state: &State, names: &Names) -> Ap
     let history = history.filter(|(number, _)| server.history & (1 << number) != 0);
     ApiServer {
         name: index.to_string().into(),
-        file: Ok(NodeFile {
-            hash: hash(server.file),
-            layout: names.layout(server.file),
-            written: settled,
-        }),
+        file: Ok(NodeFile::written_at(
+            hash(server.file),
+            names.layout(server.file),
+            settled,
+        )),
         history: history
             .filter_map(|(_, transformer)| transformer.local().cloned())
             .collect(),
@@ -125,12 +125,26 @@ fn report(pass: PassState, scenario: &Scenario) -> Pass {
     }
 }
 
-fn retained(state: &State, names: &Names) -> Vec<Retained> {
+fn retained(state: &State, scenario: &Scenario) -> BackupNeeds {
+    if !scenario.has_backup {
+        return BackupNeeds::NotAsked;
+    }
     let needed = state.backup[0] | state.backup[1];
+    if scenario.is_backup_unknown {
+        let unknown = (needed != 0).then(|| "the backup".into());
+        return BackupNeeds::Asked {
+            needs: Vec::new(),
+            unknown: unknown.into_iter().collect(),
+        };
+    }
     let all = (IDENTITY..=KMS).filter(|number| needed & bit(*number) != 0);
     let retained = |number: u8| Retained {
-        backup: "backup".into(),
-        needs: names.transformers[usize::from(number)].clone(),
+        needs: Writer::of(&scenario.names.transformers[usize::from(number)]),
+        backups: vec!["backup".into()],
+        count: 1,
     };
-    all.map(retained).collect()
+    BackupNeeds::Asked {
+        needs: all.map(retained).collect(),
+        unknown: Vec::new(),
+    }
 }

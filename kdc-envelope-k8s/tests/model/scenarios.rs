@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use kdc_envelope_k8s::Layout;
 use kdc_envelope_k8s::encryption_config::Chain;
-use kdc_envelope_k8s::rotation::{Desired, Others};
+use kdc_envelope_k8s::rotation::Desired;
 
 use crate::bound;
 use crate::state::{
@@ -32,6 +32,8 @@ pub(crate) struct Scenario {
     /// How often somebody else puts an earlier file back, or takes one away.
     pub meddling: u8,
     pub has_backup: bool,
+    /// Whether the backup does not tell what it needs.
+    pub is_backup_unknown: bool,
     pub has_kek_versions: bool,
     pub names: Names,
     start_file: u8,
@@ -47,6 +49,7 @@ fn scenario(name: &'static str, chains: [&[T]; 2], changes: &[Change]) -> Scenar
         outages: 1,
         meddling: 0,
         has_backup: false,
+        is_backup_unknown: false,
         has_kek_versions: false,
         names: Names::new(),
         start_file: 0,
@@ -142,6 +145,14 @@ pub(crate) fn backup() -> Scenario {
     let mut backup = scenario("rotate with a retained backup", [&[A], &[]], &[secrets(B)]);
     backup.has_backup = true;
     backup
+}
+
+pub(crate) fn unknown_backup() -> Scenario {
+    Scenario {
+        name: "rotate with a backup that does not tell its keys",
+        is_backup_unknown: true,
+        ..backup()
+    }
 }
 
 /// While a key is rotated, the only file goes back to an earlier version, or away.
@@ -264,9 +275,7 @@ impl Scenario {
             writers: named
                 .map(|(rule, writer)| (rule.clone(), transformer(writer)))
                 .collect(),
-            others: Others::Keep,
             keep_keys: 1,
-            keep_identity: false,
             interrupt: change.interrupt,
         }
     }

@@ -17,6 +17,7 @@
 //! | a slow reload is taken for a failure | `reload` |
 //! | an object that cannot be decrypted, a list that expires, conflicts, refusals | the test binary `rewrite` |
 //! | rows are looked for under the prefix of another API server | `prefixes` |
+//! | a key leaves that a retained snapshot needs | `backups` |
 //! | the disk is full at any write | `full_disk` |
 //! | the tool or an API server dies at any point | `chaos` |
 
@@ -29,6 +30,7 @@
     reason = "the fixture is part of the tests"
 )]
 
+mod backups;
 mod bad_input;
 mod chaos;
 mod fixture;

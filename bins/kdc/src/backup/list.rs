@@ -124,7 +124,7 @@ pub(super) fn run(arguments: &List, out: &mut Output) -> Result<Exit, Failure> {
 }
 
 /// A cluster's name becomes part of keys.
-pub(super) fn check_cluster(cluster: Option<&str>) -> Result<(), Failure> {
+pub(crate) fn check_cluster(cluster: Option<&str>) -> Result<(), Failure> {
     let checked = cluster.map_or(Ok(()), |cluster| check_name("the cluster name", cluster));
     checked.map_err(|error| Failure::at(Exit::Usage, "--cluster", &error))
 }

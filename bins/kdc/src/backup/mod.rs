@@ -37,6 +37,9 @@ mod seal;
 mod state;
 mod verify;
 
+pub(crate) use inventory::retained;
+pub(crate) use list::check_cluster;
+
 use clap::Subcommand;
 
 use crate::failure::{Exit, Failure};

@@ -5,10 +5,12 @@ use kdc_envelope_k8s::GroupResource;
 use kdc_envelope_k8s::control_plane::{ControlPlane, Observation};
 use kdc_envelope_k8s::rewrite::resolve;
 use kdc_envelope_k8s::rotation::Blocker;
+use kdc_envelope_k8s::rotation::request::{ChangeRequest, Prepared};
 
+use super::backups::BackupFlags;
 use super::drive::drive;
-use super::flags::{ClusterFlags, NodeFlags, RewriteFlags, TimeoutFlag, YesFlag};
-use super::request::{ChangeRequest, EnableFlags, Prepared, SubsetFlags, prepare};
+use super::flags::{ClusterFlags, NodeFlags, TimeoutFlag, RewriteFlags, YesFlag};
+use super::request::{EnableFlags, SubsetFlags, prepare};
 use super::{plan, refusal};
 use crate::failure::{Exit, Failure};
 use crate::output::{Format, Output, note};
@@ -61,6 +63,8 @@ pub(super) struct Common {
     nodes: NodeFlags,
     #[command(flatten)]
     rewrite: RewriteFlags,
+    #[command(flatten)]
+    backups: BackupFlags,
 }
 
 /// Encrypt resources, or let another provider encrypt them.
@@ -114,27 +118,15 @@ pub(crate) struct Resume {
 }
 
 pub(super) fn enable(arguments: &Enable, out: &mut Output) -> Result<Exit, Failure> {
-    run(
-        &ChangeRequest::Enable(arguments.wanted.clone()),
-        &arguments.common,
-        out,
-    )
+    run(&arguments.wanted.request()?, &arguments.common, out)
 }
 
 pub(super) fn rotate(arguments: &Rotate, out: &mut Output) -> Result<Exit, Failure> {
-    run(
-        &ChangeRequest::Rotate(arguments.subset.clone()),
-        &arguments.common,
-        out,
-    )
+    run(&arguments.subset.rotate(), &arguments.common, out)
 }
 
 pub(super) fn disable(arguments: &Disable, out: &mut Output) -> Result<Exit, Failure> {
-    run(
-        &ChangeRequest::Disable(arguments.subset.clone()),
-        &arguments.common,
-        out,
-    )
+    run(&arguments.subset.disable(), &arguments.common, out)
 }
 
 pub(super) fn abort(arguments: &Abort, out: &mut Output) -> Result<Exit, Failure> {
@@ -146,18 +138,21 @@ pub(super) fn resume(arguments: &Resume, out: &mut Output) -> Result<Exit, Failu
 }
 
 fn run(request: &ChangeRequest, common: &Common, out: &mut Output) -> Result<Exit, Failure> {
+    let backups = common.backups.open()?;
     let runtime = runtime::start_few()?;
     runtime.block_on(async {
         let options = common.rewrite.options();
         let seen = common.nodes.lock_and_observe(&common.cluster, options);
-        let (control_plane, observation) = seen.await?;
-        let prepared = prepare(request, &control_plane, &observation)?;
+        let (mut control_plane, mut observation) = seen.await?;
+        control_plane.backups = backups;
+        let prepared = prepare(request, &observation)?;
         check(&prepared, &observation)?;
         check_names(&control_plane, &prepared, &observation).await?;
         if !matches!(request, ChangeRequest::Resume) {
             common.yes.confirm(&plan::question(&prepared.change))?;
         }
-        keep(&control_plane, &prepared)?;
+        let begun = control_plane.begin(&mut observation, &prepared).await;
+        begun.map_err(|error| refusal::of_port(&error))?;
         drive(
             &control_plane,
             &prepared.change,
@@ -196,7 +191,8 @@ async fn check_names(
 
 /// What can never come to its end is not begun.
 fn check(prepared: &Prepared, observation: &Observation) -> Result<(), Failure> {
-    let dry_run = prepared.dry_run(observation)?;
+    let dry_run = observation.dry_run(prepared);
+    let dry_run = dry_run.map_err(|error| refusal::of_change(&error.into()))?;
     let is_final = |blocker: &&Blocker| {
         matches!(
             blocker,
@@ -207,19 +203,4 @@ fn check(prepared: &Prepared, observation: &Observation) -> Result<(), Failure> 
         Some(blocker) => Err(Failure::new(Exit::Config, blocker).hint("nothing was changed")),
         None => Ok(()),
     }
-}
-
-/// Keys go into the keyring before the change that names them.
-fn keep(control_plane: &ControlPlane, prepared: &Prepared) -> Result<(), Failure> {
-    let save = || {
-        if !prepared.new.is_empty() {
-            let mut keyring = control_plane.state.keyring()?;
-            for transformer in &prepared.new {
-                keyring.keep(transformer, false, (control_plane.clock)());
-            }
-            control_plane.state.save_keyring(&keyring)?;
-        }
-        control_plane.state.save_change(&prepared.change)
-    };
-    save().map_err(|error| refusal::of_files(&error))
 }

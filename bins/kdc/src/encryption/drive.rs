@@ -13,10 +13,10 @@ use super::{phase, refusal};
 use crate::failure::{Exit, Failure};
 use crate::output::{Format, Output, Tone, step};
 
-/// What is told on the way.
+/// Reports each step on standard error.
 #[derive(Default)]
 pub(super) struct ProgressReporter {
-    told: Mutex<Reported>,
+    reported: Mutex<Reported>,
     bar: PassBar,
 }
 
@@ -34,6 +34,8 @@ struct Report<'r> {
     change: &'static str,
     done: bool,
     writers: Vec<WriterReport>,
+    /// Whether retained backups were asked which keys they need.
+    backups_asked: bool,
     /// What stays although nothing but a backup needs it, and the like.
     remarks: Vec<String>,
     passes: &'r [RewriteReport],
@@ -47,36 +49,36 @@ struct WriterReport {
 
 impl ProgressReporter {
     fn with<T>(&self, tell: impl FnOnce(&mut Reported) -> T) -> T {
-        tell(&mut self.told.lock().unwrap_or_else(PoisonError::into_inner))
+        tell(&mut self.reported.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl ChangeObserver for ProgressReporter {
     fn planned(&self, plan: &Plan) {
         let lacks = |blocker: &&Blocker| matches!(blocker, Blocker::Lacks { .. });
-        self.with(|told| {
-            phase::word(plan.phase).clone_into(&mut told.phase);
+        self.with(|reported| {
+            phase::word(plan.phase).clone_into(&mut reported.phase);
             for blocker in plan.blockers.iter().filter(lacks) {
-                step(&told.phase, &format!("{blocker}; it is put back"));
+                step(&reported.phase, &format!("{blocker}; it is put back"));
             }
         });
     }
 
     fn doing(&self, action: &Action) {
-        self.with(|told| {
-            told.blockers.clear();
-            step(&told.phase, &action.to_string());
+        self.with(|reported| {
+            reported.blockers.clear();
+            step(&reported.phase, &action.to_string());
         });
     }
 
     fn waiting(&self, blockers: &[Blocker], _waited: Duration) {
         let words: Vec<_> = blockers.iter().map(ToString::to_string).collect();
-        self.with(|told| {
-            if told.blockers != words {
+        self.with(|reported| {
+            if reported.blockers != words {
                 for blocker in &words {
-                    step(&told.phase, &format!("waiting: {blocker}"));
+                    step(&reported.phase, &format!("waiting: {blocker}"));
                 }
-                told.blockers = words;
+                reported.blockers = words;
             }
         });
     }
@@ -87,12 +89,12 @@ impl ChangeObserver for ProgressReporter {
 
     fn passed(&self, report: &RewriteReport) {
         self.bar.end();
-        self.with(|told| {
-            step(&told.phase, &summary(report));
+        self.with(|reported| {
+            step(&reported.phase, &summary(report));
             for line in refusals(report) {
-                step(&told.phase, &line);
+                step(&reported.phase, &line);
             }
-            told.passes.push(report.clone());
+            reported.passes.push(report.clone());
         });
     }
 }
@@ -141,13 +143,14 @@ pub(super) async fn drive(
             return Err(Failure::new(Exit::Negative, line));
         }
     };
-    let remarks = outcome.map_err(|error| refusal::of_drive(&error))?;
-    let passes = reporter.with(|told| std::mem::take(&mut told.passes));
+    let outcome = outcome.map_err(|error| refusal::of_drive(&error))?;
+    let passes = reporter.with(|reported| std::mem::take(&mut reported.passes));
     let report = Report {
         change: change.kind.as_str(),
         done: true,
         writers: writers(change),
-        remarks: remarks.iter().map(ToString::to_string).collect(),
+        backups_asked: outcome.are_backups_asked,
+        remarks: outcome.blockers.iter().map(ToString::to_string).collect(),
         passes: &passes,
     };
     match format {
@@ -180,6 +183,9 @@ fn show(report: &Report<'_>, out: &mut Output) -> Result<(), Failure> {
     }
     for remark in &report.remarks {
         out.line(format_args!("  {remark}"))?;
+    }
+    if !report.backups_asked {
+        out.line(format_args!("  {}", super::backups::NOT_ASKED))?;
     }
     Ok(())
 }

@@ -2,13 +2,14 @@
 
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use kdc_envelope_k8s::cluster::{
     ClusterError, Kubeconfig, KubeconfigSource, Overrides, connect_kubeconfig, ping,
 };
-use kdc_envelope_k8s::control_plane::{ControlPlane, Node, Observation};
+use kdc_envelope_k8s::control_plane::{ControlPlane, FolderTargets, Node, Observation};
 use kdc_envelope_k8s::files::{NodeFolder, StateFolder};
 use kdc_envelope_k8s::rewrite::RewriteOptions;
 use kdc_envelope_k8s::rotation::Timestamp;
@@ -258,26 +259,28 @@ impl NodeFlags {
     ) -> Result<ControlPlane, Failure> {
         let client = cluster.client().await?;
         let mut nodes = Vec::new();
-        for (url, file) in &self.nodes {
+        for (url, _) in &self.nodes {
             nodes.push(Node {
                 name: name_of(url).into(),
-                folder: NodeFolder::of(file),
                 client: cluster.client_of(Some(url)).await?,
             });
         }
         if nodes.is_empty() {
             nodes.push(Node {
                 name: ONLY_NODE.into(),
-                folder: NodeFolder::of(&self.config),
                 client: client.clone(),
             });
         }
+        let folders = self.folders().into_iter();
+        let targets = folders.map(|(name, folder)| (name.into(), folder));
         Ok(ControlPlane {
             nodes,
             client,
-            state,
+            targets: Arc::new(FolderTargets::new(targets)),
+            store: Arc::new(state),
+            backups: None,
             rewrite,
-            clock: now,
+            clock: now.into(),
         })
     }
 }

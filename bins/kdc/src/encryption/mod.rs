@@ -6,6 +6,7 @@
 //! | `change` | `enable`, `rotate`, `disable`, `abort`, `resume` |
 //! | `request` | what is asked for, as a change |
 //! | `phase` | how phases are printed |
+//! | `backups` | which keys the snapshots in a bucket need |
 //! | `drive` | carrying a change out, with progress |
 //! | `plan` | what a change would do |
 //! | `lacking` | what configuration files lack of what rows need |
@@ -14,6 +15,7 @@
 //! | `verify`, `rows`, `prefix` | whether every row is on the newest key |
 //! | `refusal` | errors of the library |
 
+mod backups;
 mod change;
 mod drive;
 mod flags;

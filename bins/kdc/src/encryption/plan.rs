@@ -8,11 +8,13 @@ use kdc_envelope_k8s::control_plane::ControlPlane;
 use kdc_envelope_k8s::rewrite::{Count, Skipped, count};
 use kdc_envelope_k8s::rotation::change::ChangeKind;
 use kdc_envelope_k8s::rotation::dry_run::DryRun;
+use kdc_envelope_k8s::rotation::request::ChangeRequest;
 use kdc_envelope_k8s::rotation::{Action, Change};
 use serde::Serialize;
 
+use super::backups::BackupFlags;
 use super::flags::{ClusterFlags, NodeFlags};
-use super::request::{ChangeRequest, EnableFlags, SubsetFlags, prepare};
+use super::request::{EnableFlags, SubsetFlags, prepare};
 use super::{lacking, phase, refusal};
 use crate::failure::{Exit, Failure};
 use crate::output::{Format, Output, Tone};
@@ -77,6 +79,8 @@ struct Common {
     cluster: ClusterFlags,
     #[command(flatten)]
     nodes: NodeFlags,
+    #[command(flatten)]
+    backups: BackupFlags,
 }
 
 /// The plan for programs.
@@ -90,6 +94,8 @@ struct Report {
     blockers: Vec<String>,
     /// What configuration files lack of what rows may lie under; the first step puts it back.
     lacking: Vec<String>,
+    /// Whether retained backups were asked which keys they need.
+    backups_asked: bool,
     /// About how many rows would be looked at in each of the two passes.
     objects: Option<u64>,
     /// Resources whose rows would not be.
@@ -110,19 +116,19 @@ struct StepReport {
 }
 
 impl PlanChange {
-    fn parts(&self) -> (ChangeRequest, &Common) {
-        match self {
-            Self::Enable { wanted, common } => (ChangeRequest::Enable((**wanted).clone()), common),
-            Self::Rotate { subset, common } => (ChangeRequest::Rotate(subset.clone()), common),
-            Self::Disable { subset, common } => (ChangeRequest::Disable(subset.clone()), common),
+    fn parts(&self) -> Result<(ChangeRequest, &Common), Failure> {
+        Ok(match self {
+            Self::Enable { wanted, common } => (wanted.request()?, common),
+            Self::Rotate { subset, common } => (subset.rotate(), common),
+            Self::Disable { subset, common } => (subset.disable(), common),
             Self::Abort { common } => (ChangeRequest::Abort, common),
             Self::Resume { common } => (ChangeRequest::Resume, common),
-        }
+        })
     }
 }
 
 pub(super) fn run(arguments: &PlanCommand, out: &mut Output) -> Result<Exit, Failure> {
-    let (request, common) = arguments.change.parts();
+    let (request, common) = arguments.change.parts()?;
     let runtime = runtime::start_few()?;
     let report = runtime.block_on(report(&request, common))?;
     match common.output {
@@ -137,13 +143,19 @@ pub(super) fn run(arguments: &PlanCommand, out: &mut Output) -> Result<Exit, Fai
 }
 
 async fn report(request: &ChangeRequest, common: &Common) -> Result<Report, Failure> {
+    let backups = common.backups.open()?;
     common.nodes.check()?;
-    let (control_plane, observation) = common.nodes.observe(&common.cluster).await?;
-    let prepared = prepare(request, &control_plane, &observation)?;
-    let dry_run = prepared.dry_run(&observation)?;
+    let (mut control_plane, mut observation) = common.nodes.observe(&common.cluster).await?;
+    control_plane.backups = backups;
+    let asked = control_plane.ask_backups(&mut observation).await;
+    asked.map_err(|error| refusal::of_port(&error))?;
+    let prepared = prepare(request, &observation)?;
+    let dry_run = observation.dry_run(&prepared);
+    let dry_run = dry_run.map_err(|error| refusal::of_change(&error.into()))?;
     let count = counted(&control_plane, &dry_run).await?;
     Ok(Report {
-        lacking: lacking::lines(&control_plane, &observation),
+        lacking: lacking::lines(&observation),
+        backups_asked: observation.observed.retained.is_asked(),
         ..Report::of(&prepared.change, &dry_run, count)
     })
 }
@@ -180,6 +192,7 @@ impl Report {
             steps: steps.collect(),
             blockers: dry_run.blockers.iter().map(ToString::to_string).collect(),
             lacking: Vec::new(),
+            backups_asked: false,
             objects,
             skipped: count.map(|count| count.skipped).unwrap_or_default(),
             reloads,
@@ -215,6 +228,9 @@ fn show(report: &Report, out: &mut Output) -> Result<(), Failure> {
             "{}: {blocker}",
             if report.complete { "remark" } else { "blocked" }
         ))?;
+    }
+    if !report.backups_asked {
+        out.line(super::backups::NOT_ASKED)?;
     }
     for skipped in &report.skipped {
         let line = format!("not covered: {skipped}");

@@ -1,12 +1,13 @@
 //! Errors of the library as lines and exit codes.
 
 use kdc_envelope_k8s::cluster::{ClusterError, KubeconfigFault};
-use kdc_envelope_k8s::control_plane::{ApplyError, DriveError, ObserveError};
+use kdc_envelope_k8s::control_plane::{ApplyError, DriveError, ObserveError, PortError, StepError};
 use kdc_envelope_k8s::files::FilesError;
 use kdc_envelope_k8s::rewrite::RewriteError;
 use kdc_envelope_k8s::rotation::Blocker;
-use kdc_envelope_k8s::rotation::change::ChangeError;
+use kdc_envelope_k8s::rotation::request::ChangeError;
 
+use super::backups::BucketFailure;
 use crate::failure::{Exit, Failure, exit_of_io, exit_of_private_file};
 
 /// Why an API server may never load its file.
@@ -47,6 +48,22 @@ pub(super) fn of_files(error: &FilesError) -> Failure {
     Failure::of(exit, error)
 }
 
+pub(super) fn of_port(error: &PortError) -> Failure {
+    match error {
+        PortError::Files(error) => of_files(error),
+        PortError::Backups(source) => {
+            let failure = source.downcast_ref::<BucketFailure>();
+            Failure::of(
+                failure.map_or(Exit::Unavailable, |failure| failure.exit),
+                error,
+            )
+        }
+        PortError::Object { .. } => Failure::of(Exit::Unavailable, error),
+        PortError::Content { .. } => Failure::of(Exit::Data, error),
+        _ => Failure::of(Exit::Negative, error),
+    }
+}
+
 pub(super) fn of_rewrite(error: &RewriteError) -> Failure {
     let exit = match error {
         RewriteError::Denied { .. } => Exit::Denied,
@@ -76,7 +93,7 @@ fn advised(failure: Failure, error: &RewriteError) -> Failure {
 
 pub(super) fn of_observe(error: &ObserveError) -> Failure {
     match error {
-        ObserveError::Files(error) => of_files(error),
+        ObserveError::Port(error) => of_port(error),
         ObserveError::Members(cause) => {
             let exit = of_cluster(cause).exit();
             Failure::of(exit, error)
@@ -89,28 +106,29 @@ pub(super) fn of_observe(error: &ObserveError) -> Failure {
 }
 
 pub(super) fn of_change(error: &ChangeError) -> Failure {
-    Failure::of(Exit::Negative, error)
+    let exit = match error {
+        ChangeError::Key(_) => Exit::Io,
+        _ => Exit::Negative,
+    };
+    let failure = Failure::of(exit, error);
+    match error {
+        ChangeError::NoLocalKeys => failure.hint("`kdc encryption resume` then rewrites the rows"),
+        ChangeError::UnderWay { .. } => {
+            failure.hint("finish it with `resume`, or turn it around with `abort`")
+        }
+        ChangeError::Finished { .. } => {
+            failure.hint("what `status` shows as due since then, `resume` does")
+        }
+        _ => failure,
+    }
 }
 
+const RESUME: &str = "what was done stays done; `kdc encryption resume` goes on";
+
 pub(super) fn of_drive(error: &DriveError) -> Failure {
-    let resume = "what was done stays done; `kdc encryption resume` goes on";
     match error {
-        DriveError::Observe(error) => of_observe(error),
-        DriveError::Change(error) => of_change(error),
-        DriveError::Apply { source, .. } => {
-            let exit = match source.as_ref() {
-                ApplyError::Files(error) => of_files(error).exit(),
-                ApplyError::Rewrite(error) => of_rewrite(error).exit(),
-                _ => Exit::Negative,
-            };
-            let failure = Failure::of(exit, error);
-            let failure = match source.as_ref() {
-                ApplyError::Rewrite(error) => advised(failure, error),
-                _ => failure,
-            };
-            failure.hint(resume)
-        }
-        DriveError::Patience { blockers, .. } => {
+        DriveError::Step(error) => of_step(error),
+        DriveError::TimedOut { blockers, .. } => {
             let is_load = |blocker: &Blocker| {
                 matches!(
                     blocker,
@@ -122,10 +140,30 @@ pub(super) fn of_drive(error: &DriveError) -> Failure {
             };
             let failure = Failure::of(Exit::Unavailable, error);
             match blockers.iter().any(is_load) {
-                true => failure.hint(LOAD).hint(resume),
-                false => failure.hint(resume),
+                true => failure.hint(LOAD).hint(RESUME),
+                false => failure.hint(RESUME),
             }
         }
-        _ => Failure::of(Exit::Negative, error).hint(resume),
+        _ => Failure::of(Exit::Negative, error).hint(RESUME),
+    }
+}
+
+fn of_step(error: &StepError) -> Failure {
+    match error {
+        StepError::Observe(error) => of_observe(error),
+        StepError::Apply { source, .. } => {
+            let exit = match source.as_ref() {
+                ApplyError::Port(error) => of_port(error).exit(),
+                ApplyError::Rewrite(error) => of_rewrite(error).exit(),
+                _ => Exit::Negative,
+            };
+            let failure = Failure::of(exit, error);
+            let failure = match source.as_ref() {
+                ApplyError::Rewrite(error) => advised(failure, error),
+                _ => failure,
+            };
+            failure.hint(RESUME)
+        }
+        _ => Failure::of(Exit::Negative, error),
     }
 }

@@ -5,6 +5,7 @@ mod report;
 
 use std::path::PathBuf;
 
+use super::backups::BackupFlags;
 use super::flags::{ClusterFlags, NodeFlags};
 use super::rows::{self, RowFlags};
 use super::{lacking, refusal, verify};
@@ -42,16 +43,21 @@ pub(crate) struct Status {
     nodes: NodeFlags,
     #[command(flatten)]
     rows: RowFlags,
+    #[command(flatten)]
+    backups: BackupFlags,
 }
 
 pub(super) fn run(arguments: &Status, out: &mut Output) -> Result<Exit, Failure> {
+    let backups = arguments.backups.open()?;
     let runtime = runtime::start_few()?;
     let (mut report, told) = runtime.block_on(async {
-        let (control_plane, observation) = arguments.nodes.observe(&arguments.cluster).await?;
-        let change = control_plane.state.change();
-        let change = change.map_err(|error| refusal::of_files(&error))?;
-        let lacking = lacking::lines(&control_plane, &observation);
-        let mut report = Report::new(&observation, change.as_ref(), lacking);
+        let (mut control_plane, mut observation) =
+            arguments.nodes.observe(&arguments.cluster).await?;
+        control_plane.backups = backups;
+        let asked = control_plane.ask_backups(&mut observation).await;
+        asked.map_err(|error| refusal::of_port(&error))?;
+        let change = observation.stored.change.as_ref();
+        let mut report = Report::new(&observation, change, lacking::lines(&observation));
         tell_of_served(&mut report, &control_plane, &observation).await;
         let told = match arguments.rows.etcd.is_given() {
             true => Some(rows::ask(&control_plane, &observation).await?),

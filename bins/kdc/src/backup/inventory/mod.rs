@@ -3,6 +3,7 @@
 mod page;
 mod picture;
 mod report;
+mod retained;
 mod survey;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,8 @@ use super::{pass, proof};
 use crate::clock;
 use crate::failure::{Exit, Failure};
 use crate::output::{Format, Output, Tone, note};
+pub(crate) use retained::retained;
+
 use report::{NeedReport, Report};
 use survey::Survey;
 
