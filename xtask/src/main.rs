@@ -12,6 +12,7 @@ use servers::WithNode;
 mod attack;
 mod codegen;
 mod dist;
+mod images;
 mod model;
 mod reliability;
 mod servers;
@@ -60,6 +61,10 @@ enum Task {
     Testbed(Testbed),
     /// Build the release binaries into target/dist.
     Dist,
+    /// Build the images of the static programs into target/dist/images, as OCI archives, each with a list of what is in it (CycloneDX).
+    ///
+    /// No image builder and no network is needed. The same sources and compilers give the same digest, in whatever folder they lie.
+    Images,
     /// Let every fault befall real servers, and write what was seen into docs/reliability.md.
     Reliability,
     /// Load, key rotations and faults at random, on a real OpenBao, kube-apiserver and the plugin.
@@ -163,6 +168,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Testbed(Testbed::Up { node: false }) => testbed::up()?,
         Task::Testbed(Testbed::Up { node: true }) => testbed::up_with_node()?,
         Task::Dist => dist::run(&root)?,
+        Task::Images => images::run(&root)?,
         Task::Reliability => reliability::run(&root)?,
         Task::Soak { minutes, seed } => soak::soak(&root, minutes, seed)?,
         Task::Chaos { kills, seed } => soak::chaos(&root, kills, seed)?,
