@@ -4,6 +4,7 @@
 #   export BAO_ADDR=https://openbao.example.com:8200 BAO_CACERT=ca.pem BAO_TOKEN=...
 #   ./setup.sh kubernetes                             # for the sidecar
 #   (umask 077 && ./setup.sh approle > secret-id)     # for a static pod or systemd
+#   ./setup.sh backup                                 # for backup/cronjob.yaml: a key, a policy and a role of their own
 #
 # May be run again: nothing is made twice. For Vault: BAO=vault, and VAULT_ADDR, VAULT_CACERT, VAULT_TOKEN.
 set -eu
@@ -15,15 +16,21 @@ set -eu
 : "${ROLE:=tcp-prod}" # of the role, and of its policy
 : "${SERVICE_ACCOUNT:=prod-kms-plugin}"
 : "${KUBERNETES_NAMESPACE:=acme-shop}"
+: "${CLUSTER:=prod}" # of `backup`: the key is etcd-CLUSTER, the ServiceAccount etcd-backup in kube-system
+: "${BACKUP_ROLE:=etcd-backup}"
 : "${KUBERNETES_HOST:=https://kubernetes.default.svc}"
 : "${KUBERNETES_CA_FILE:=}" # these two if OpenBao runs outside of that cluster
 : "${REVIEWER_TOKEN_FILE:=}"
 
 method=${1:-}
 case "$method" in
-kubernetes | approle) ;;
+kubernetes | approle) policy() { cat "$(dirname "$0")/policy.hcl"; } ;;
+backup)
+    KEY=etcd-$CLUSTER ROLE=$BACKUP_ROLE SERVICE_ACCOUNT=etcd-backup KUBERNETES_NAMESPACE=kube-system
+    policy() { sed "s/CLUSTER/$CLUSTER/g" "$(dirname "$0")/backup-policy.hcl"; }
+    ;;
 *)
-    echo "usage: $0 kubernetes|approle" >&2
+    echo "usage: $0 kubernetes|approle|backup" >&2
     exit 64
     ;;
 esac
@@ -40,13 +47,13 @@ there sys/mounts/transit || "$BAO" secrets enable transit
 # It can be neither exported nor deleted unless somebody changes that, of which kms-plugin warns. Rotate it with
 # `bao write -f transit/keys/NAME/rotate`, one at a time, or let OpenBao do so with auto_rotate_period; not both.
 there "transit/keys/$KEY" || "$BAO" write "transit/keys/$KEY" type=aes256-gcm96
-"$BAO" policy write "$ROLE" "$(dirname "$0")/policy.hcl"
+policy | "$BAO" policy write "$ROLE" -
 
 # kms-plugin renews its token after two thirds of token_ttl, and logs in again at token_max_ttl.
 # token_no_default_policy: why is in policy.hcl.
 set -- token_policies="$ROLE" token_no_default_policy=true token_ttl=1h token_max_ttl=24h
 
-if [ "$method" = kubernetes ]; then
+if [ "$method" != approle ]; then
     there sys/auth/k8s-host || "$BAO" auth enable -path=k8s-host kubernetes
     # OpenBao asks the TokenReview API whether a ServiceAccount's token is good: within the cluster with its own token, from outside
     # with one that you give it. Either one's ServiceAccount needs the ClusterRole system:auth-delegator.

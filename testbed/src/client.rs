@@ -177,8 +177,9 @@ impl Client {
         let kinds = self
             .object(Method::GET, &format!("/{group}/{version}"), None)
             .await?;
-        let kind = kinds["resources"]
-            .as_array()
+        let kind = kinds
+            .get("resources")
+            .and_then(Value::as_array)
             .into_iter()
             .flatten()
             .find(|resource| {

@@ -12,6 +12,7 @@ use servers::WithNode;
 mod attack;
 mod codegen;
 mod dist;
+mod images;
 mod model;
 mod package;
 mod reliability;
@@ -61,6 +62,10 @@ enum Task {
     Testbed(Testbed),
     /// Build the release binaries into target/dist.
     Dist,
+    /// Build the images of the static programs into target/dist/images, as OCI archives, each with a list of what is in it (CycloneDX).
+    ///
+    /// No image builder and no network is needed. The same sources and compilers give the same digest, in whatever folder they lie.
+    Images,
     /// Pack every library as for a registry, and build them from the packages.
     Package,
     /// Apply every fault to real servers, and write the results into docs/reliability.md.
@@ -167,6 +172,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Testbed(Testbed::Up { node: true }) => testbed::up_with_node()?,
         Task::Dist => dist::run(&root)?,
         Task::Package => package::run(&root)?,
+        Task::Images => images::run(&root)?,
         Task::Reliability => reliability::run(&root)?,
         Task::Soak { minutes, seed } => soak::soak(&root, minutes, seed)?,
         Task::Chaos { kills, seed } => soak::chaos(&root, kills, seed)?,

@@ -240,7 +240,7 @@ impl Bao {
         let authority = pki::authority()?;
         let tls = options
             .tls
-            .then(|| authority.write_party(folder.path(), "openbao"))
+            .then(|| authority.write_party_of(folder.path(), "openbao", None, &options.names))
             .transpose()?;
         let (scheme, port) = (
             if options.tls { "https" } else { "http" },

@@ -16,6 +16,7 @@ pub struct Options {
     pub(super) tls: bool,
     pub(super) persistent: bool,
     pub(super) node: usize,
+    pub(super) names: Vec<String>,
     audit: Option<PathBuf>,
     settings: String,
 }
@@ -27,6 +28,7 @@ impl Default for Options {
             tls: false,
             persistent: false,
             node: 0,
+            names: Vec::new(),
             audit: None,
             settings: String::new(),
         }
@@ -44,6 +46,12 @@ impl Options {
     /// client certificates.
     pub fn tls(mut self) -> Self {
         self.tls = true;
+        self
+    }
+
+    /// With TLS, one more name in its certificate.
+    pub fn name(mut self, name: &str) -> Self {
+        self.names.push(name.to_owned());
         self
     }
 

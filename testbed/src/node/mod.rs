@@ -204,6 +204,35 @@ impl Node {
         self.resolve(name, ADDRESS)
     }
 
+    /// A client with all rights of another API server on the node or in one of its pods, which trusts and is trusted as the node's own is.
+    ///
+    /// # Errors
+    /// [`Error::Process`] when no port of this machine can lead there.
+    pub fn client_of(&mut self, server: SocketAddr) -> Result<Client, Error> {
+        let forward = self.network.outwards(server).map_err(network_error)?;
+        let authority = pki::authority()?;
+        let url = format!("https://{}", forward.address());
+        self.forwards.push(forward);
+        Client::new(url, &authority.ca_pem, authority.token.clone())
+    }
+
+    /// The value of a key in the node's etcd; empty, if there is none.
+    ///
+    /// # Errors
+    /// [`Error::Unexpected`] when etcd does not answer.
+    pub async fn etcd_value(&self, key: &str) -> Result<Vec<u8>, Error> {
+        let etcdctl = prepare_in_background(Server::Etcdctl).await?;
+        let pki = "/etc/kubernetes/pki";
+        let mut command = self.command(etcdctl);
+        command
+            .arg("--endpoints=https://127.0.0.1:2379")
+            .arg(format!("--cacert={pki}/ca.crt"))
+            .arg(format!("--cert={pki}/etcd/healthcheck-client.crt"))
+            .arg(format!("--key={pki}/etcd/healthcheck-client.key"))
+            .args(["get", "--print-value-only", key]);
+        bytes_of(&mut command)
+    }
+
     /// Lets the node and its pods resolve a name.
     ///
     /// # Errors
@@ -400,13 +429,18 @@ fn network_error(source: io::Error) -> Error {
 
 /// What a command prints, if it succeeds.
 fn output_of(command: &mut Command) -> Result<String, Error> {
+    let bytes = bytes_of(command)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn bytes_of(command: &mut Command) -> Result<Vec<u8>, Error> {
     let output = command.output().map_err(|source| Error::Process {
         action: "run",
         name: "a program of the node".to_owned(),
         source,
     })?;
     if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        return Ok(output.stdout);
     }
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     Err(Error::Unexpected {

@@ -42,7 +42,7 @@ impl Node {
                 return Ok(found);
             }
             if start.elapsed() > limit {
-                let mut last = format!("{:#}", object["status"]);
+                let mut last = format!("{:#}", field(&object, "status"));
                 last.push_str(&self.events(namespace).await);
                 for container in containers(&object) {
                     let log = self.logs(namespace, pod, &container).await;
@@ -144,7 +144,7 @@ impl Node {
             .list(Resource::new("v1", "events"), namespace)
             .await;
         let events = events.unwrap_or(Value::Null);
-        let messages = events["items"].as_array().into_iter().flatten();
+        let messages = field(&events, "items").as_array().into_iter().flatten();
         messages
             .filter_map(|event| event["message"].as_str())
             .map(|message| format!("\n{message}"))
@@ -155,12 +155,17 @@ impl Node {
 /// Whether a pod or a node says that this condition is true.
 #[must_use]
 pub(super) fn has_condition(object: &Value, name: &str) -> bool {
-    let conditions = object["status"]["conditions"].as_array();
+    let conditions = field(field(object, "status"), "conditions").as_array();
     conditions.is_some_and(|conditions| {
         conditions
             .iter()
             .any(|condition| condition["type"] == name && condition["status"] == "True")
     })
+}
+
+/// A field of an object; null, if it has none of this name.
+fn field<'a>(object: &'a Value, name: &str) -> &'a Value {
+    object.get(name).unwrap_or(&Value::Null)
 }
 
 /// The documents of a manifest, with anchors and aliases resolved.
@@ -174,7 +179,7 @@ fn documents(manifest: &str) -> Result<Vec<Value>, Error> {
 fn statuses(pod: &Value) -> impl Iterator<Item = &Value> {
     ["initContainerStatuses", "containerStatuses"]
         .into_iter()
-        .filter_map(|list| pod["status"][list].as_array())
+        .filter_map(|list| field(field(pod, "status"), list).as_array())
         .flatten()
 }
 

@@ -58,7 +58,7 @@ impl S3 {
     /// [`Error::File`] without a port or a folder, [`Error::Unexpected`] when
     /// the server does not take the folder.
     pub async fn start() -> Result<Self, Error> {
-        Self::start_as(false).await
+        Self::start_as(None).await
     }
 
     /// Starts a server with TLS.
@@ -66,15 +66,25 @@ impl S3 {
     /// # Errors
     /// As [`Self::start`], and [`Error::Certificate`].
     pub async fn start_with_tls() -> Result<Self, Error> {
-        Self::start_as(true).await
+        Self::start_with_tls_as(&[]).await
     }
 
-    async fn start_as(has_tls: bool) -> Result<Self, Error> {
+    /// [`Self::start_with_tls`] with further names in its certificate.
+    ///
+    /// # Errors
+    /// As [`Self::start_with_tls`].
+    pub async fn start_with_tls_as(names: &[String]) -> Result<Self, Error> {
+        Self::start_as(Some(names)).await
+    }
+
+    async fn start_as(tls_names: Option<&[String]>) -> Result<Self, Error> {
         let folder = tempfile::tempdir()
             .map_err(Error::file("create a folder in", &std::env::temp_dir()))?;
-        let tls = match has_tls {
-            true => Some(pki::authority()?.write_party(folder.path(), "s3")?),
-            false => None,
+        let tls = match tls_names {
+            Some(names) => {
+                Some(pki::authority()?.write_party_of(folder.path(), "s3", None, names)?)
+            }
+            None => None,
         };
         let acceptor = tls.as_ref().map(tls_acceptor).transpose()?;
         let data = folder.path().join("data");
@@ -84,7 +94,7 @@ impl S3 {
         let bound = bound.and_then(|listener| Ok((listener.local_addr()?, listener)));
         let (address, listener) =
             bound.map_err(Error::file("listen on", Path::new("127.0.0.1")))?;
-        let scheme = if has_tls { "https" } else { "http" };
+        let scheme = if tls.is_some() { "https" } else { "http" };
         Ok(Self {
             endpoint: format!("{scheme}://{address}"),
             tls,

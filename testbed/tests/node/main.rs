@@ -1,17 +1,30 @@
-//! What is shipped for clusters, run by a real kubelet. Needs root.
+//! What is shipped for clusters, run by a real kubelet. Needs root; `cargo xtask test --without-node` leaves it out.
+//!
+//! | file of `deploy/` | test |
+//! |---|---|
+//! | `native-sidecar.yaml` | `sidecar` |
+//! | `native-sidecar-openbao.yaml`, `openbao/setup.sh kubernetes` | `openbao` |
+//! | `static-pod.yaml`, `static-pod-openbao.yaml`, `kms-plugin-openbao.yaml`, `openbao/setup.sh approle` | `static_pods` |
+//! | `backup/cronjob.yaml`, `openbao/setup.sh backup` | `backup` |
 
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::panic,
+    unreachable_pub,
     reason = "the fixture is part of the tests"
 )]
 
+mod backup;
+mod fixture;
+mod openbao;
+mod sidecar;
+mod static_pods;
+
 use std::fs;
-use std::time::Duration;
 
+use fixture::LIMIT;
 use kdc_testbed::Node;
-
-const LIMIT: Duration = Duration::from_secs(120);
 
 #[tokio::test]
 async fn a_node_runs_pods_and_leaves_nothing_behind() {
