@@ -34,6 +34,9 @@ pub enum BaoError {
         /// How long was waited.
         limit: Duration,
     },
+    /// The caller gave up first, before anything was known to be wrong with OpenBao.
+    #[error("OpenBao did not answer before the deadline of the call")]
+    DeadlineExceeded,
     /// It failed several times in a row and is left alone for a moment.
     #[error("OpenBao failed repeatedly and is not asked again for {retry_in:?}")]
     CircuitOpen {
@@ -364,6 +367,7 @@ impl BaoError {
         match self {
             Self::Unreachable { .. }
             | Self::Timeout { .. }
+            | Self::DeadlineExceeded
             | Self::CircuitOpen { .. }
             | Self::Sealed { .. }
             | Self::Unready { .. }

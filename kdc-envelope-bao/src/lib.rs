@@ -36,6 +36,7 @@ pub mod admin;
 mod ciphertext;
 mod client;
 mod credential;
+mod deadline;
 mod error;
 pub mod inspect;
 mod login;

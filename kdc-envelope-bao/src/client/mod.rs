@@ -1,7 +1,8 @@
 //! Sends requests to OpenBao: several addresses, retries with jitter, a circuit breaker, and answers that mean something.
 //!
 //! A call goes to the address that worked last. Where OpenBao is away or not ready, the others are tried, then all again
-//! after a pause, until [`ClientConfig::call_timeout`]. A request that must not be made twice is sent once.
+//! after a pause, until [`ClientConfig::call_timeout`] or the deadline of the caller, whichever is earlier. A request that must not be made
+//! twice is sent once.
 
 mod answer;
 mod breaker;
@@ -35,6 +36,7 @@ pub(crate) use index::SharedIndex;
 pub use request::{Method, Request};
 pub use stats::{Operation, Outcome, Stats};
 
+use crate::deadline;
 use crate::error::{BaoError, CredentialError, Place};
 use answer::{Question, judge, server_time};
 use breaker::Breaker;
@@ -206,6 +208,8 @@ impl Client {
                 self.remember_outage(error.clone());
                 pass.outage(Instant::now());
             }
+            // A caller in a hurry says nothing about OpenBao.
+            Err(BaoError::DeadlineExceeded) => drop(pass),
             _ => pass.answered(),
         }
         let is_late = matches!(
@@ -234,14 +238,19 @@ impl Client {
 
     async fn attempts(&self, request: &Request<'_>) -> Result<Answer, BaoError> {
         let limit = self.shared.config.call_timeout;
-        let deadline = Instant::now() + limit;
+        let own_deadline = Instant::now() + limit;
+        let deadline = deadline::current().map_or(own_deadline, |given| given.min(own_deadline));
+        let is_own = deadline == own_deadline;
         let transport = self.transport();
         let count = transport.endpoints.len();
         let preferred = self.shared.preferred.load(Ordering::Relaxed);
         let mut pause = FIRST_PAUSE;
+        let mut last = None;
         loop {
-            let mut last = None;
             for (index, endpoint) in in_turn(&transport.endpoints, preferred) {
+                if Instant::now() >= deadline {
+                    return Err(last.unwrap_or(BaoError::DeadlineExceeded));
+                }
                 let attempt = timeout_at(deadline, self.try_once(endpoint, request)).await;
                 let error = match attempt {
                     Ok(Ok(answer)) => {
@@ -251,10 +260,12 @@ impl Client {
                         return Ok(answer);
                     }
                     Ok(Err(error)) => error,
-                    Err(_) => BaoError::Timeout {
+                    Err(_) if is_own => BaoError::Timeout {
                         address: Arc::clone(&endpoint.shown),
                         limit,
                     },
+                    // What failed before says more.
+                    Err(_) => return Err(last.unwrap_or(BaoError::DeadlineExceeded)),
                 };
                 if !request.is_repeatable || !is_worth_another_try(&error) {
                     return Err(error);
@@ -262,16 +273,15 @@ impl Client {
                 tracing::debug!(path = request.path, %error, "trying again");
                 last = Some(error);
             }
-            let last = last.unwrap_or(BaoError::NotAskedYet);
             let wait = match &last {
-                BaoError::Throttled {
+                Some(BaoError::Throttled {
                     retry_after: Some(wait),
                     ..
-                } => (*wait).max(pause),
+                }) => (*wait).max(pause),
                 _ => jittered(pause),
             };
             if count == 0 || Instant::now() + wait >= deadline {
-                return Err(last);
+                return Err(last.unwrap_or(BaoError::NotAskedYet));
             }
             sleep(wait).await;
             pause = (pause * 2).min(LONGEST_PAUSE);

@@ -17,6 +17,7 @@ use super::lease::Lease;
 use super::method::{self, Grant, LoginMethod, Unwrapped};
 use crate::client::{Answer, Client, Method, Namespace, Operation, Request, jittered};
 use crate::credential::{self, Privacy};
+use crate::deadline;
 use crate::error::{BaoError, BaoErrorClass};
 
 /// How often files are looked at.
@@ -356,7 +357,9 @@ impl Session {
 
     /// Forgets a token that was refused. If that happened at once, the login counts as one that failed; what to say of it.
     async fn refuse(&self, refused: &Arc<Lease>) -> Option<BaoError> {
-        let mut gate = self.0.gate.lock().await;
+        let Ok(mut gate) = deadline::wait(self.0.gate.lock()).await else {
+            return None;
+        };
         if !self.discard(refused) || !refused.is_fresh() {
             return None;
         }
@@ -375,12 +378,16 @@ impl Session {
         if let Some(lease) = self.lease_at_hand() {
             return Ok(lease);
         }
-        let mut gate = self.0.gate.lock().await;
-        if let Some(lease) = self.lease_at_hand() {
-            return Ok(lease);
-        }
-        gate.check(&self.0.method)?;
-        self.log_in_at(&mut gate).await
+        // A login is for all callers: one that gives up must not make it count as failed.
+        deadline::wait_for_shared(async {
+            let mut gate = self.0.gate.lock().await;
+            if let Some(lease) = self.lease_at_hand() {
+                return Ok(lease);
+            }
+            gate.check(&self.0.method)?;
+            self.log_in_at(&mut gate).await
+        })
+        .await?
     }
 
     /// Gets a new token while the present one, if any, stays in use.

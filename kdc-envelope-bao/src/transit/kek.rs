@@ -9,7 +9,7 @@ use kdc_envelope::kek::check_plaintext;
 use kdc_envelope::{
     Aad, Annotations, KekError, KekStatus, KeyEncryptionKey, KeyId, SecretBytes, WrappedKey,
 };
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep_until};
 
 use super::batch::{BatchCall, Batcher, CallError, ItemError, SpareSlot};
 use super::calls::{Decrypt, Encrypt, Encrypted, Rewrap, Target, ToDecrypt, ToEncrypt, ToRewrap};
@@ -18,6 +18,7 @@ use super::plain_row::PlainRow;
 use super::watch::Watch;
 use crate::TransitCiphertext;
 use crate::client::SharedIndex;
+use crate::deadline;
 use crate::error::BaoError;
 use crate::login::Session;
 
@@ -200,9 +201,10 @@ impl TransitKek {
                 error,
                 CallError::Item(ItemError::TooNew) | CallError::Request(BaoError::Lagging { .. })
             );
-            match pauses.next().filter(|_| lags) {
-                Some(pause) => sleep(*pause).await,
-                None => return Err(self.explained(error)),
+            let pause = pauses.next().filter(|_| lags);
+            match pause.map(|pause| Instant::now() + *pause) {
+                Some(next) if deadline::allows(next) => sleep_until(next).await,
+                _ => return Err(self.explained(error)),
             }
         }
     }
@@ -250,7 +252,7 @@ impl TransitKek {
                 is_bound: false,
             });
         };
-        if self.0.watch.version_of(key_id).await != Some(version) {
+        if self.0.watch.version_of(key_id).await? != Some(version) {
             let retired = self
                 .0
                 .watch

@@ -18,6 +18,7 @@ use super::kek::{TransitKek, TransitOptions, shown};
 use super::key::{KeyIdentity, TransitKey, TransitKeyName};
 use super::versions::{Announced, Note, Observation, View, observe};
 use crate::client::{Answer, Method, Operation, Request, jittered};
+use crate::deadline;
 use crate::error::{BaoError, BaoErrorClass};
 use crate::login::Session;
 
@@ -133,15 +134,26 @@ impl Watch {
 
     /// The version behind a key id. One that is not known makes it look, at most once in [`LOOKUP_INTERVAL`] for all callers
     /// together; they wait for their turn, because a version that another replica writes with already must be found.
-    pub(super) async fn version_of(&self, key_id: &KeyId) -> Option<u32> {
+    ///
+    /// # Errors
+    /// [`BaoError::DeadlineExceeded`] if the caller gives up before that look.
+    pub(super) async fn version_of(&self, key_id: &KeyId) -> Result<Option<u32>, BaoError> {
         let known = || self.view()?.version_of(key_id);
-        if let Some(version) = known() {
-            return Some(version);
+        match known() {
+            Some(version) => Ok(Some(version)),
+            None => {
+                deadline::wait_for_shared(self.look_again()).await?;
+                Ok(known())
+            }
         }
+    }
+
+    /// Looks at the key, unless another caller did since this was called.
+    async fn look_again(&self) {
         let asked = Instant::now();
         let mut gate = self.gate.lock().await;
         if gate.is_some_and(|began| began >= asked) {
-            return known();
+            return;
         }
         if let Some(began) = *gate {
             sleep_until(began + LOOKUP_INTERVAL).await;
@@ -152,7 +164,6 @@ impl Watch {
             self.report(&observation.notes);
             self.put(observation.view);
         }
-        known()
     }
 
     pub(super) async fn run(&self, kek: &TransitKek) {
