@@ -6,6 +6,7 @@
 
 mod epilogue;
 mod folder;
+mod narration;
 mod plugin;
 #[cfg(feature = "testbed")]
 mod real;

@@ -7,7 +7,7 @@ use super::finding::{Check, Finding};
 use super::jwt::Claims;
 
 /// The finding about a login that failed. `has_mount` tells whether the auth method is there, if that was asked.
-pub(super) fn refusal(
+pub(super) fn explain(
     subject: &str,
     error: &BaoError,
     method: &LoginMethod,
