@@ -229,7 +229,7 @@ impl FromStr for Namespace {
 }
 
 impl Namespace {
-    /// What the root namespace was called by those who named it. Nobody can ask for it by this.
+    /// What the root namespace is called in the identities of keys. No request can ask for it by this name.
     pub(crate) fn named_root() -> Self {
         Self(ROOT.into())
     }

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use super::backoff::LoginBackoff;
 use super::method::{self, Grant, LoginMethod, Unwrapped};
 use super::token::Token;
-use crate::client::{Answer, Client, Method, Namespace, Operation, Request, jittered};
+use crate::client::{Client, Method, Namespace, Operation, Request, Response, jittered};
 use crate::credential::{self, Privacy};
 use crate::deadline;
 use crate::error::{BaoError, BaoErrorClass};
@@ -151,7 +151,7 @@ impl Session {
     ///
     /// # Errors
     /// [`BaoError`]; [`BaoError::TokenRefused`] if logins give tokens that are refused at once.
-    pub async fn send(&self, request: Request<'_>) -> Result<Answer, BaoError> {
+    pub async fn send(&self, request: Request<'_>) -> Result<Response, BaoError> {
         let token = self.token().await?;
         let result = self.ask(&request, &token).await;
         let Err(BaoError::Unauthenticated { message, .. }) = result else {
@@ -168,7 +168,7 @@ impl Session {
         }
     }
 
-    async fn ask(&self, request: &Request<'_>, token: &Arc<Token>) -> Result<Answer, BaoError> {
+    async fn ask(&self, request: &Request<'_>, token: &Arc<Token>) -> Result<Response, BaoError> {
         let request = request.clone();
         let result = self
             .0
@@ -194,7 +194,7 @@ impl Session {
         request: Request<'_>,
         token: &Arc<Token>,
         denied: BaoError,
-    ) -> Result<Answer, BaoError> {
+    ) -> Result<Response, BaoError> {
         let Some(former) = self.former_of(token) else {
             return Err(denied);
         };

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use super::batch::{BatchCall, ItemError};
 use super::key::TransitKeyName;
-use crate::client::{Answer, Method, Operation, Request, SharedIndex, is_lag, words};
+use crate::client::{Method, Operation, Request, Response, SharedIndex, is_lag, words};
 use crate::error::BaoError;
 use crate::login::Session;
 
@@ -33,7 +33,7 @@ impl Target {
         operation: Operation,
         items: usize,
         body: Zeroizing<Vec<u8>>,
-    ) -> Result<Answer, BaoError> {
+    ) -> Result<Response, BaoError> {
         let path = self.key.path(operation.as_str());
         let request = Request::new(operation, Method::Post, &path)
             .body(body)
@@ -173,7 +173,7 @@ impl BatchCall for Decrypt {
     }
 }
 
-pub(super) fn decode(plaintext: Option<&str>, answer: &Answer) -> Result<SecretBytes, BaoError> {
+pub(super) fn decode(plaintext: Option<&str>, answer: &Response) -> Result<SecretBytes, BaoError> {
     let text = plaintext.ok_or_else(|| answer.unintelligible())?;
     // Room for all at once: a buffer that grows leaves its former self unwiped.
     let mut bytes = Vec::with_capacity(text.len());
@@ -217,7 +217,7 @@ struct SealedItem {
 }
 
 fn encrypted(
-    answer: &Answer,
+    answer: &Response,
     marks: &Marks,
 ) -> Result<Vec<Result<Encrypted, ItemError>>, BaoError> {
     let sealed: Sealed = answer.data()?;

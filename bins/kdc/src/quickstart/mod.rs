@@ -47,7 +47,7 @@ struct Row {
     value: Vec<u8>,
 }
 
-/// Whoever stores Secrets through the plugin.
+/// The control plane that stores Secrets through the plugin.
 trait ControlPlane {
     /// Who that is.
     fn name(&self) -> String;

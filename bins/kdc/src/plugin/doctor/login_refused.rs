@@ -126,7 +126,7 @@ fn of_kubernetes(
         .unwrap_or_else(|| of_review(mount, &whose))
 }
 
-/// What is left when OpenBao has no words: somebody else did not accept the token.
+/// What is left when OpenBao has no words: another server did not accept the token.
 fn of_review(mount: &str, whose: &str) -> Explained {
     explained(
         "Its TokenReview failed: OpenBao could not ask the Kubernetes API, or that does not accept the token",
