@@ -18,9 +18,9 @@ const OPEN_TO_OTHERS: u32 = 0o007;
 /// Whether a file may be readable by others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Privacy {
-    /// Whoever can read it can act as us.
+    /// A process that can read it can act as this one.
     Private,
-    /// It is public, or somebody else (kubelet) decides on its mode and makes it short-lived.
+    /// It is public, or another program (kubelet) decides on its mode and makes it short-lived.
     Any,
 }
 

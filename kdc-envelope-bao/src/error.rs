@@ -34,6 +34,9 @@ pub enum BaoError {
         /// How long was waited.
         limit: Duration,
     },
+    /// The caller gave up first, before anything was known to be wrong with OpenBao.
+    #[error("OpenBao did not answer before the deadline of the call")]
+    DeadlineExceeded,
     /// It failed several times in a row and is left alone for a moment.
     #[error("OpenBao failed repeatedly and is not asked again for {retry_in:?}")]
     CircuitOpen {
@@ -202,10 +205,10 @@ pub enum BaoError {
         /// The version that was tried.
         version: u32,
     },
-    /// Nobody asked OpenBao yet.
+    /// OpenBao was not asked yet.
     #[error("OpenBao was not asked yet")]
     NotAskedYet,
-    /// Nobody asked OpenBao for so long that what is known counts no more.
+    /// OpenBao was not asked for so long that what is known counts no more.
     #[error("OpenBao was last asked about Transit key `{key}` {} s ago, which is too long", ago.as_secs())]
     Stale {
         /// Mount and name.
@@ -317,7 +320,7 @@ pub enum CredentialError {
         /// What the TLS library said.
         source: Arc<dyn Error + Send + Sync>,
     },
-    /// The one-time token in the file gave its secret to somebody before.
+    /// The one-time token in the file gave its secret away before.
     #[error(
         "the wrapping token in `{path}` was used before or has expired; if not by this program, revoke the secret id and wrap a new one"
     )]
@@ -335,9 +338,9 @@ pub enum BaoErrorClass {
     Transient,
     /// Log in again.
     Unauthenticated,
-    /// Somebody must change a policy, role or credential.
+    /// The operator must change a policy, role or credential.
     Denied,
-    /// Somebody must create or restore something.
+    /// The operator must create or restore something.
     Missing,
     /// The same request will always be refused.
     Rejected,
@@ -364,6 +367,7 @@ impl BaoError {
         match self {
             Self::Unreachable { .. }
             | Self::Timeout { .. }
+            | Self::DeadlineExceeded
             | Self::CircuitOpen { .. }
             | Self::Sealed { .. }
             | Self::Unready { .. }

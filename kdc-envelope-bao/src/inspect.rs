@@ -81,7 +81,7 @@ struct Lookup {
 /// [`BaoError`]
 pub async fn token(session: &Session) -> Result<TokenInfo, BaoError> {
     let request = Request::new(Operation::Token, Method::Get, "auth/token/lookup-self")
-        .in_namespace(session.door().namespace());
+        .in_namespace(session.login_client().namespace());
     let found: Lookup = session.send(request).await?.data()?;
     let mut policies = found.policies;
     policies.extend(found.identity_policies);
@@ -106,7 +106,7 @@ pub async fn token(session: &Session) -> Result<TokenInfo, BaoError> {
 pub async fn renew(session: &Session) -> Result<(), BaoError> {
     let request = Request::new(Operation::Token, Method::Post, "auth/token/renew-self")
         .body(Zeroizing::new(b"{}".to_vec()))
-        .in_namespace(session.door().namespace());
+        .in_namespace(session.login_client().namespace());
     session.send(request).await.map(drop)
 }
 
@@ -125,7 +125,7 @@ pub async fn capabilities(
         paths: Vec<&'a str>,
     }
     let here = session.client().namespace();
-    let home = session.door().namespace();
+    let home = session.login_client().namespace();
     let is_own = |path: &&str| path.starts_with("auth/token/");
     let all = || paths.iter().map(String::as_str);
     let groups = match here == home {
@@ -197,7 +197,7 @@ pub async fn has_auth_mount(session: &Session) -> Result<bool, BaoError> {
     let request = Request::new(Operation::Login, Method::Post, &path)
         .body(Zeroizing::new(b"{}".to_vec()))
         .once();
-    match session.door().send(&request).await {
+    match session.login_client().send(&request).await {
         // Some methods answer 500 while they are not configured; other servers in between have other numbers.
         Ok(_) | Err(BaoError::Rejected { .. } | BaoError::Unready { status: 500, .. }) => Ok(true),
         Err(BaoError::Unauthenticated { .. } | BaoError::NotFound { .. }) => Ok(false),
@@ -230,7 +230,7 @@ async fn look_at_wrapping(session: &Session, file: &Path) -> Result<WrappedSecre
     let request =
         Request::new(Operation::Login, Method::Post, "sys/wrapping/lookup").json(&Asked { token });
     let answer = session
-        .door()
+        .login_client()
         .send(&request)
         .await
         .map_err(|error| match error {

@@ -1,13 +1,7 @@
-//! OpenBao (and Vault) from the side of somebody who keeps a key encryption key there.
+//! A key encryption key in the Transit engine of OpenBao (or Vault), and what surrounds it.
 //!
-//! * [`TransitKek`]: a Transit key as a [`KeyEncryptionKey`](kdc_envelope::KeyEncryptionKey). Start here.
-//! * [`TransitSnapshotDeks`]: the data keys of snapshots under such a key, with one right for each operation.
-//! * [`Session`] and [`LoginMethod`]: logging in, renewing, following credentials that change.
-//! * [`Client`]: addresses, TLS, retries, circuit breaker; [`Stats`] of all that.
-//! * [`BaoError`]: what went wrong, sorted by what to do about it.
-//! * [`admin`]: making the mounts, keys, policies and roles that all this needs, and rotating keys.
-//! * [`inspect`]: what a token is and may do, and whether a key works; for those who explain.
-//! * [`TransitCiphertext`]: the version inside a ciphertext, without asking anybody.
+//! A [`TransitKek`] wraps and unwraps through OpenBao; the key never leaves it. It reaches OpenBao through a [`Session`], which logs in by a
+//! [`LoginMethod`] and renews its token, and that through a [`Client`], which knows addresses, TLS, retries and a circuit breaker.
 //!
 //! ```no_run
 //! use kdc_envelope::{Aad, KeyEncryptionKey as _};
@@ -28,6 +22,27 @@
 //! # }
 //! ```
 //!
+//! # What is where
+//!
+//! * [`TransitKek`]: a Transit key as a [`KeyEncryptionKey`](kdc_envelope::KeyEncryptionKey). Start here.
+//! * [`TransitSnapshotDeks`]: the data keys of snapshots under such a key, with one right for each operation.
+//! * [`Session`] and [`LoginMethod`]: logging in, renewing, following credentials that change.
+//! * [`Client`]: addresses, TLS, retries, circuit breaker; [`Stats`] of all that.
+//! * [`BaoError`]: what went wrong, sorted by what to do about it.
+//! * [`admin`]: making the mounts, keys, policies and roles that all this needs, and rotating keys.
+//! * [`inspect`]: what a token is and may do, and whether a key works; for tools that explain.
+//! * [`TransitCiphertext`]: the version inside a ciphertext, without a request.
+//!
+//! # Features
+//!
+//! * `settings`: flags, environment variables and names in a file for all of the above, with clap and serde: the module `settings`.
+//! * `metrics`: requests, logins and versions for `prometheus-client`: the module `metrics`.
+//!
+//! # Time
+//!
+//! A call ends by the [deadline](kdc_envelope::deadline) of its caller, however many retries are nested, and otherwise within
+//! [`ClientConfig::call_timeout`] for each request.
+//!
 //! Written against OpenBao 2.6 and 2.7, and tested with both. Vault speaks the same protocol; where it is known to differ is in
 //! the operations guide.
 #![forbid(unsafe_code)]
@@ -35,6 +50,7 @@
 pub mod admin;
 mod client;
 mod credential;
+mod deadline;
 mod error;
 pub mod inspect;
 mod login;
@@ -47,9 +63,9 @@ mod transit;
 pub use kdc_envelope::kek::{InvalidCiphertext, TransitCiphertext};
 
 pub use client::{
-    Answer, BaoAddress, BreakerState, Client, ClientCertificateFiles, ClientConfig, InvalidAddress,
-    InvalidNamespace, MAX_ANSWER_LEN, Method, Namespace, Operation, Outcome, Request, ServerHealth,
-    Stats, TlsConfig,
+    BaoAddress, BreakerState, Client, ClientCertificateFiles, ClientConfig, InvalidAddress,
+    InvalidNamespace, MAX_RESPONSE_LEN, Method, Namespace, Operation, Outcome, Request, Response,
+    ServerHealth, Stats, TlsConfig,
 };
 pub use error::{BaoError, BaoErrorClass, CredentialError, Place};
 pub use login::{LoginMethod, LoginPlace, RoleId, Session, SessionStatus};

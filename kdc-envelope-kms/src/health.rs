@@ -52,7 +52,7 @@ impl Health {
 
     /// Whether Encrypt and Decrypt work; if that is to be tried, then at most once per [`SELF_TEST_INTERVAL`].
     ///
-    /// The error is the chain of causes in one line. Errors never hold secrets, so anybody may read it.
+    /// The error is the chain of causes in one line. Errors never hold secrets, so every client may read it.
     async fn ready(&self) -> Result<(), String> {
         self.0
             .service

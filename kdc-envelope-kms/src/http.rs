@@ -1,6 +1,6 @@
 //! `/livez`, `/readyz` and `/metrics` over plain HTTP, for probes and scrapers. Nothing here is secret.
 //!
-//! Whoever reaches the address may connect, so nobody gets much: few connections, little time for the head of a request, little
+//! Every client that reaches the address may connect, so none gets much: few connections, little time for the head of a request, little
 //! memory for it.
 
 use std::net::IpAddr;
@@ -58,7 +58,7 @@ pub(crate) async fn serve(listener: TcpListener, readiness: Readiness, metrics: 
             Ok((stream, peer)) => {
                 let seat = Arc::new(connections.admit(peer.ip()));
                 tasks.spawn(serve_one(stream, seat, router.clone()));
-                // Whoever had to make room does so now, before the next one comes.
+                // A client that had to make room does so now, before the next one comes.
                 tokio::task::yield_now().await;
             }
             Err(error) => {

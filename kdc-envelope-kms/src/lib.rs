@@ -1,4 +1,6 @@
-//! Kubernetes KMS v2 on a Unix socket, both sides.
+//! Kubernetes KMS v2 on a Unix socket, both sides: a server for plugins, and a client that calls any plugin as kube-apiserver does.
+//!
+//! # What is where
 //!
 //! * [`server`]: serves any number of [`KeyEncryptionKey`](kdc_envelope::KeyEncryptionKey)s to kube-apiserver, with health,
 //!   metrics and sockets that look after themselves. Start here to write a plugin.
@@ -6,6 +8,11 @@
 //! * [`metrics`]: what the server counts.
 //! * `client` (feature `client`): calls any plugin, and behaves as kube-apiserver does.
 //! * [`proto`]: the generated messages.
+//!
+//! A call takes no longer than its client waits, less a little for the answer; the key learns that as its
+//! [deadline](kdc_envelope::deadline).
+//!
+//! # A plugin in five lines
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -22,6 +29,10 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # Features
+//!
+//! * `client`: the module of that name, with a conformance check and a load generator.
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "client")]

@@ -1,5 +1,7 @@
 //! Wraps the gRPC service: every call is counted under the code it ended with, and none outlives its deadline.
 //!
+//! The deadline is handed down to the key, so that a backend gives up in time to say what is wrong with it.
+//!
 //! It sits outside the message codec, so that a request which does not even decode is counted too, and a
 //! slow request body is bounded as well.
 
@@ -8,6 +10,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use kdc_envelope::deadline;
+use tokio::time::Instant;
 use tonic::body::Body;
 use tonic::codegen::http::{HeaderMap, Request, Response};
 use tonic::codegen::{BoxFuture, Service};
@@ -24,6 +28,9 @@ pub const CALL_DEADLINE: Duration = Duration::from_millis(2_500);
 /// What the client's own deadline is shortened by, or a tenth of it if that is less: enough for our answer to come before
 /// the transport cuts the call, also on a processor that is throttled.
 const MARGIN: Duration = Duration::from_millis(100);
+
+/// How much earlier than the call a key must give up, or a tenth of the limit if that is less: enough for its error to become the answer.
+const ANSWER_TIME: Duration = Duration::from_millis(100);
 
 /// A service whose calls are measured and bounded.
 #[derive(Debug, Clone)]
@@ -65,7 +72,8 @@ where
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let running = Rpc::from_path(request.uri().path()).map(|rpc| self.metrics.start(rpc));
         let limit = limit(request.headers());
-        let call = self.inner.call(request);
+        let deadline = Instant::now() + (limit - ANSWER_TIME.min(limit / 10));
+        let call = deadline::within(deadline.into_std(), self.inner.call(request));
         let warnings = Arc::clone(&self.warnings);
         Box::pin(async move {
             let response = match tokio::time::timeout(limit, call).await {
@@ -139,6 +147,50 @@ mod tests {
         assert_eq!(limit_of("2000m"), Duration::from_millis(1_900));
         assert_eq!(limit_of("10000u"), Duration::from_millis(9));
         assert_eq!(limit_of("0n"), Duration::ZERO);
+    }
+
+    /// Answers with the time that the key has, in milliseconds, in a header.
+    #[derive(Clone)]
+    struct TimeLeft;
+
+    impl Service<Request<Body>> for TimeLeft {
+        type Response = Response<Body>;
+        type Error = Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: Request<Body>) -> Self::Future {
+            Box::pin(async {
+                let deadline = deadline::current().map(Instant::from_std).unwrap();
+                let left = (deadline - Instant::now()).as_millis();
+                let mut response = Response::new(Body::empty());
+                let left = left.to_string().parse().unwrap();
+                response.headers_mut().insert("left", left);
+                Ok(response)
+            })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_key_is_told_when_to_give_up() {
+        let metrics = crate::metrics::Metrics::new("1.0.0").key("k");
+        let mut service = Observed::new(TimeLeft, metrics);
+        for (timeout, left) in [
+            (None, "2400"),
+            (Some("2000m"), "1800"),
+            (Some("111m"), "90"),
+        ] {
+            let mut request = Request::new(Body::empty());
+            if let Some(timeout) = timeout {
+                let timeout = timeout.parse().unwrap();
+                request.headers_mut().insert("grpc-timeout", timeout);
+            }
+            let response = service.call(request).await.unwrap();
+            assert_eq!(response.headers()["left"], left, "{timeout:?}");
+        }
     }
 
     #[test]

@@ -66,6 +66,7 @@
 mod aead;
 pub mod cache;
 mod clock;
+pub mod deadline;
 pub mod derive;
 mod digest;
 pub mod envelope;

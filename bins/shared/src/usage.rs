@@ -2,9 +2,6 @@
 
 use clap::error::{ContextKind, ContextValue};
 
-/// A value of this many bytes is blanked wherever it stands; a shorter one is no credential, and may be part of a word.
-const MIN_SECRET_LEN: usize = 8;
-
 /// What clap says about a mistake, without its usage text and in one line. Values of settings of remote services are left out: they may
 /// be credentials in the wrong place.
 #[must_use]
@@ -30,14 +27,10 @@ pub fn line(error: &clap::Error) -> String {
     }
 }
 
+/// Without the value where it stands in quotes, as clap and the parsers of values write it; bare, it may be a part of their own words.
 fn blanked(line: &str, value: &str) -> String {
-    let line = line
-        .replace(&format!("'{value}'"), "'...'")
-        .replace(&format!("`{value}`"), "`...`");
-    match value.len() >= MIN_SECRET_LEN {
-        true => line.replace(value, "..."),
-        false => line,
-    }
+    line.replace(&format!("'{value}'"), "'...'")
+        .replace(&format!("`{value}`"), "`...`")
 }
 
 #[cfg(test)]

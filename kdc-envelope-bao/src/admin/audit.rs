@@ -13,7 +13,7 @@ pub struct AuditDevice {
     /// `file`, `socket`, `syslog` or `http`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// What somebody wrote about it.
+    /// The note that an administrator left about it.
     #[serde(default)]
     pub description: String,
 }

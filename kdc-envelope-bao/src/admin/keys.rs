@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::change::differing;
 use super::error::may_have_happened;
 use super::{Admin, AdminError, Change, MountPath};
-use crate::client::{Answer, Method, Operation, Request};
+use crate::client::{Method, Operation, Request, Response};
 use crate::error::BaoError;
 use crate::transit::{TransitKey, TransitKeyName};
 
@@ -17,7 +17,7 @@ const KIND: &str = "aes256-gcm96";
 
 /// The Transit keys of a namespace; from [`Admin::keys`].
 ///
-/// Changes of one key wait for each other within this process. Between processes somebody else must see to it that only one changes a
+/// Changes of one key through clones of one [`Admin`] wait for each other. Between processes the operator must see to it that only one changes a
 /// key at a time. Dropping the future of a change leaves it open whether it happened.
 #[derive(Debug, Clone, Copy)]
 pub struct TransitKeys<'a> {
@@ -311,7 +311,7 @@ impl<'a> TransitKeys<'a> {
         name: &TransitKeyName,
         operation: &'static str,
         request: Request<'_>,
-    ) -> Result<Answer, AdminError> {
+    ) -> Result<Response, AdminError> {
         self.admin.send(request.once()).await.map_err(|cause| {
             if may_have_happened(&cause) {
                 AdminError::Unstored {

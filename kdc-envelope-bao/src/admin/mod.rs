@@ -38,7 +38,7 @@ pub use plugin_policy::{PluginOperation, PluginRight, plugin_rights, policy_for_
 pub use policies::{Policies, Policy};
 pub use rotation::Trial;
 
-use crate::client::{Answer, Method, Namespace, Operation, Request, or_default, words};
+use crate::client::{Method, Namespace, Operation, Request, Response, or_default, words};
 use crate::error::BaoError;
 use crate::login::Session;
 use crate::transit::TransitKeyName;
@@ -145,7 +145,7 @@ impl Admin {
     }
 
     /// Sends `request`, and sends it again for a moment while the node that answers does not know the mount or the namespace.
-    async fn send(&self, request: Request<'_>) -> Result<Answer, BaoError> {
+    async fn send(&self, request: Request<'_>) -> Result<Response, BaoError> {
         let request = request.in_namespace(self.namespace.as_ref());
         let mut pauses = LAG_PAUSES.iter();
         loop {
@@ -162,7 +162,7 @@ impl Admin {
         }
     }
 
-    async fn get(&self, path: &str) -> Result<Answer, BaoError> {
+    async fn get(&self, path: &str) -> Result<Response, BaoError> {
         self.send(Request::new(Operation::Admin, Method::Get, path))
             .await
     }
@@ -184,12 +184,12 @@ impl Admin {
         Ok(names.map_or_else(Vec::new, |names| names.keys))
     }
 
-    async fn write(&self, path: &str, body: &impl Serialize) -> Result<Answer, BaoError> {
+    async fn write(&self, path: &str, body: &impl Serialize) -> Result<Response, BaoError> {
         let request = Request::new(Operation::Admin, Method::Post, path).json(body);
         self.send(request).await
     }
 
-    async fn delete(&self, path: &str) -> Result<Answer, BaoError> {
+    async fn delete(&self, path: &str) -> Result<Response, BaoError> {
         self.send(Request::new(Operation::Admin, Method::Delete, path))
             .await
     }
@@ -223,7 +223,7 @@ impl Admin {
 }
 
 /// Takes the bare 404 of a missing object for no answer; other 404s have words.
-fn present(answer: Result<Answer, BaoError>) -> Result<Option<Answer>, BaoError> {
+fn present(answer: Result<Response, BaoError>) -> Result<Option<Response>, BaoError> {
     match answer {
         Ok(answer) => Ok(Some(answer)),
         Err(BaoError::NotFound { message, .. }) if message.is_empty() => Ok(None),
@@ -239,7 +239,7 @@ fn may_be_made_just_now(error: &BaoError) -> bool {
 
 /// Refuses what no OpenBao answered, as nothing was written then; and logs what OpenBao did otherwise than it was asked to, such as ignoring
 /// a field that it does not know.
-fn check_and_warn(answer: &Answer) -> Result<(), BaoError> {
+fn check_and_warn(answer: &Response) -> Result<(), BaoError> {
     #[derive(Deserialize)]
     struct Envelope<'a> {
         #[serde(rename = "request_id")]

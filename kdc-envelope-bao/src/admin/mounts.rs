@@ -28,7 +28,7 @@ pub struct Mount {
     /// Such as `transit` or `kubernetes`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// What somebody wrote about it.
+    /// The note that an administrator left about it.
     #[serde(default, deserialize_with = "or_default")]
     pub description: String,
     /// A name of this mount that is not used again when another takes its path.
@@ -85,7 +85,7 @@ impl<'a> Mounts<'a> {
         }
         let taken = match self.admin.write(&self.place(path), &New { kind }).await {
             Ok(_) => None,
-            // Somebody else was faster, or an attempt of ours whose answer was lost; or another mount is in the way.
+            // Another administrator was faster, or an attempt of ours whose answer was lost; or another mount is in the way.
             Err(error) if is_taken(&error) => Some(error),
             Err(error) => return Err(error.into()),
         };

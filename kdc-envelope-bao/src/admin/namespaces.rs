@@ -23,10 +23,10 @@ pub struct NamespaceInfo {
     pub path: String,
     /// Names it for ever; another namespace of the same path gets another.
     pub id: String,
-    /// Notes of whoever keeps it.
+    /// Notes of its administrator.
     #[serde(default, deserialize_with = "or_default")]
     pub custom_metadata: BTreeMap<String, String>,
-    /// Whether somebody locked it: all but its unlocking answers 503.
+    /// Whether it is locked: all but its unlocking answers 503.
     #[serde(default)]
     pub locked: bool,
     /// Whether it is being made or deleted.
@@ -58,7 +58,7 @@ impl<'a> Namespaces<'a> {
             custom_metadata: metadata,
         };
         let Some(found) = self.read(path).await? else {
-            // Once: a second attempt would clear what somebody else noted in between.
+            // Once: a second attempt would clear what another administrator noted in between.
             let request = Request::new(Operation::Admin, Method::Post, &place).json(&body);
             self.admin.send(request.once()).await?;
             let _: NamespaceInfo = self.admin.look_until(&place, |_| true).await?;

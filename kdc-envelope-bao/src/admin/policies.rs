@@ -1,4 +1,4 @@
-//! ACL policies, written with check-and-set so that nobody's change is overwritten unseen.
+//! ACL policies, written with check-and-set so that no other change is overwritten unseen.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -50,7 +50,7 @@ impl<'a> Policies<'a> {
     /// words is rewritten.
     ///
     /// # Errors
-    /// [`AdminError::StoredOtherwise`] for a blank text, and for one in base64, which OpenBao would decode; [`AdminError::Bao`]: `Conflict` if somebody else wrote it in between; `Rejected` if the text is none.
+    /// [`AdminError::StoredOtherwise`] for a blank text, and for one in base64, which OpenBao would decode; [`AdminError::Bao`]: `Conflict` if another administrator wrote it in between; `Rejected` if the text is none.
     pub async fn ensure(self, name: &LowerName, text: &str) -> Result<Change, AdminError> {
         check(name, text)?;
         let found = self.read(name).await?;
@@ -67,7 +67,7 @@ impl<'a> Policies<'a> {
             cas_required: found.as_ref().is_some_and(|policy| policy.cas_required),
         };
         if let Err(conflict) = self.admin.write(&place(name), &body).await {
-            // An attempt of ours whose answer was lost is no conflict, nor is somebody who wanted the same.
+            // An attempt of ours whose answer was lost is no conflict, nor is another administrator who wanted the same.
             let is_settled = matches!(conflict, BaoError::Conflict { .. })
                 && self
                     .read(name)

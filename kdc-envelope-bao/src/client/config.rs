@@ -24,7 +24,7 @@ pub struct ClientConfig {
     pub redirect_hosts: Vec<String>,
     /// For one try at one address, from connecting to the last byte. Default 1 s.
     pub attempt_timeout: Duration,
-    /// For all tries of one call together. Default 2.2 s: below the deadline that the KMS service gives to a call.
+    /// For all tries of one call together, or until the [deadline](kdc_envelope::deadline) of the caller if that is earlier. Default 2.2 s.
     pub call_timeout: Duration,
 }
 
@@ -229,7 +229,7 @@ impl FromStr for Namespace {
 }
 
 impl Namespace {
-    /// What the root namespace was called by those who named it. Nobody can ask for it by this.
+    /// What the root namespace is called in the identities of keys. No request can ask for it by this name.
     pub(crate) fn named_root() -> Self {
         Self(ROOT.into())
     }

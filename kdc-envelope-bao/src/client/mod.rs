@@ -1,13 +1,14 @@
 //! Sends requests to OpenBao: several addresses, retries with jitter, a circuit breaker, and answers that mean something.
 //!
 //! A call goes to the address that worked last. Where OpenBao is away or not ready, the others are tried, then all again
-//! after a pause, until [`ClientConfig::call_timeout`]. A request that must not be made twice is sent once.
+//! after a pause, until [`ClientConfig::call_timeout`] or the deadline of the caller, whichever is earlier. A request that must not be made
+//! twice is sent once.
 
-mod answer;
 mod breaker;
 mod config;
 mod index;
 mod request;
+mod response;
 mod stats;
 mod transport;
 
@@ -24,8 +25,6 @@ use tracing::field::Empty;
 use tracing::{Instrument as _, debug_span};
 use zeroize::Zeroizing;
 
-pub use answer::Answer;
-pub(crate) use answer::{is_lag, or_default, words};
 pub use breaker::BreakerState;
 pub use config::{
     BaoAddress, ClientCertificateFiles, ClientConfig, InvalidAddress, InvalidNamespace, Namespace,
@@ -33,16 +32,19 @@ pub use config::{
 };
 pub(crate) use index::SharedIndex;
 pub use request::{Method, Request};
+pub use response::Response;
+pub(crate) use response::{is_lag, or_default, words};
 pub use stats::{Operation, Outcome, Stats};
 
+use crate::deadline;
 use crate::error::{BaoError, CredentialError, Place};
-use answer::{Question, judge, server_time};
 use breaker::Breaker;
 use index::may_refuse;
+use response::{Question, judge, server_time};
 use transport::{Endpoint, Transport};
 
 /// The most bytes of an answer that are read.
-pub const MAX_ANSWER_LEN: usize = 8 << 20;
+pub const MAX_RESPONSE_LEN: usize = 8 << 20;
 
 /// The first pause between rounds over all addresses; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(40);
@@ -63,12 +65,12 @@ struct Shared {
     transport: RwLock<Arc<Transport>>,
     preferred: AtomicUsize,
     breaker: Breaker,
-    /// What opens the breaker, for whoever meets it open.
+    /// What opens the breaker, for callers that meet it open.
     last_outage: RwLock<Option<Arc<BaoError>>>,
     stats: Stats,
 }
 
-/// What `sys/health` says; nobody needs a token to ask.
+/// What `sys/health` says; it needs no token.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[non_exhaustive]
 pub struct ServerHealth {
@@ -191,7 +193,7 @@ impl Client {
     ///
     /// # Errors
     /// [`BaoError`]
-    pub async fn send(&self, request: &Request<'_>) -> Result<Answer, BaoError> {
+    pub async fn send(&self, request: &Request<'_>) -> Result<Response, BaoError> {
         let pass = self
             .shared
             .breaker
@@ -206,6 +208,8 @@ impl Client {
                 self.remember_outage(error.clone());
                 pass.outage(Instant::now());
             }
+            // A caller in a hurry says nothing about OpenBao.
+            Err(BaoError::DeadlineExceeded) => drop(pass),
             _ => pass.answered(),
         }
         let is_late = matches!(
@@ -232,16 +236,21 @@ impl Client {
         *slot.unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(outage));
     }
 
-    async fn attempts(&self, request: &Request<'_>) -> Result<Answer, BaoError> {
+    async fn attempts(&self, request: &Request<'_>) -> Result<Response, BaoError> {
         let limit = self.shared.config.call_timeout;
-        let deadline = Instant::now() + limit;
+        let own_deadline = Instant::now() + limit;
+        let deadline = deadline::current().map_or(own_deadline, |given| given.min(own_deadline));
+        let is_own = deadline == own_deadline;
         let transport = self.transport();
         let count = transport.endpoints.len();
         let preferred = self.shared.preferred.load(Ordering::Relaxed);
         let mut pause = FIRST_PAUSE;
+        let mut last = None;
         loop {
-            let mut last = None;
             for (index, endpoint) in in_turn(&transport.endpoints, preferred) {
+                if Instant::now() >= deadline {
+                    return Err(last.unwrap_or(BaoError::DeadlineExceeded));
+                }
                 let attempt = timeout_at(deadline, self.try_once(endpoint, request)).await;
                 let error = match attempt {
                     Ok(Ok(answer)) => {
@@ -251,10 +260,12 @@ impl Client {
                         return Ok(answer);
                     }
                     Ok(Err(error)) => error,
-                    Err(_) => BaoError::Timeout {
+                    Err(_) if is_own => BaoError::Timeout {
                         address: Arc::clone(&endpoint.shown),
                         limit,
                     },
+                    // What failed before says more.
+                    Err(_) => return Err(last.unwrap_or(BaoError::DeadlineExceeded)),
                 };
                 if !request.is_repeatable || !is_worth_another_try(&error) {
                     return Err(error);
@@ -262,16 +273,15 @@ impl Client {
                 tracing::debug!(path = request.path, %error, "trying again");
                 last = Some(error);
             }
-            let last = last.unwrap_or(BaoError::NotAskedYet);
             let wait = match &last {
-                BaoError::Throttled {
+                Some(BaoError::Throttled {
                     retry_after: Some(wait),
                     ..
-                } => (*wait).max(pause),
+                }) => (*wait).max(pause),
                 _ => jittered(pause),
             };
             if count == 0 || Instant::now() + wait >= deadline {
-                return Err(last);
+                return Err(last.unwrap_or(BaoError::NotAskedYet));
             }
             sleep(wait).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -283,7 +293,7 @@ impl Client {
         &self,
         endpoint: &Endpoint,
         request: &Request<'_>,
-    ) -> Result<Answer, BaoError> {
+    ) -> Result<Response, BaoError> {
         let limit = self.shared.config.attempt_timeout;
         let started = Instant::now();
         let (address, operation) = (&*endpoint.shown, request.operation.as_str());
@@ -310,7 +320,7 @@ impl Client {
         &self,
         endpoint: &Endpoint,
         request: &Request<'_>,
-    ) -> Result<Answer, BaoError> {
+    ) -> Result<Response, BaoError> {
         let index = request.index.as_ref().and_then(SharedIndex::latest);
         let response = self.ask(endpoint, request, index.as_deref()).await?;
         let status = response.status().as_u16();
@@ -390,9 +400,9 @@ impl Client {
         endpoint: &Endpoint,
         request: &Request<'_>,
         mut response: reqwest::Response,
-    ) -> Result<Answer, BaoError> {
+    ) -> Result<Response, BaoError> {
         let announced = response.content_length().unwrap_or_default();
-        if announced > MAX_ANSWER_LEN as u64 {
+        if announced > MAX_RESPONSE_LEN as u64 {
             return Err(unintelligible("a body over 8 MiB", endpoint));
         }
         let room = usize::try_from(announced).unwrap_or_default();
@@ -402,7 +412,7 @@ impl Client {
             .await
             .map_err(|error| unreachable(endpoint, error))?
         {
-            if body.len() + chunk.len() > MAX_ANSWER_LEN {
+            if body.len() + chunk.len() > MAX_RESPONSE_LEN {
                 return Err(unintelligible("a body over 8 MiB", endpoint));
             }
             body.extend_from_slice(&chunk);
@@ -412,7 +422,7 @@ impl Client {
             .get("x-vault-index")
             .and_then(|value| value.to_str().ok())
             .map(Arc::from);
-        let answer = Answer {
+        let answer = Response {
             status: response.status(),
             address: Arc::clone(&endpoint.shown),
             body,

@@ -134,7 +134,7 @@ fn build(
             .ok_or_else(|| not_pem(CA, path, "PEM certificates"))?;
         builder = builder.tls_certs_only(authorities);
     } else if config.addresses.iter().all(BaoAddress::is_plaintext) {
-        // Nobody is verified, not even after a redirect; so an image without certificates of authorities must do.
+        // No server is verified, not even after a redirect; so an image without certificates of authorities must do.
         builder = builder.tls_certs_only([]);
     }
     if let (Some(pem), Some(client)) = (&files.identity, &config.tls.client) {

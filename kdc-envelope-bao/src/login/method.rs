@@ -53,7 +53,7 @@ pub enum LoginMethod {
         /// The role to log in with; empty to let the server find one.
         role: String,
     },
-    /// A token that somebody else made.
+    /// A token that was made in advance.
     TokenFile(PathBuf),
 }
 
@@ -67,7 +67,7 @@ pub enum RoleId {
     File(PathBuf),
 }
 
-/// Which files a login was tried with: equal as long as nobody wrote, replaced, removed or touched them.
+/// Which files a login was tried with: equal as long as they were not written, replaced, removed or touched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Credential([Option<Stamp>; 2]);
 

@@ -1,9 +1,9 @@
 //! Logging in to OpenBao, and staying so.
 
-mod gate;
-mod lease;
+mod backoff;
 mod method;
 mod session;
+mod token;
 
 pub(crate) use method::seconds;
 pub use method::{LoginMethod, RoleId};

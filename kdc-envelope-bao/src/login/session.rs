@@ -12,11 +12,12 @@ use tokio::time::sleep;
 use tracing::{debug, error, info, warn};
 use zeroize::Zeroizing;
 
-use super::gate::Gate;
-use super::lease::Lease;
+use super::backoff::LoginBackoff;
 use super::method::{self, Grant, LoginMethod, Unwrapped};
-use crate::client::{Answer, Client, Method, Namespace, Operation, Request, jittered};
+use super::token::Token;
+use crate::client::{Client, Method, Namespace, Operation, Request, Response, jittered};
 use crate::credential::{self, Privacy};
+use crate::deadline;
 use crate::error::{BaoError, BaoErrorClass};
 
 /// How often files are looked at.
@@ -32,11 +33,11 @@ pub struct Session(Arc<Inner>);
 struct Inner {
     client: Client,
     /// The same servers, in the namespace where the login happens.
-    door: Client,
+    login_client: Client,
     method: LoginMethod,
-    lease: RwLock<Option<Arc<Lease>>>,
+    token: RwLock<Option<Arc<Token>>>,
     former: RwLock<Option<Former>>,
-    gate: Mutex<Gate>,
+    backoff: Mutex<LoginBackoff>,
     unwrapped: Unwrapped,
     counts: Counts,
 }
@@ -62,8 +63,8 @@ impl From<Option<Namespace>> for LoginPlace {
 
 /// A token whose file holds another one now. Kept as long as that one, which may turn out to be of the wrong policies.
 struct Former {
-    lease: Arc<Lease>,
-    successor: Arc<Lease>,
+    token: Arc<Token>,
+    successor: Arc<Token>,
 }
 
 #[derive(Debug, Default)]
@@ -96,18 +97,18 @@ impl Session {
     /// A session that logs in by `method` when it is first needed. With `None`, the auth method is mounted in the namespace of `client`.
     #[must_use]
     pub fn new(client: Client, method: LoginMethod, place: impl Into<LoginPlace>) -> Self {
-        let door = match place.into() {
+        let login_client = match place.into() {
             LoginPlace::Same => client.clone(),
             LoginPlace::Root => client.in_namespace(None),
             LoginPlace::Namespace(namespace) => client.in_namespace(Some(namespace)),
         };
         Self(Arc::new(Inner {
             client,
-            door,
+            login_client,
             method,
-            lease: RwLock::default(),
+            token: RwLock::default(),
             former: RwLock::default(),
-            gate: Mutex::default(),
+            backoff: Mutex::default(),
             unwrapped: Unwrapped::default(),
             counts: Counts::default(),
         }))
@@ -120,8 +121,8 @@ impl Session {
     }
 
     /// The client in the namespace of the login.
-    pub(crate) fn door(&self) -> &Client {
-        &self.0.door
+    pub(crate) fn login_client(&self) -> &Client {
+        &self.0.login_client
     }
 
     /// How it logs in.
@@ -133,12 +134,12 @@ impl Session {
     /// What it did so far.
     #[must_use]
     pub fn status(&self) -> SessionStatus {
-        let lease = self.lease_at_hand();
+        let token = self.token_at_hand();
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let counts = &self.0.counts;
         SessionStatus {
-            is_logged_in: lease.is_some(),
-            ttl_left: lease.and_then(|lease| lease.ttl_left()),
+            is_logged_in: token.is_some(),
+            ttl_left: token.and_then(|token| token.ttl_left()),
             logins: count(&counts.logins),
             failed_logins: count(&counts.failed_logins),
             renewals: count(&counts.renewals),
@@ -150,38 +151,38 @@ impl Session {
     ///
     /// # Errors
     /// [`BaoError`]; [`BaoError::TokenRefused`] if logins give tokens that are refused at once.
-    pub async fn send(&self, request: Request<'_>) -> Result<Answer, BaoError> {
-        let lease = self.lease().await?;
-        let result = self.ask(&request, &lease).await;
+    pub async fn send(&self, request: Request<'_>) -> Result<Response, BaoError> {
+        let token = self.token().await?;
+        let result = self.ask(&request, &token).await;
         let Err(BaoError::Unauthenticated { message, .. }) = result else {
             return result;
         };
         debug!(message, "token refused, logging in");
-        self.refuse(&lease).await;
-        let lease = self.lease().await?;
-        match self.ask(&request, &lease).await {
+        self.refuse(&token).await;
+        let token = self.token().await?;
+        match self.ask(&request, &token).await {
             Err(refusal @ BaoError::Unauthenticated { .. }) => {
-                Err(self.refuse(&lease).await.unwrap_or(refusal))
+                Err(self.refuse(&token).await.unwrap_or(refusal))
             }
             other => other,
         }
     }
 
-    async fn ask(&self, request: &Request<'_>, lease: &Arc<Lease>) -> Result<Answer, BaoError> {
+    async fn ask(&self, request: &Request<'_>, token: &Arc<Token>) -> Result<Response, BaoError> {
         let request = request.clone();
         let result = self
             .0
             .client
-            .send(&request.clone().token(&lease.token))
+            .send(&request.clone().token(&token.secret))
             .await;
         match result {
             Ok(answer) => {
-                lease.works();
+                token.works();
                 Ok(answer)
             }
             Err(denied @ BaoError::Forbidden { .. }) => {
-                lease.works();
-                self.fall_back(request, lease, denied).await
+                token.works();
+                self.fall_back(request, token, denied).await
             }
             other => other,
         }
@@ -191,15 +192,15 @@ impl Session {
     async fn fall_back(
         &self,
         request: Request<'_>,
-        lease: &Arc<Lease>,
+        token: &Arc<Token>,
         denied: BaoError,
-    ) -> Result<Answer, BaoError> {
-        let Some(former) = self.former_of(lease) else {
+    ) -> Result<Response, BaoError> {
+        let Some(former) = self.former_of(token) else {
             return Err(denied);
         };
-        match self.0.client.send(&request.token(&former.token)).await {
+        match self.0.client.send(&request.token(&former.secret)).await {
             Ok(answer) => {
-                self.return_to(former, lease, denied).await;
+                self.return_to(former, token, denied).await;
                 Ok(answer)
             }
             Err(BaoError::Unauthenticated { .. }) => {
@@ -215,7 +216,7 @@ impl Session {
     /// # Errors
     /// [`BaoError`]
     pub async fn log_in(&self) -> Result<(), BaoError> {
-        self.lease().await.map(drop)
+        self.token().await.map(drop)
     }
 
     /// Renews the token before it ends, follows changed files, and logs in again after an outage. Never returns; run it beside what uses
@@ -225,19 +226,19 @@ impl Session {
             sleep(self.next_check()).await;
             self.follow_certificates().await;
             self.follow_token_file().await;
-            match self.lease_at_hand() {
+            match self.token_at_hand() {
                 None => {
                     // Logged where it fails.
-                    let _ = self.lease().await;
+                    let _ = self.token().await;
                 }
-                Some(lease) if lease.is_due() => self.prolong(&lease).await,
+                Some(token) if token.is_due() => self.prolong(&token).await,
                 Some(_) => {}
             }
         }
     }
 
     fn next_check(&self) -> Duration {
-        let due = self.lease_at_hand().and_then(|lease| lease.due_in());
+        let due = self.token_at_hand().and_then(|token| token.due_in());
         let wait = due.map_or(CHECK_INTERVAL, |due| due.min(CHECK_INTERVAL));
         jittered(wait.max(SHORTEST_CHECK))
     }
@@ -246,7 +247,7 @@ impl Session {
         match self.0.client.reload_certificates() {
             Ok(true) => {
                 info!("certificate files changed and are in use");
-                self.0.gate.lock().await.open();
+                self.0.backoff.lock().await.reset();
             }
             Ok(false) => {}
             Err(problem) => {
@@ -260,12 +261,12 @@ impl Session {
         let LoginMethod::TokenFile(path) = &self.0.method else {
             return;
         };
-        let Some(lease) = self.lease_at_hand() else {
+        let Some(token) = self.token_at_hand() else {
             return;
         };
         match credential::read_word(method::TOKEN, path, Privacy::Private) {
-            Ok(word) if word.expose() == lease.token.expose() => {}
-            Ok(_) => self.try_beside(lease, path).await,
+            Ok(word) if word.expose() == token.secret.expose() => {}
+            Ok(_) => self.try_beside(token, path).await,
             Err(problem) => {
                 warn!(error = %ErrorChain::new(&problem), "the token file cannot be read; the token stays in use");
             }
@@ -273,54 +274,54 @@ impl Session {
     }
 
     /// Logs in with what the file holds now, while the present token stays in use.
-    async fn try_beside(&self, lease: Arc<Lease>, path: &Path) {
+    async fn try_beside(&self, token: Arc<Token>, path: &Path) {
         let method = &self.0.method;
-        let mut gate = self.0.gate.lock().await;
-        if gate.check(method).is_err() {
+        let mut backoff = self.0.backoff.lock().await;
+        if backoff.check(method).is_err() {
             return;
         }
         let credential = method.credential();
-        match method.log_in(&self.0.door, &self.0.unwrapped).await {
+        match method.log_in(&self.0.login_client, &self.0.unwrapped).await {
             Ok(granted) => {
                 info!("the token file changed, and its token is in use");
                 self.0.counts.logins.fetch_add(1, Ordering::Relaxed);
-                gate.succeed(credential);
-                let successor = Arc::new(Lease::from(granted));
+                backoff.succeed(credential);
+                let successor = Arc::new(Token::from(granted));
                 self.put_former(Some(Former {
-                    lease,
+                    token,
                     successor: Arc::clone(&successor),
                 }));
                 self.put(Some(successor));
             }
             Err(problem) => {
                 self.0.counts.failed_logins.fetch_add(1, Ordering::Relaxed);
-                if !gate.has_failed_alike(&credential, &problem) {
+                if !backoff.has_failed_alike(&credential, &problem) {
                     warn!(file = %path.display(), error = %ErrorChain::new(&problem), "the token file changed, and its token is not accepted; the former one stays in use as long as it is good");
                 }
-                gate.fail(method, credential, problem);
+                backoff.fail(method, credential, problem);
             }
         }
     }
 
     /// Takes a token back into use whose successor may do less.
-    async fn return_to(&self, former: Arc<Lease>, lease: &Arc<Lease>, denied: BaoError) {
-        let mut gate = self.0.gate.lock().await;
-        if self.discard(lease) {
+    async fn return_to(&self, former: Arc<Token>, token: &Arc<Token>, denied: BaoError) {
+        let mut backoff = self.0.backoff.lock().await;
+        if self.discard(token) {
             self.put(Some(former));
             self.put_former(None);
             let problem = denied.clone();
-            if gate.reject(&self.0.method, denied, false) == 1 {
+            if backoff.reject(&self.0.method, denied, false) == 1 {
                 warn!(error = %problem, "the token file changed, and its token lacks a right that the former one has; the former one is in use again");
             }
         }
     }
 
-    fn former_of(&self, lease: &Arc<Lease>) -> Option<Arc<Lease>> {
+    fn former_of(&self, token: &Arc<Token>) -> Option<Arc<Token>> {
         let slot = self.0.former.read().unwrap_or_else(PoisonError::into_inner);
         let former = slot.as_ref();
         former
-            .filter(|former| Arc::ptr_eq(&former.successor, lease) && !former.lease.is_over())
-            .map(|former| Arc::clone(&former.lease))
+            .filter(|former| Arc::ptr_eq(&former.successor, token) && !former.token.is_over())
+            .map(|former| Arc::clone(&former.token))
     }
 
     fn put_former(&self, former: Option<Former>) {
@@ -332,22 +333,22 @@ impl Session {
         *slot = former;
     }
 
-    fn lease_at_hand(&self) -> Option<Arc<Lease>> {
-        let slot = self.0.lease.read().unwrap_or_else(PoisonError::into_inner);
-        slot.clone().filter(|lease| !lease.is_over())
+    fn token_at_hand(&self) -> Option<Arc<Token>> {
+        let slot = self.0.token.read().unwrap_or_else(PoisonError::into_inner);
+        slot.clone().filter(|token| !token.is_over())
     }
 
-    fn put(&self, lease: Option<Arc<Lease>>) {
-        let mut slot = self.0.lease.write().unwrap_or_else(PoisonError::into_inner);
-        *slot = lease;
+    fn put(&self, token: Option<Arc<Token>>) {
+        let mut slot = self.0.token.write().unwrap_or_else(PoisonError::into_inner);
+        *slot = token;
     }
 
     /// Forgets a token, unless another one took its place already; whether it was there.
-    fn discard(&self, refused: &Arc<Lease>) -> bool {
-        let mut slot = self.0.lease.write().unwrap_or_else(PoisonError::into_inner);
+    fn discard(&self, refused: &Arc<Token>) -> bool {
+        let mut slot = self.0.token.write().unwrap_or_else(PoisonError::into_inner);
         let is_present = slot
             .as_ref()
-            .is_some_and(|lease| Arc::ptr_eq(lease, refused));
+            .is_some_and(|token| Arc::ptr_eq(token, refused));
         if is_present {
             *slot = None;
         }
@@ -355,14 +356,16 @@ impl Session {
     }
 
     /// Forgets a token that was refused. If that happened at once, the login counts as one that failed; what to say of it.
-    async fn refuse(&self, refused: &Arc<Lease>) -> Option<BaoError> {
-        let mut gate = self.0.gate.lock().await;
+    async fn refuse(&self, refused: &Arc<Token>) -> Option<BaoError> {
+        let Ok(mut backoff) = deadline::wait(self.0.backoff.lock()).await else {
+            return None;
+        };
         if !self.discard(refused) || !refused.is_fresh() {
             return None;
         }
         let method = &self.0.method;
         let problem = method.token_refused();
-        let count = gate.reject(method, problem.clone(), refused.has_worked());
+        let count = backoff.reject(method, problem.clone(), refused.has_worked());
         if count == 0 {
             return None;
         }
@@ -371,33 +374,37 @@ impl Session {
         Some(problem)
     }
 
-    async fn lease(&self) -> Result<Arc<Lease>, BaoError> {
-        if let Some(lease) = self.lease_at_hand() {
-            return Ok(lease);
+    async fn token(&self) -> Result<Arc<Token>, BaoError> {
+        if let Some(token) = self.token_at_hand() {
+            return Ok(token);
         }
-        let mut gate = self.0.gate.lock().await;
-        if let Some(lease) = self.lease_at_hand() {
-            return Ok(lease);
-        }
-        gate.check(&self.0.method)?;
-        self.log_in_at(&mut gate).await
+        // A login is for all callers: one that gives up must not make it count as failed.
+        deadline::wait_for_shared(async {
+            let mut backoff = self.0.backoff.lock().await;
+            if let Some(token) = self.token_at_hand() {
+                return Ok(token);
+            }
+            backoff.check(&self.0.method)?;
+            self.log_in_with(&mut backoff).await
+        })
+        .await?
     }
 
     /// Gets a new token while the present one, if any, stays in use.
-    async fn log_in_at(&self, gate: &mut Gate) -> Result<Arc<Lease>, BaoError> {
+    async fn log_in_with(&self, backoff: &mut LoginBackoff) -> Result<Arc<Token>, BaoError> {
         let method = &self.0.method;
         let (mount, role) = (method.mount(), method.role());
         // Looked at before the files are read: a change in between is one more try, not one that is missed.
         let credential = method.credential();
-        match method.log_in(&self.0.door, &self.0.unwrapped).await {
+        match method.log_in(&self.0.login_client, &self.0.unwrapped).await {
             Ok(granted) => {
                 let ttl = granted.ttl.map(|ttl| ttl.as_secs());
                 info!(role, mount, ttl_seconds = ttl, "OpenBao login ok");
                 self.0.counts.logins.fetch_add(1, Ordering::Relaxed);
-                gate.succeed(credential);
-                let lease = Arc::new(Lease::from(granted));
-                self.put(Some(Arc::clone(&lease)));
-                Ok(lease)
+                backoff.succeed(credential);
+                let token = Arc::new(Token::from(granted));
+                self.put(Some(Arc::clone(&token)));
+                Ok(token)
             }
             Err(problem) => {
                 self.0.counts.failed_logins.fetch_add(1, Ordering::Relaxed);
@@ -408,7 +415,7 @@ impl Session {
                         ErrorChain::new(&problem)
                     ),
                 }
-                let pause = gate.fail(method, credential, problem.clone());
+                let pause = backoff.fail(method, credential, problem.clone());
                 if pause > LONG_PAUSE {
                     warn!(
                         role,
@@ -424,9 +431,9 @@ impl Session {
     }
 
     /// Renews the token, or gets another one where that does not help.
-    async fn prolong(&self, lease: &Arc<Lease>) {
-        if lease.is_renewable {
-            match self.renew(lease).await {
+    async fn prolong(&self, token: &Arc<Token>) {
+        if token.is_renewable {
+            match self.renew(token).await {
                 Ok(next) if next.is_worth_keeping() => {
                     self.0.counts.renewals.fetch_add(1, Ordering::Relaxed);
                     debug!(
@@ -449,40 +456,40 @@ impl Session {
                 }
             }
         }
-        let mut gate = self.0.gate.lock().await;
-        if gate.check(&self.0.method).is_err() {
+        let mut backoff = self.0.backoff.lock().await;
+        if backoff.check(&self.0.method).is_err() {
             return;
         }
         // A failure is logged where it happens; the present token stays in use until it is refused.
-        let is_replaced = self.log_in_at(&mut gate).await.is_ok();
-        drop(gate);
+        let is_replaced = self.log_in_with(&mut backoff).await.is_ok();
+        drop(backoff);
         if is_replaced {
-            self.give_back(lease).await;
+            self.give_back(token).await;
         }
     }
 
-    /// Revokes a token that another one replaced, which would lie in OpenBao until its end. One that somebody else made is left alone.
-    async fn give_back(&self, replaced: &Lease) {
+    /// Revokes a token that another one replaced, which would lie in OpenBao until its end. One from a file is left alone.
+    async fn give_back(&self, replaced: &Token) {
         if matches!(self.0.method, LoginMethod::TokenFile(_)) {
             return;
         }
         let request = Request::new(Operation::Token, Method::Post, "auth/token/revoke-self")
             .body(Zeroizing::new(b"{}".to_vec()))
-            .token(&replaced.token)
+            .token(&replaced.secret)
             .once();
-        if let Err(problem) = self.0.door.send(&request).await {
+        if let Err(problem) = self.0.login_client.send(&request).await {
             debug!(error = %ErrorChain::new(&problem), "the former token is not revoked and ends by itself");
         }
     }
 
-    async fn renew(&self, lease: &Lease) -> Result<Lease, BaoError> {
+    async fn renew(&self, token: &Token) -> Result<Token, BaoError> {
         let request = Request::new(Operation::Token, Method::Post, "auth/token/renew-self")
             .body(Zeroizing::new(b"{}".to_vec()))
-            .token(&lease.token);
-        let answer = self.0.door.send(&request).await?;
+            .token(&token.secret);
+        let answer = self.0.login_client.send(&request).await?;
         let grant: Grant<'_> = answer.auth()?;
         let ttl = method::seconds(grant.lease_duration);
-        Ok(lease.renewed(ttl, grant.renewable))
+        Ok(token.renewed(ttl, grant.renewable))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Calls that come at the same time share one request; a lone call waits for nobody.
+//! Calls that come at the same time share one request; a lone call does not wait.
 //!
 //! A call whose slot is free goes out at once, alone or with what came in the same moment. While all slots are busy, calls
 //! gather, and the first slot that comes free takes up to [`MAX_ITEMS`] of them. So the size of a batch follows the load by
@@ -14,7 +14,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
+use crate::deadline;
 use crate::error::BaoError;
 
 /// The most keys in one request. OpenBao counts the strings of a request, 1,000 at most by default: eight for a key.
@@ -61,8 +63,8 @@ pub(super) enum CallError {
     Item(ItemError),
 }
 
-/// One slot for several batchers, each of which has one of its own besides. So connections stay few, and whoever has the
-/// load has two.
+/// One slot for several batchers, each of which has one of its own besides. So connections stay few, and
+/// the batcher with the load has two.
 #[derive(Debug, Clone, Default)]
 pub(super) struct SpareSlot {
     is_taken: Arc<AtomicBool>,
@@ -125,6 +127,8 @@ impl<C: BatchCall> Queue<C> {
 
 struct Job<C: BatchCall> {
     item: C::Item,
+    /// When its caller gives up.
+    deadline: Option<Instant>,
     reply: oneshot::Sender<Result<C::Output, CallError>>,
 }
 
@@ -142,12 +146,16 @@ impl<C: BatchCall> Batcher<C> {
         }))
     }
 
-    /// The answer to `item`. Whoever drops this future takes nothing from the others.
+    /// The answer to `item`. Dropping this future takes nothing from the other callers.
     pub(super) async fn ask(&self, item: C::Item) -> Result<C::Output, CallError> {
         let (reply, answer) = oneshot::channel();
         let needs_worker = {
             let mut queue = self.0.queue();
-            queue.waiting.push_back(Job { item, reply });
+            queue.waiting.push_back(Job {
+                item,
+                deadline: deadline::current(),
+                reply,
+            });
             queue.begin(&self.0.spare)
         };
         if needs_worker {
@@ -158,8 +166,9 @@ impl<C: BatchCall> Batcher<C> {
             tokio::spawn(slot.work());
         }
         // The worker ends without a reply only with its runtime.
-        answer
+        deadline::wait(answer)
             .await
+            .map_err(CallError::Request)?
             .unwrap_or_else(|_| Err(CallError::Request(BaoError::NotAskedYet)))
     }
 }
@@ -169,7 +178,7 @@ impl<C: BatchCall> Shared<C> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The share of a slot of the calls that somebody still waits for.
+    /// The share of a slot of the calls whose callers still wait.
     fn take(&self) -> Vec<Job<C>> {
         let mut queue = self.queue();
         let mut jobs = Vec::new();
@@ -217,11 +226,10 @@ impl<C: BatchCall> Slot<C> {
     }
 
     async fn serve(&self, jobs: Vec<Job<C>>) {
-        let items = jobs.iter().map(|job| &job.item).collect();
-        match self.shared.call.call(items).await {
+        match self.call(&jobs).await {
             Ok(results) if results.len() == jobs.len() => {
                 for (job, result) in jobs.into_iter().zip(results) {
-                    // Nobody may wait any more.
+                    // Its caller may have given up.
                     let _ = job.reply.send(result.map_err(CallError::Item));
                 }
             }
@@ -232,9 +240,24 @@ impl<C: BatchCall> Slot<C> {
         }
     }
 
+    /// Makes the request, for as long as one of the callers waits.
+    async fn call(&self, jobs: &[Job<C>]) -> Result<Vec<Result<C::Output, ItemError>>, BaoError> {
+        let call = self
+            .shared
+            .call
+            .call(jobs.iter().map(|job| &job.item).collect());
+        let deadlines: Option<Vec<Instant>> = jobs.iter().map(|job| job.deadline).collect();
+        match deadlines.and_then(|all| all.into_iter().max()) {
+            Some(last) => {
+                kdc_envelope::deadline::within(last.into_std(), deadline::wait(call)).await?
+            }
+            None => call.await,
+        }
+    }
+
     async fn serve_singly(&self, jobs: Vec<Job<C>>) {
         for job in jobs {
-            let result = match self.shared.call.call(vec![&job.item]).await {
+            let result = match self.call(std::slice::from_ref(&job)).await {
                 Ok(mut results) if results.len() == 1 => results
                     .pop()
                     .ok_or_else(|| CallError::Request(wrong_count()))

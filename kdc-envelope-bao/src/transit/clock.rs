@@ -44,7 +44,7 @@ impl Clocks {
 }
 
 impl Doubt {
-    /// What somebody should know and do.
+    /// What the operator should know and do.
     pub(super) const fn advice(self) -> &'static str {
         match self {
             Self::Missing => {

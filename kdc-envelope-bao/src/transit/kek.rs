@@ -1,19 +1,17 @@
 //! [`TransitKek`]: the trait over a Transit key.
 
 use core::fmt;
-use core::time::Duration;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use kdc_envelope::kek::check_plaintext;
 use kdc_envelope::{
-    Aad, Annotations, KekError, KekStatus, KeyEncryptionKey, KeyId, SecretBytes, WrappedKey,
+    Aad, Annotations, KekError, KekStatus, KeyEncryptionKey, SecretBytes, WrappedKey,
 };
-use tokio::time::sleep;
 
-use super::batch::{BatchCall, Batcher, CallError, ItemError, SpareSlot};
-use super::calls::{Decrypt, Encrypt, Encrypted, Rewrap, Target, ToDecrypt, ToEncrypt, ToRewrap};
+use super::batch_calls::Target;
+use super::calls::{Calls, associated_data, too_old};
 use super::key::{TransitKeyName, own_version};
+use super::options::TransitOptions;
 use super::plain_row::PlainRow;
 use super::watch::Watch;
 use crate::TransitCiphertext;
@@ -26,43 +24,6 @@ pub const AAD_ANNOTATION: &str = "aad.kube-dc.com";
 /// Its value: the associated data is that of the caller, as it is.
 const AAD_AS_GIVEN: &[u8] = b"1";
 
-/// Pauses before a call is made again because the node that answered lags behind.
-const LAG_PAUSES: [Duration; 3] = [
-    Duration::from_millis(30),
-    Duration::from_millis(120),
-    Duration::from_millis(400),
-];
-
-/// How a Transit key is used.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct TransitOptions {
-    /// How often the key is read; each time is up to a fifth shorter or longer. Default 60 s.
-    pub poll_interval: Duration,
-    /// How old a new version must be before it wraps; longer than it takes every replica to see it. Default 3 minutes.
-    pub hold: Duration,
-    /// How often it is proven by wrapping and unwrapping that both still work. Default 10 minutes.
-    pub proof_interval: Duration,
-    /// Whether rows of other plugins with plain Transit ciphertexts are opened. Default yes.
-    pub opens_plain_rows: bool,
-    /// The clock of this machine. It decides how old a version is only where that of OpenBao cannot be right. Default
-    /// [`SystemTime::now`].
-    pub clock: fn() -> SystemTime,
-}
-
-impl Default for TransitOptions {
-    #[expect(clippy::disallowed_methods, reason = "who wants another clock sets it")]
-    fn default() -> Self {
-        Self {
-            poll_interval: Duration::from_secs(60),
-            hold: Duration::from_secs(180),
-            proof_interval: Duration::from_secs(600),
-            opens_plain_rows: true,
-            clock: SystemTime::now,
-        }
-    }
-}
-
 /// A key encryption key that never leaves OpenBao. Clones share everything.
 ///
 /// It knows nothing until it was [connected](Self::connect) or its [watch](Self::watch) runs; until then it is honestly not healthy.
@@ -72,9 +33,7 @@ impl Default for TransitOptions {
 pub struct TransitKek(Arc<Inner>);
 
 struct Inner {
-    encrypt: Batcher<Encrypt>,
-    decrypt: Batcher<Decrypt>,
-    rewrap: Batcher<Rewrap>,
+    calls: Arc<Calls>,
     watch: Watch,
     opens_plain_rows: bool,
 }
@@ -88,14 +47,11 @@ impl TransitKek {
             key,
             index: SharedIndex::default(),
         };
-        // With the watch's request they need five connections at most, and four where nothing is rewrapped.
-        let spare = SpareSlot::default();
+        let calls = Arc::new(Calls::new(&target));
         Self(Arc::new(Inner {
-            encrypt: Batcher::new(Encrypt(target.clone()), spare.clone()),
-            decrypt: Batcher::new(Decrypt(target.clone()), spare.clone()),
-            rewrap: Batcher::new(Rewrap(target.clone()), spare),
             opens_plain_rows: options.opens_plain_rows,
-            watch: Watch::new(target, options),
+            watch: Watch::new(target, options, Arc::clone(&calls)),
+            calls,
         }))
     }
 
@@ -104,13 +60,13 @@ impl TransitKek {
     /// # Errors
     /// [`BaoError`]; calling again, or the watch, may succeed later.
     pub async fn connect(&self) -> Result<(), BaoError> {
-        self.0.watch.observe(self).await
+        self.0.watch.observe().await
     }
 
     /// Follows the key: notices new versions, outages and their end. Never returns; run it beside what uses the key. Dropping it is
     /// safe at any point.
     pub async fn watch(&self) {
-        self.0.watch.run(self).await;
+        self.0.watch.run().await;
     }
 
     /// The session behind it.
@@ -142,99 +98,6 @@ impl TransitKek {
         announced.map_or(0, |announced| announced.version)
     }
 
-    pub(super) async fn wrap_under(
-        &self,
-        version: u32,
-        plaintext: &[u8],
-        aad: Aad<'_>,
-    ) -> Result<Encrypted, KekError> {
-        let associated_data = associated_data(aad);
-        let encrypted = self
-            .ask(&self.0.encrypt, || ToEncrypt {
-                plaintext: SecretBytes::new(plaintext.to_vec()),
-                associated_data: associated_data.clone(),
-                version,
-            })
-            .await?;
-        self.checked(encrypted, version)
-    }
-
-    pub(super) async fn unwrap_ciphertext(
-        &self,
-        ciphertext: &str,
-        aad: Option<Aad<'_>>,
-    ) -> Result<SecretBytes, KekError> {
-        self.ask(&self.0.decrypt, || ToDecrypt {
-            ciphertext: ciphertext.into(),
-            associated_data: aad.map(|aad| aad.as_bytes().into()),
-        })
-        .await
-    }
-
-    /// Refuses an answer whose parts disagree; the key id must never lie about the ciphertext.
-    fn checked(&self, encrypted: Encrypted, version: u32) -> Result<Encrypted, KekError> {
-        let written = TransitCiphertext::parse(encrypted.ciphertext.as_bytes())
-            .map(|ciphertext| ciphertext.version().get());
-        if encrypted.version == version && written == Ok(version) {
-            return Ok(encrypted);
-        }
-        Err(BaoError::WrongAnswer {
-            message: format!("it did not encrypt under version {version} as it was asked to"),
-        }
-        .into())
-    }
-
-    /// Asks, and asks again while the node that answers lags behind.
-    async fn ask<C: BatchCall>(
-        &self,
-        batcher: &Batcher<C>,
-        item: impl Fn() -> C::Item + Send,
-    ) -> Result<C::Output, KekError> {
-        let mut pauses = LAG_PAUSES.iter();
-        loop {
-            let error = match batcher.ask(item()).await {
-                Ok(output) => return Ok(output),
-                Err(error) => error,
-            };
-            let lags = matches!(
-                error,
-                CallError::Item(ItemError::TooNew) | CallError::Request(BaoError::Lagging { .. })
-            );
-            match pauses.next().filter(|_| lags) {
-                Some(pause) => sleep(*pause).await,
-                None => return Err(self.explained(error)),
-            }
-        }
-    }
-
-    /// What the caller gets to know; what tells of trouble wakes the watch.
-    fn explained(&self, error: CallError) -> KekError {
-        match error {
-            CallError::Item(ItemError::Authentication) => KekError::Authentication,
-            CallError::Item(ItemError::Malformed) => KekError::Malformed {
-                field: "ciphertext",
-                offset: 0,
-            },
-            CallError::Item(ItemError::TooOld) => too_old(self.key()),
-            CallError::Item(ItemError::TooNew) => {
-                self.0.watch.wake();
-                let message = "the version of the key is unknown to OpenBao; was it restored from a backup, or lost in a failed rotation?";
-                BaoError::Lagging {
-                    message: message.to_owned(),
-                }
-                .into()
-            }
-            CallError::Item(ItemError::Other(message)) => {
-                self.0.watch.wake();
-                BaoError::KeyFailed { message }.into()
-            }
-            CallError::Request(error) => {
-                self.0.watch.wake();
-                error.into()
-            }
-        }
-    }
-
     /// Parses a wrapped key and finds out how it is to be opened.
     async fn recognise<'w>(&self, wrapped: &'w WrappedKey) -> Result<Recognised<'w>, KekError> {
         let key_id = &wrapped.key_id;
@@ -250,7 +113,7 @@ impl TransitKek {
                 is_bound: false,
             });
         };
-        if self.0.watch.version_of(key_id).await != Some(version) {
+        if self.0.watch.version_of(key_id).await? != Some(version) {
             let retired = self
                 .0
                 .watch
@@ -287,7 +150,11 @@ impl KeyEncryptionKey for TransitKek {
     async fn wrap(&self, plaintext: &[u8], aad: Aad<'_>) -> Result<WrappedKey, KekError> {
         check_plaintext(plaintext)?;
         let announced = self.0.watch.announced()?;
-        let encrypted = self.wrap_under(announced.version, plaintext, aad).await?;
+        let encrypted = self
+            .0
+            .calls
+            .encrypt(announced.version, plaintext, aad)
+            .await?;
         let wrapped = WrappedKey::new(announced.key_id, encrypted.ciphertext.into_bytes());
         Ok(match associated_data(aad) {
             Some(_) => wrapped.with_annotations(bound_annotations()?),
@@ -300,7 +167,9 @@ impl KeyEncryptionKey for TransitKek {
             ciphertext,
             is_bound,
         } = self.recognise(wrapped).await?;
-        self.unwrap_ciphertext(ciphertext, is_bound.then_some(aad))
+        self.0
+            .calls
+            .decrypt(ciphertext, is_bound.then_some(aad))
             .await
     }
 
@@ -318,22 +187,18 @@ impl KeyEncryptionKey for TransitKek {
         let announced = self.0.watch.announced()?;
         if wrapped.key_id == announced.key_id {
             // Says whether it could be unwrapped, as the trait demands.
-            self.unwrap_ciphertext(ciphertext, is_bound.then_some(aad))
+            self.0
+                .calls
+                .decrypt(ciphertext, is_bound.then_some(aad))
                 .await?;
             return Ok(None);
         }
         if is_bound {
-            let secret = self.unwrap_ciphertext(ciphertext, Some(aad)).await?;
+            let secret = self.0.calls.decrypt(ciphertext, Some(aad)).await?;
             return self.wrap(secret.expose(), aad).await.map(Some);
         }
         let version = announced.version;
-        let moved = self
-            .ask(&self.0.rewrap, || ToRewrap {
-                ciphertext: ciphertext.into(),
-                version: Some(version),
-            })
-            .await?;
-        let moved = self.checked(moved, version)?;
+        let moved = self.0.calls.rewrap(ciphertext, version).await?;
         Ok(Some(WrappedKey::new(
             announced.key_id,
             moved.ciphertext.into_bytes(),
@@ -350,11 +215,6 @@ impl fmt::Debug for TransitKek {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "TransitKek({})", self.key())
     }
-}
-
-/// Nothing is bound to nothing, so that OpenBao's own rewrap stays possible.
-fn associated_data(aad: Aad<'_>) -> Option<Box<[u8]>> {
-    (!aad.as_bytes().is_empty()).then(|| aad.as_bytes().into())
 }
 
 fn bound_annotations() -> Result<Annotations, KekError> {
@@ -381,18 +241,4 @@ fn parse(ciphertext: &[u8]) -> Result<(u32, &str), KekError> {
         .map_err(|_| malformed("ciphertext, which is not `vault:vN:` and base64"))?;
     let text = core::str::from_utf8(ciphertext).map_err(|_| malformed("ciphertext"))?;
     Ok((parsed.version().get(), text))
-}
-
-pub(super) fn too_old(key: &TransitKeyName) -> KekError {
-    KekError::Denied {
-        source: format!(
-            "min_decryption_version of Transit key `{key}` is above the version that wrapped this; lower it to read again"
-        )
-        .into(),
-    }
-}
-
-/// Names a key id in a log.
-pub(super) fn shown(key_id: &KeyId) -> tracing::field::DisplayValue<&KeyId> {
-    tracing::field::display(key_id)
 }

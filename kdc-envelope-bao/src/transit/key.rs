@@ -10,7 +10,7 @@ use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use sha2::{Digest, Sha256};
 
-use crate::client::{Answer, Namespace};
+use crate::client::{Namespace, Response};
 use crate::error::BaoError;
 
 /// Mount and name of a Transit key.
@@ -214,7 +214,7 @@ impl TransitKey {
     ///
     /// # Errors
     /// [`BaoError::Unintelligible`] also for a version that no key has: once believed, it would keep the true ones from being used.
-    pub(crate) fn from_answer(answer: &Answer) -> Result<Self, BaoError> {
+    pub(crate) fn from_answer(answer: &Response) -> Result<Self, BaoError> {
         let key: Self = answer.data()?;
         let is_beyond = |version: &u32| *version > key.latest_version;
         let fault = if key.latest_version > MAX_VERSION {

@@ -1,6 +1,6 @@
 //! Rows of other plugins that stored a Transit ciphertext as it is.
 //!
-//! Whoever moves to this plugin with the Transit key that wrapped the rows so far can go on reading them. These plugins bind
+//! A cluster that moves to this plugin with the Transit key that wrapped its rows so far can go on reading them. These plugins bind
 //! nothing, so their rows are opened without associated data, and the ciphertext alone says the version: under a rotation,
 //! their key ids did not always tell the truth.
 

@@ -1,4 +1,4 @@
-//! One encryption or decryption alone, for trials and explanations. What serves goes in batches, through [`calls`](super::calls).
+//! One encryption or decryption alone, for trials and explanations. What serves goes in batches, through [`batch_calls`](super::batch_calls).
 
 use std::sync::Arc;
 
@@ -8,9 +8,9 @@ use kdc_envelope::SecretBytes;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::calls::{Encrypted, decode};
+use super::batch_calls::{Encrypted, decode};
 use super::key::TransitKeyName;
-use crate::client::{Answer, Method, Operation, Request};
+use crate::client::{Method, Operation, Request, Response};
 use crate::error::BaoError;
 
 /// A call for one key, which has its path and body.
@@ -75,7 +75,7 @@ impl Single {
     }
 
     /// What an encryption gave.
-    pub(crate) fn encrypted(answer: &Answer) -> Result<Encrypted, BaoError> {
+    pub(crate) fn encrypted(answer: &Response) -> Result<Encrypted, BaoError> {
         #[derive(Deserialize)]
         struct Sealed {
             ciphertext: String,
@@ -90,7 +90,7 @@ impl Single {
     }
 
     /// What a decryption gave.
-    pub(crate) fn decrypted(answer: &Answer) -> Result<SecretBytes, BaoError> {
+    pub(crate) fn decrypted(answer: &Response) -> Result<SecretBytes, BaoError> {
         #[derive(Deserialize)]
         struct Plain<'a> {
             #[serde(borrow)]

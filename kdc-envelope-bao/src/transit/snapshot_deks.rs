@@ -1,7 +1,7 @@
 //! [`TransitSnapshotDeks`]: data keys of snapshots under a Transit key.
 //!
-//! Whoever takes snapshots may make data keys and nothing else, whoever moves them to a new version may not see one, and whoever
-//! restores may open them. So each operation here is one path of Transit, and nothing is read about the key: the version is in
+//! The job that takes snapshots may make data keys and nothing else, the one that moves them to a new version may not see one, and
+//! the one that restores may open them. So each operation here is one path of Transit, and nothing is read about the key: the version is in
 //! each ciphertext. Nothing is bound to associated data, which Transit's rewrap ignores; the header of a snapshot binds instead.
 
 use kdc_envelope::snapshot::metadata::WrappedDek;
@@ -10,7 +10,7 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::batch::{BatchCall as _, ItemError, MAX_ITEMS};
-use super::calls::{Decrypt, Encrypted, Rewrap, Target, ToDecrypt, ToRewrap, decode};
+use super::batch_calls::{Decrypt, Encrypted, Rewrap, Target, ToDecrypt, ToRewrap, decode};
 use super::key::TransitKeyName;
 use crate::TransitCiphertext;
 use crate::client::{Method, Operation, Request, SharedIndex};
@@ -137,7 +137,7 @@ impl TransitSnapshotDeks {
                 field: "ciphertext",
                 offset: 0,
             },
-            ItemError::TooOld => super::kek::too_old(&self.0.key),
+            ItemError::TooOld => super::calls::too_old(&self.0.key),
             ItemError::TooNew => BaoError::Lagging {
                 message: "the version of the key is unknown to OpenBao".to_owned(),
             }

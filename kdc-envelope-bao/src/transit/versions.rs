@@ -41,7 +41,7 @@ pub(super) struct Observation {
     pub(super) candidate: Announced,
     /// How long until a newer version may be announced.
     pub(super) next_after: Option<Duration>,
-    /// What somebody should know.
+    /// What the operator should know.
     pub(super) notes: Vec<Note>,
     /// Why the clock of the server does not count.
     pub(super) doubt: Option<Doubt>,

@@ -8,16 +8,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use kdc_envelope::{Aad, ErrorChain, KekError, Key256, KeyId};
-use tokio::sync::{Mutex as AsyncMutex, Notify};
+use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{error, info, warn};
 
-use super::calls::Target;
+use super::batch_calls::Target;
+use super::calls::Calls;
 use super::clock::{Clocks, Doubt};
-use super::kek::{TransitKek, TransitOptions, shown};
 use super::key::{KeyIdentity, TransitKey, TransitKeyName};
+use super::options::TransitOptions;
 use super::versions::{Announced, Note, Observation, View, observe};
-use crate::client::{Answer, Method, Operation, Request, jittered};
+use crate::client::{Method, Operation, Request, Response, jittered};
+use crate::deadline;
 use crate::error::{BaoError, BaoErrorClass};
 use crate::login::Session;
 
@@ -41,7 +43,7 @@ pub(super) struct Watch {
     health: Mutex<Health>,
     /// One look at a time; holds when the last one began.
     gate: AsyncMutex<Option<Instant>>,
-    wake: Notify,
+    calls: Arc<Calls>,
 }
 
 #[derive(Debug)]
@@ -58,7 +60,7 @@ struct Health {
 }
 
 impl Watch {
-    pub(super) fn new(target: Target, options: TransitOptions) -> Self {
+    pub(super) fn new(target: Target, options: TransitOptions, calls: Arc<Calls>) -> Self {
         let identity = KeyIdentity {
             namespace: target.session.client().namespace().cloned(),
             key: target.key.clone(),
@@ -78,7 +80,7 @@ impl Watch {
             }),
             options,
             gate: AsyncMutex::default(),
-            wake: Notify::new(),
+            calls,
         }
     }
 
@@ -125,83 +127,88 @@ impl Watch {
         }
     }
 
-    /// Something failed: look soon, and prove.
-    pub(super) fn wake(&self) {
-        self.health().needs_proof = true;
-        self.wake.notify_one();
-    }
-
     /// The version behind a key id. One that is not known makes it look, at most once in [`LOOKUP_INTERVAL`] for all callers
     /// together; they wait for their turn, because a version that another replica writes with already must be found.
-    pub(super) async fn version_of(&self, key_id: &KeyId) -> Option<u32> {
+    ///
+    /// # Errors
+    /// [`BaoError::DeadlineExceeded`] if the caller gives up before that look.
+    pub(super) async fn version_of(&self, key_id: &KeyId) -> Result<Option<u32>, BaoError> {
         let known = || self.view()?.version_of(key_id);
-        if let Some(version) = known() {
-            return Some(version);
+        match known() {
+            Some(version) => Ok(Some(version)),
+            None => {
+                deadline::wait_for_shared(self.probe_again()).await?;
+                Ok(known())
+            }
         }
+    }
+
+    /// Looks at the key, unless another caller did since this was called.
+    async fn probe_again(&self) {
         let asked = Instant::now();
         let mut gate = self.gate.lock().await;
         if gate.is_some_and(|began| began >= asked) {
-            return known();
+            return;
         }
         if let Some(began) = *gate {
             sleep_until(began + LOOKUP_INTERVAL).await;
         }
         *gate = Some(Instant::now());
         // The watch reports what is wrong; here the key id is just not found.
-        if let Ok(observation) = self.look().await {
+        if let Ok(observation) = self.probe().await {
             self.report(&observation.notes);
             self.put(observation.view);
         }
-        known()
     }
 
-    pub(super) async fn run(&self, kek: &TransitKek) {
+    pub(super) async fn run(&self) {
         loop {
             // What it means is kept and logged where it is found.
-            let _ = self.observe(kek).await;
+            let _ = self.observe().await;
             let pause = self.health().next_look;
             // Woken or not, no more than two looks a second.
             sleep(pause.min(SECOND_LOOK)).await;
             let rest = pause.saturating_sub(SECOND_LOOK);
-            let _ = timeout(rest, self.wake.notified()).await;
+            let _ = timeout(rest, self.calls.trouble().reported()).await;
         }
     }
 
     /// Looks, proves if there is reason to, and draws the conclusions.
-    pub(super) async fn observe(&self, kek: &TransitKek) -> Result<(), BaoError> {
+    pub(super) async fn observe(&self) -> Result<(), BaoError> {
         let mut gate = self.gate.lock().await;
         *gate = Some(Instant::now());
-        let result = self.look_and_prove(kek).await;
+        let result = self.probe_and_prove().await;
         drop(gate);
         self.conclude(result)
     }
 
-    async fn look_and_prove(&self, kek: &TransitKek) -> Result<Option<Duration>, BaoError> {
+    async fn probe_and_prove(&self) -> Result<Option<Duration>, BaoError> {
         let Observation {
             view,
             candidate,
             next_after,
             notes,
             ..
-        } = self.look().await?;
+        } = self.probe().await?;
         self.report(&notes);
         let is_new = view.announced.as_ref() != Some(&candidate);
-        // Readable at once, so that a failing proof does not keep anybody from reading.
+        // Readable at once, so that a failing proof keeps no caller from reading.
         self.put(view.clone());
-        if is_new || self.needs_proof() {
-            self.prove(kek, candidate.version).await?;
+        let needs_proof = self.needs_proof();
+        if is_new || needs_proof {
+            self.prove(candidate.version).await?;
             let mut health = self.health();
             health.proven = Some(Instant::now());
             health.needs_proof = false;
         }
         if is_new {
-            info!(key = %self.target.key, version = candidate.version, latest = view.key.latest_version, key_id = shown(&candidate.key_id), "this version of the key wraps from now on");
+            info!(key = %self.target.key, version = candidate.version, latest = view.key.latest_version, key_id = %candidate.key_id, "this version of the key wraps from now on");
             self.put(view.announce(candidate));
         }
         Ok(next_after)
     }
 
-    async fn look(&self) -> Result<Observation, BaoError> {
+    async fn probe(&self) -> Result<Observation, BaoError> {
         let path = self.target.key.path("keys");
         let request = Request::new(Operation::ReadKey, Method::Get, &path);
         let answer = self.target.session.send(request).await?;
@@ -224,15 +231,17 @@ impl Watch {
     }
 
     /// Wraps a random secret under `version`, unwraps it and compares.
-    async fn prove(&self, kek: &TransitKek, version: u32) -> Result<(), BaoError> {
+    async fn prove(&self, version: u32) -> Result<(), BaoError> {
         let secret = Key256::random()?;
         let unproven = |problem: KekError| self.unproven(problem, version);
-        let wrapped = kek
-            .wrap_under(version, secret.expose(), PROOF_AAD)
+        let wrapped = self
+            .calls
+            .encrypt(version, secret.expose(), PROOF_AAD)
             .await
             .map_err(unproven)?;
-        let opened = kek
-            .unwrap_ciphertext(&wrapped.ciphertext, Some(PROOF_AAD))
+        let opened = self
+            .calls
+            .decrypt(&wrapped.ciphertext, Some(PROOF_AAD))
             .await
             .map_err(unproven)?;
         if opened.expose() == secret.expose() {
@@ -259,7 +268,8 @@ impl Watch {
     }
 
     fn needs_proof(&self) -> bool {
-        let health = self.health();
+        let mut health = self.health();
+        health.needs_proof |= self.calls.trouble().take();
         health.needs_proof
             || health.outcome.is_err()
             || health
@@ -326,7 +336,7 @@ impl Watch {
     }
 
     /// Says once how the clock of the server is in doubt.
-    fn report_clock(&self, doubt: Option<Doubt>, answer: &Answer) {
+    fn report_clock(&self, doubt: Option<Doubt>, answer: &Response) {
         let former = core::mem::replace(&mut self.health().doubt, doubt);
         let (key, address) = (&self.target.key, answer.address());
         match doubt {

@@ -7,6 +7,7 @@
     reason = "helpers of tests"
 )]
 
+mod deadline;
 mod hostile;
 mod inspect;
 mod login;

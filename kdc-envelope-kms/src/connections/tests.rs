@@ -6,7 +6,7 @@ const BOUNDS: Bounds = Bounds {
     bytes: 1_000,
 };
 
-const NOBODY: [usize; 0] = [];
+const NONE: [usize; 0] = [];
 
 type Places = Vec<Arc<Seat<&'static str>>>;
 
@@ -39,10 +39,10 @@ fn is_empty(connections: &Connections<&'static str>) -> bool {
 }
 
 #[test]
-fn below_the_limit_nobody_has_to_go() {
+fn below_the_limit_no_client_has_to_go() {
     let connections = table();
     let seats = admit(&connections, &["a", "a", "b", "c"]);
-    assert_eq!(gone(&seats), NOBODY);
+    assert_eq!(gone(&seats), NONE);
     drop(seats);
     assert!(is_empty(&connections));
 }
@@ -89,18 +89,18 @@ fn a_crowd_of_silent_connections_only_drives_out_itself() {
     let useful = admit(&connections, &["a"]);
     answer(&useful[0]);
     let crowd = admit(&connections, &["a"; 10_000]);
-    assert_eq!(gone(&useful), NOBODY);
+    assert_eq!(gone(&useful), NONE);
     assert_eq!(gone(&crowd).len(), 10_000 - 3);
     assert!(!crowd[9_999].gone.is_cancelled(), "the last one is in");
 }
 
 #[test]
-fn too_many_calls_cost_whoever_has_most() {
+fn too_many_calls_cost_the_client_with_most() {
     let connections = table();
     let seats = admit(&connections, &["a", "b", "b"]);
     let few = seats[0].begin_call().unwrap();
     let many: Vec<_> = (0..9).map(|_| seats[1].begin_call().unwrap()).collect();
-    assert_eq!(gone(&seats), NOBODY);
+    assert_eq!(gone(&seats), NONE);
     let one_more = seats[2].begin_call().unwrap();
     assert_eq!(gone(&seats), [1]);
     drop(many);
@@ -131,14 +131,14 @@ fn those_that_had_to_go_and_have_not_ended_leave_few_calls_to_others() {
 }
 
 #[test]
-fn too_many_bytes_cost_whoever_has_most() {
+fn too_many_bytes_cost_the_client_with_most() {
     let connections = table();
     let seats = admit(&connections, &["a", "b"]);
     let small = seats[0].begin_call().unwrap();
     small.take_bytes(300);
     let large = seats[1].begin_call().unwrap();
     large.take_bytes(700);
-    assert_eq!(gone(&seats), NOBODY);
+    assert_eq!(gone(&seats), NONE);
     small.take_bytes(1);
     assert_eq!(gone(&seats), [1]);
     large.take_bytes(5_000);

@@ -2,7 +2,7 @@
 //!
 //! Each key has its own series under the label `key`, which is the name of its endpoint. What can be counted is counted
 //! when it happens, on series that exist already; what a key encryption key or a cache knows of itself is asked for
-//! when somebody scrapes.
+//! at each scrape.
 
 mod families;
 mod key;

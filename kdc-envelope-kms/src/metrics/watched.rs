@@ -1,4 +1,4 @@
-//! What keys and caches say of themselves when somebody scrapes.
+//! What keys and caches say of themselves at each scrape.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};

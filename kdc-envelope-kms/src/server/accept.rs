@@ -23,7 +23,7 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 /// Rest after a failed accept, which is out of file descriptors or memory: both need time, not haste.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves whoever connects, until stopped.
+/// Serves the clients that connect, until stopped.
 pub(super) struct Acceptor {
     socket: BoundSocket,
     options: SocketOptions,
@@ -76,7 +76,7 @@ impl Acceptor {
                 accepted = self.socket.listener.accept() => match accepted {
                     Ok((stream, _)) => {
                         self.admit(stream);
-                        // Whoever had to make room does so now, before the next one comes.
+                        // A client that had to make room does so now, before the next one comes.
                         tokio::task::yield_now().await;
                     }
                     Err(error) => {

@@ -2,9 +2,9 @@
 //!
 //! * The socket's mode is set on its file descriptor before `bind`, so the file is born with 0600 whatever the
 //!   umask; group and final mode follow before `listen`.
-//! * A file in the way is removed only if it is a socket on which nobody listens. The check and the removal
+//! * A file in the way is removed only if it is a socket on which no process listens. The check and the removal
 //!   happen under a lock, so two plugins that start at once cannot take each other's socket. It is held on a file of its own:
-//!   whoever may look into the folder could lock that.
+//!   every user who may look into the folder could lock that.
 //! * The folder, and those above it, must be safe ([`folder`]).
 
 use std::ffi::OsString;
@@ -98,7 +98,7 @@ pub enum BindError {
     /// The path leads through something that is not a folder.
     #[error("`{}` is not a folder, so no socket can be in it", .0.display())]
     ParentNotFolder(PathBuf),
-    /// Anybody could replace the socket by another.
+    /// Every user could replace the socket by another.
     #[error(
         "folder `{}` of the socket is writable by everybody (mode {mode:04o}); use a folder of its own with mode 0750 or narrower",
         .path.display()
@@ -123,7 +123,7 @@ pub enum BindError {
         /// Its group.
         group: u32,
     },
-    /// Somebody could replace the whole folder by another.
+    /// Another user could replace the whole folder by another.
     #[error(
         "folder `{}` above the socket is writable by others (mode {mode:04o}), who could put another folder in place of the \
          socket's; run `chmod go-w` on it, or choose another place",
@@ -156,7 +156,7 @@ pub enum BindError {
     /// Another plugin takes this socket at this moment.
     #[error("`{}` is locked by another process, which takes the same socket; stop it, or choose another socket", .0.display())]
     Locked(PathBuf),
-    /// What should be the lock of the socket is something else, or somebody else's.
+    /// What should be the lock of the socket is something else, or another user's.
     #[error("`{}` is no file of the plugin's user; remove it", .0.display())]
     ForeignLock(PathBuf),
     /// A system call failed.
@@ -320,7 +320,7 @@ impl<'a> Place<'a> {
         Ok(Self { folder, path })
     }
 
-    /// Makes sure that no other plugin takes this socket. The lock ends with the descriptor; its file stays, as nobody can know
+    /// Makes sure that no other plugin takes this socket. The lock ends with the descriptor; its file stays, as it cannot be known
     /// whether another is about to lock it.
     fn lock(&self) -> Result<OwnedFd, BindError> {
         let mut name = OsString::from(".");
@@ -371,7 +371,7 @@ impl<'a> Place<'a> {
                     .map_err(|errno| self.failed("remove stale socket", errno))
             }
             Err(Errno::NOENT) => Ok(()),
-            // A full backlog, or a socket of another type: somebody is there.
+            // A full backlog, or a socket of another type: a process is there.
             Ok(()) | Err(Errno::AGAIN | Errno::PROTOTYPE) => {
                 Err(BindError::InUse(SocketAddress::Path(self.path.to_owned())))
             }

@@ -29,7 +29,7 @@ pub struct KeyEndpoint {
     pub self_test: bool,
     /// The cache that `kek` is, or that lies in it: its counts are shown, and what is too old is wiped from it.
     pub cache: Option<Arc<CachedKek>>,
-    /// What whoever keeps the key usable has to tell.
+    /// What the task that keeps the key usable has to tell.
     pub notice: Notice,
 }
 

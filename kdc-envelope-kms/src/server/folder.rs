@@ -1,4 +1,4 @@
-//! The folder of a socket. Whoever may put files there, or put another folder in its place, could answer kube-apiserver instead of
+//! The folder of a socket. A user who may put files there, or put another folder in its place, could answer kube-apiserver instead of
 //! us, and would be sent seeds.
 
 use std::collections::BTreeSet;
@@ -9,7 +9,7 @@ use rustix::fs::{AtFlags, CWD, Statx, StatxAttributes, StatxFlags};
 
 use super::bind::BindError;
 
-/// Checks that nobody but our user and root may change what `path` leads to; and whoever is in the group of the socket, which
+/// Checks that only our user and root may change what `path` leads to; and the members of the group of the socket, which
 /// may connect anyway.
 pub(super) fn check(path: &Path, socket_group: Option<u32>) -> Result<(), BindError> {
     let folder = examine(path)?;
@@ -40,7 +40,7 @@ fn check_above(path: &Path, socket_group: Option<u32>) -> Result<(), BindError> 
     let mode = u32::from(folder.stx_mode) & 0o7777;
     let by_group = mode & 0o020 != 0 && folder.stx_gid != 0 && socket_group != Some(folder.stx_gid);
     let by_others = mode & 0o002 != 0;
-    // In a sticky folder such as /tmp, nobody moves what belongs to others. The root of a mounted volume is writable for all in
+    // In a sticky folder such as /tmp, no user moves what belongs to others. The root of a mounted volume is writable for all in
     // a pod, and only the containers that mount it get there.
     let is_harmless =
         mode & 0o1000 != 0 || folder.stx_attributes.contains(StatxAttributes::MOUNT_ROOT);
@@ -69,7 +69,7 @@ fn examine(path: &Path) -> Result<Statx, BindError> {
         .map_err(|errno| BindError::system("examine folder", path.display(), errno))
 }
 
-/// Every folder above `path`: as it is written, for whoever may change a link on the way, and as it is in truth.
+/// Every folder above `path`: as it is written, for users who may change a link on the way, and as it is in truth.
 fn all_above(path: &Path) -> Result<BTreeSet<PathBuf>, BindError> {
     let failed = |source: io::Error| BindError::System {
         action: "examine folder",

@@ -9,7 +9,7 @@ use clap::Subcommand;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
 
-/// `check` and `bench` call anybody's plugin as kube-apiserver does; `doctor` looks at what kms-plugin needs.
+/// `check` and `bench` call any plugin as kube-apiserver does; `doctor` checks what kms-plugin needs.
 #[derive(Debug, Subcommand)]
 #[command(arg_required_else_help = true)]
 pub(crate) enum Command {

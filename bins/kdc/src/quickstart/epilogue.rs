@@ -6,7 +6,7 @@ use kdc_envelope::kmsv2::ProviderName;
 use kdc_envelope_k8s::GroupResource;
 use kdc_envelope_k8s::encryption_config::render_kms_v2;
 
-use super::story::{PROVIDER, command, heading, say};
+use super::narration::{PROVIDER, command, heading, say};
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
 

@@ -98,7 +98,7 @@ async fn first_signal(caught: &mpsc::Sender<io::Result<()>>) -> Option<i32> {
     let (mut interrupt, mut terminate, mut hangup) = match catch() {
         Ok(signals) => signals,
         Err(error) => {
-            // Whoever waits for it has it from there.
+            // The waiting caller has it from there.
             let _ = caught.send(Err(error));
             return None;
         }

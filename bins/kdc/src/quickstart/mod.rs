@@ -6,6 +6,7 @@
 
 mod epilogue;
 mod folder;
+mod narration;
 mod plugin;
 #[cfg(feature = "testbed")]
 mod real;
@@ -46,7 +47,7 @@ struct Row {
     value: Vec<u8>,
 }
 
-/// Whoever stores Secrets through the plugin.
+/// The control plane that stores Secrets through the plugin.
 trait ControlPlane {
     /// Who that is.
     fn name(&self) -> String;

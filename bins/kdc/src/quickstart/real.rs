@@ -9,9 +9,10 @@ use kdc_testbed::{ApiError, ApiServer, Etcd, KubeMinor, Resource, Server, encryp
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
+use super::narration::PROVIDER;
 use super::plugin::Plugin;
 use super::samples::{NAMESPACE, Sample};
-use super::story::{PROVIDER, key_id_of};
+use super::story::key_id_of;
 use super::{ControlPlane, Row};
 use crate::failure::{Exit, Failure};
 

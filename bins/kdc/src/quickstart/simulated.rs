@@ -11,9 +11,9 @@ use kdc_envelope_kms::client::KmsClient;
 use kdc_envelope_kms::client::apiserver::{ApiServer, monotonic_clock};
 use tokio::runtime::Handle;
 
+use super::narration::PROVIDER;
 use super::plugin::Plugin;
 use super::samples::{NAMESPACE, Sample};
-use super::story::PROVIDER;
 use super::{ControlPlane, Row};
 use crate::clock;
 use crate::failure::{Exit, Failure, chain};

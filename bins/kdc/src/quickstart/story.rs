@@ -7,6 +7,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use kdc_envelope::kmsv2;
 use kdc_envelope_k8s::values::object;
 
+use super::narration::{command, good, heading, say};
 use super::plugin::Plugin;
 use super::samples::Sample;
 use super::{ControlPlane, Folder, Row, epilogue};
@@ -14,9 +15,6 @@ use crate::clock;
 use crate::failure::{Exit, Failure};
 use crate::hexdump::hexdump;
 use crate::output::{Output, Tone};
-
-/// The name of the provider in the EncryptionConfiguration.
-pub(super) const PROVIDER: &str = "kdc-local";
 
 /// Shorter values occur in random bytes by chance.
 const SEARCHABLE_LEN: usize = 8;
@@ -313,27 +311,4 @@ fn expect(holds: bool, claim: &str) -> Result<(), Failure> {
         Exit::Negative,
         format_args!("this does not hold: {claim}"),
     ))
-}
-
-pub(super) fn heading(out: &mut Output, number: u8, text: &str) -> Result<(), Failure> {
-    if number > 1 {
-        out.line("")?;
-    }
-    let text = out.paint(Tone::Strong, &format!("{number}. {text}"));
-    out.line(text)
-}
-
-pub(super) fn command(out: &mut Output, command: std::fmt::Arguments<'_>) -> Result<(), Failure> {
-    let command = out.paint(Tone::Faint, &format!("$ {command}"));
-    out.line(command)
-}
-
-pub(super) fn say(out: &mut Output, text: std::fmt::Arguments<'_>) -> Result<(), Failure> {
-    out.line(text)
-}
-
-fn good(out: &mut Output, text: &str) -> Result<(), Failure> {
-    let word = out.paint(Tone::Good, "ok");
-    let text = crate::failure::escaped(text);
-    out.line(format_args!("{word}: {text}"))
 }

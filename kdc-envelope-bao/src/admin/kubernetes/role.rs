@@ -11,7 +11,7 @@ use crate::admin::{AdminError, LowerName};
 use crate::client::or_default;
 use crate::transit::shortened;
 
-/// A role of the Kubernetes auth method: all its fields, so that what somebody else sets shows as a difference. Durations are in whole
+/// A role of the Kubernetes auth method: all its fields, so that what another administrator sets shows as a difference. Durations are in whole
 /// seconds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]

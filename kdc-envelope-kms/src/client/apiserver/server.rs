@@ -95,7 +95,7 @@ impl ApiServer {
     /// The background loop: checks now, and then every 60 s, or every 10 s while the last check failed. Ends when it is dropped.
     pub async fn run(&self) {
         loop {
-            // A failure shows in the state; the loop has nobody to tell.
+            // A failure shows in the state; the loop can report it nowhere else.
             drop(self.check_now().await);
             let pause = self.provider().poll_interval();
             sleep(pause).await;

@@ -5,7 +5,8 @@ use kdc_shared::plugin::BaoSource;
 
 use super::files;
 use super::finding::{Check, Findings};
-use super::{STEP_LIMIT, key, login, reach, rights, token};
+use super::words::described;
+use super::{STEP_LIMIT, key, login, reach, rights, tls, token, trial};
 use crate::failure::chain;
 
 /// The servers that were looked at, so that keys on the same ones do not look again.
@@ -61,10 +62,10 @@ async fn examine(source: &BaoSource, session: &Session, findings: &mut Findings<
     rights::report(&asked, &name, findings);
     key::report(&found, &source.transit, &asked, findings);
     let limit = source.connection.client_config().attempt_timeout;
-    key::report_trial(&asked.trial, &name, limit, findings);
+    trial::report(&asked.trial, &name, limit, findings);
 }
 
-/// The settings with time for somebody who wants to know why.
+/// The settings with more time, so that a slow answer can be told from none.
 fn patient(source: &BaoSource) -> ClientConfig {
     let mut config = source.connection.client_config();
     config.attempt_timeout = STEP_LIMIT;
@@ -111,7 +112,7 @@ async fn reachable(
             .filter(|all| !all.is_empty())
             .ok_or(NONE);
     }
-    let Ok(prober) = files::check_tls(&config, findings) else {
+    let Ok(prober) = tls::check_files(&config, findings) else {
         let why = "the files for TLS cannot be used";
         for address in &config.addresses {
             findings.skip(&Check::OF_ADDRESS, address, why);
@@ -127,13 +128,4 @@ async fn reachable(
         key: name.to_owned(),
     });
     Some(usable).filter(|all| !all.is_empty()).ok_or(NONE)
-}
-
-/// How and where the login happens.
-pub(super) fn described(method: &LoginMethod) -> String {
-    let (name, mount, role) = (method.name(), method.mount(), method.role());
-    match method {
-        LoginMethod::TokenFile(_) => "token from a file".to_owned(),
-        _ => format!("{name} at auth/{mount}, role {role}"),
-    }
 }

@@ -1,4 +1,4 @@
-//! Certificates, as far as somebody wants to know them: who, from whom, for which names, until when.
+//! Certificates, as far as an operator wants to know them: whose, from whom, for which names, until when.
 
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};

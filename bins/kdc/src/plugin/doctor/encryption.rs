@@ -204,7 +204,7 @@ fn limit(place: Place, kms: &KmsProvider) -> Finding {
     Finding::pass(check, place, format_args!("{timeout:?}"))
 }
 
-/// Whether objects that nobody encrypted yet can be read.
+/// Whether objects that are not encrypted yet can be read.
 fn identity(place: Place, entry: &ResourceConfiguration) -> Finding {
     let check = Check::IDENTITY;
     let is_identity = |provider: &Provider| matches!(provider, Provider::Identity);

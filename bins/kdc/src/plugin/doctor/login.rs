@@ -5,12 +5,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kdc_envelope_bao::{BaoError, LoginMethod, Session, inspect};
 
-use super::bao::described;
 use super::finding::{Check, Finding, Findings};
 use super::jwt::Claims;
-use super::refusal::refusal;
+use super::login_refused::explain;
+use super::words::{described, for_people};
 use crate::clock;
-use crate::failure::chain;
 
 /// Logs in. `Err` says why nothing that needs a token can be looked at.
 pub(super) async fn check(
@@ -27,7 +26,7 @@ pub(super) async fn check(
             return Err("a login would use up the wrapped secret id, which kms-plugin needs");
         }
         Err(error) => {
-            findings.add(refusal(&subject, &error, method, claims, None));
+            findings.add(explain(&subject, &error, method, claims, None));
             return Err("there was no login");
         }
     }
@@ -52,13 +51,13 @@ pub(super) async fn check(
                 }
                 _ => None,
             };
-            findings.add(refusal(&subject, &error, method, claims, has_mount));
+            findings.add(explain(&subject, &error, method, claims, has_mount));
             Err("there was no login")
         }
     }
 }
 
-/// A wrapped secret id that nobody opened yet. Only who opens it knows whether it is good.
+/// A wrapped secret id that is not opened yet. Whether it is good shows only when it is.
 fn of_wrapped(subject: &str, method: &LoginMethod, wrapped: &inspect::WrappedSecretId) -> Finding {
     let path = &wrapped.creation_path;
     let expected = format!("auth/{}/role/", method.mount());
@@ -84,24 +83,4 @@ fn of_wrapped(subject: &str, method: &LoginMethod, wrapped: &inspect::WrappedSec
             "the secret id is still wrapped, by `{path}`, and can be opened once in the next {left}; kms-plugin does that when it starts"
         ),
     )
-}
-
-/// In whole seconds.
-pub(super) fn for_people(time: Duration) -> humantime::FormattedDuration {
-    humantime::format_duration(Duration::from_secs(time.as_secs()))
-}
-
-/// The words for whatever needs a token and was refused.
-pub(super) fn of_call(check: Check, subject: &str, error: &BaoError) -> Finding {
-    let cure = match error {
-        BaoError::Unauthenticated { .. } => "the token was revoked just now; log in again",
-        BaoError::NotFound { .. } => "correct --bao-key, --bao-mount or --bao-namespace",
-        BaoError::TokenRefused { .. } => {
-            "correct the role, or give --bao-address of one OpenBao alone"
-        }
-        _ => "look into OpenBao's log",
-    };
-    let mut finding = Finding::of_error(check, subject, error, cure);
-    finding.detail = chain(error);
-    finding
 }

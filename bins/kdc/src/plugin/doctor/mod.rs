@@ -1,4 +1,4 @@
-//! `kdc plugin doctor`: everything between a kube-apiserver and its key in OpenBao, looked at from where the plugin runs.
+//! `kdc plugin doctor`: everything between a kube-apiserver and its key in OpenBao, checked from where the plugin runs.
 
 mod apiserver;
 mod bao;
@@ -9,14 +9,16 @@ mod finding;
 mod jwt;
 mod key;
 mod login;
+mod login_refused;
 mod reach;
-mod refusal;
 mod rights;
 mod settings;
 mod show;
 mod socket;
 mod tls;
 mod token;
+mod trial;
+mod words;
 
 use std::path::PathBuf;
 use std::time::Duration;

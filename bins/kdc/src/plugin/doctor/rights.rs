@@ -10,8 +10,8 @@ use kdc_envelope_bao::inspect::{self, TokenInfo};
 use kdc_envelope_bao::{BaoError, Session, TransitKey, TransitKeyName};
 
 use super::finding::{Check, Finding, Findings};
-use super::key::{self, Trial};
-use super::login::of_call;
+use super::trial::{self, Trial};
+use super::words::of_call;
 
 /// A key that does not exist: a token that may use it may use every key.
 const ANOTHER_KEY: &str = "kdc-doctor-another-key";
@@ -54,7 +54,7 @@ pub(super) async fn ask(
         trial: Trial::default(),
     };
     rights.trial = match found {
-        Ok(_) => key::try_it(session, name).await,
+        Ok(_) => trial::run(session, name).await,
         // With `create` an encryption would make the key.
         Err(_) => Trial::default(),
     };

@@ -20,7 +20,7 @@ pub(super) async fn check(options: &SocketOptions, findings: &mut Findings<'_>) 
     let address = &options.address;
     match check_place(options) {
         Ok(()) => findings.add(folder(address)),
-        // Whoever runs this need not be the user of kms-plugin, whose folder it may be.
+        // The user who runs this need not be that of kms-plugin, whose folder it may be.
         Err(error @ BindError::ForeignFolder { .. }) => {
             let cure = "if kms-plugin runs as another user, give the folder to that one or to root";
             let detail = chain(&error);
@@ -66,7 +66,7 @@ fn folder(address: &SocketAddress) -> Finding {
     Finding::pass(Check::SOCKET_FOLDER, folder.display(), detail)
 }
 
-/// Whether somebody listens.
+/// Whether a process listens.
 async fn listener(options: &SocketOptions, findings: &mut Findings<'_>) -> bool {
     let address = &options.address;
     let connected = timeout(STEP_LIMIT, UnixStream::connect(path_to_dial(address))).await;

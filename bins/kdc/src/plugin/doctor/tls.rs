@@ -1,24 +1,175 @@
 //! A TLS handshake of our own, because the HTTP client of the plugin only says that one failed: which certificate was shown, and which
 //! of its faults was the reason.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use kdc_envelope_bao::{BaoAddress, TlsConfig};
+use kdc_envelope_bao::{BaoAddress, Client, ClientCertificateFiles, TlsConfig};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
 };
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use zeroize::Zeroizing;
 
-use super::certificate::Certificate;
-use super::files::TlsFiles;
-use super::finding::{Check, Finding};
+use super::certificate::{self, Certificate};
+use super::files::{cure_of_read, of_credential};
+use super::finding::{Check, Finding, Findings, Outcome};
 
-/// How the plugin shakes hands, with a pencil in the other hand. Clones share what was read from files.
+/// What was in the TLS files.
+#[derive(Debug)]
+pub(super) struct TlsFiles {
+    /// Of the CA file; `None` for the authorities of the system.
+    pub(super) authorities: Option<Vec<CertificateDer<'static>>>,
+    pub(super) client: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
+}
+
+/// The files for TLS, and a prober that shakes hands with them if an address needs it. `Err` if no connection can be made with them.
+pub(super) fn check_files(
+    config: &kdc_envelope_bao::ClientConfig,
+    findings: &mut Findings<'_>,
+) -> Result<Option<Prober>, ()> {
+    let tls = &config.tls;
+    let subject = tls_files(tls);
+    let is_needed = !config.addresses.iter().all(BaoAddress::is_plaintext);
+    let files = read(tls).map_err(|finding| findings.add(*finding))?;
+    if let (Some(authorities), Some(path)) = (&files.authorities, &tls.ca_file) {
+        check_authorities(path, authorities, findings);
+    }
+    if let (Some((chain, _)), Some(client)) = (&files.client, &tls.client) {
+        findings.add(client_certificate(chain, client));
+    }
+    let prober = is_needed.then(|| Prober::new(files, tls)).transpose();
+    let prober = prober.map_err(|error| {
+        let (detail, cure) = match error {
+            Error::InconsistentKeys(_) => (
+                "the client key does not belong to the client certificate".to_owned(),
+                "name a certificate and its own key",
+            ),
+            error => (
+                error.to_string(),
+                "name a file with the authority of OpenBao's certificate with --bao-ca-file",
+            ),
+        };
+        findings.add(Finding::fail(Check::TLS_FILES, &subject, detail, cure));
+    })?;
+    // As the plugin does it, so that what it would not take is found too.
+    match Client::new(config.clone()) {
+        Ok(_) => {
+            findings.add(Finding::pass(Check::TLS_FILES, subject, "can be used"));
+            Ok(prober)
+        }
+        Err(error) => {
+            findings.add(of_credential(Check::TLS_FILES, subject, &error));
+            Err(())
+        }
+    }
+}
+
+fn client_certificate(
+    chain: &[CertificateDer<'static>],
+    files: &ClientCertificateFiles,
+) -> Finding {
+    let check = Check::CLIENT_CERTIFICATE;
+    let subject = files.certificate.display().to_string();
+    let cure = "issue a new client certificate; it is followed without a restart";
+    match chain.first().and_then(|der| Certificate::read(der)) {
+        Some(leaf) => leaf.expiry(check, &subject, cure),
+        None => Finding::fail(check, subject, "it is damaged", cure),
+    }
+}
+
+fn tls_files(tls: &TlsConfig) -> String {
+    let client = tls.client.iter();
+    let client = client.flat_map(|client| [client.certificate.as_path(), client.key.as_path()]);
+    let all: Vec<String> = tls
+        .ca_file
+        .as_deref()
+        .into_iter()
+        .chain(client)
+        .map(|path| path.display().to_string())
+        .collect();
+    match all.is_empty() {
+        true => "the system's authorities".to_owned(),
+        false => all.join(", "),
+    }
+}
+
+fn read(tls: &TlsConfig) -> Result<TlsFiles, Box<Finding>> {
+    let content = |path: &Path| {
+        std::fs::read(path).map(Zeroizing::new).map_err(|error| {
+            let cure = cure_of_read(&error);
+            Box::new(Finding::fail(Check::TLS_FILES, path.display(), error, cure))
+        })
+    };
+    let damaged = |path: &Path, what: &str| {
+        let detail = format_args!("it holds no {what} in PEM");
+        let cure = "replace its content: lines from `-----BEGIN` to `-----END`";
+        Box::new(Finding::fail(
+            Check::TLS_FILES,
+            path.display(),
+            detail,
+            cure,
+        ))
+    };
+    let chain = |path: &Path| {
+        let chain = certificate::chain(&content(path)?);
+        match chain.is_empty() {
+            true => Err(damaged(path, "certificate")),
+            false => Ok(chain),
+        }
+    };
+    let authorities = tls.ca_file.as_deref().map(chain).transpose()?;
+    let client = match &tls.client {
+        None => None,
+        Some(files) => {
+            let key = certificate::private_key(&content(&files.key)?);
+            let key = key.ok_or_else(|| damaged(&files.key, "private key"))?;
+            Some((chain(&files.certificate)?, key))
+        }
+    };
+    Ok(TlsFiles {
+        authorities,
+        client,
+    })
+}
+
+fn check_authorities(
+    path: &Path,
+    authorities: &[CertificateDer<'static>],
+    findings: &mut Findings<'_>,
+) {
+    let subject = path.display().to_string();
+    let read: Option<Vec<Certificate>> = authorities
+        .iter()
+        .map(|der| Certificate::read(der))
+        .collect();
+    let Some(read) = read else {
+        let cure = "replace it by the certificates of the authorities of OpenBao";
+        findings.add(Finding::fail(
+            Check::CA_FILE,
+            subject,
+            "a certificate in it is damaged",
+            cure,
+        ));
+        return;
+    };
+    let cure = "add the authority's new certificate before the old one ends";
+    for authority in &read {
+        let mut finding = authority.expiry(Check::CA_FILE, &subject, cure);
+        // The plugin takes an authority for what it is told, expired or not.
+        if finding.outcome == Outcome::Fail {
+            finding.outcome = Outcome::Warn;
+        }
+        findings.add(finding);
+    }
+}
+
+/// Shakes hands as the plugin does, and notes what the server shows. Clones share what was read from files.
 #[derive(Debug, Clone)]
 pub(super) struct Prober(Arc<Inner>);
 

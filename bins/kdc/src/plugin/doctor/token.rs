@@ -6,12 +6,12 @@ use kdc_envelope_bao::inspect::TokenInfo;
 use kdc_envelope_bao::{BaoError, LoginMethod, Session, inspect};
 
 use super::finding::{Check, Finding, Findings};
-use super::login::{for_people, of_call};
+use super::words::{for_people, of_call};
 use crate::clock;
 
 /// A token that lives shorter makes the plugin log in all the time.
 const SHORT: Duration = Duration::from_secs(120);
-/// A token that somebody must replace should last longer.
+/// A token that an operator must replace should last longer.
 const REPLACED_BY_HAND: Duration = Duration::from_secs(30 * 24 * 3_600);
 
 /// What the token says about itself, if it may ask.
@@ -61,7 +61,7 @@ fn life(info: &TokenInfo, method: &LoginMethod) -> Finding {
     Finding::pass(check, subject, shown)
 }
 
-/// Nobody but the one who wrote the file can get another one.
+/// Only the writer of the file can get another one.
 fn from_file(info: &TokenInfo, ttl: Duration, shown: &str) -> Finding {
     let (check, subject) = (Check::TOKEN, "token");
     let cure = "let something write a new token into the file in time, or make one with a period: \

@@ -7,7 +7,7 @@ use super::finding::{Check, Finding};
 use super::jwt::Claims;
 
 /// The finding about a login that failed. `has_mount` tells whether the auth method is there, if that was asked.
-pub(super) fn refusal(
+pub(super) fn explain(
     subject: &str,
     error: &BaoError,
     method: &LoginMethod,
@@ -126,7 +126,7 @@ fn of_kubernetes(
         .unwrap_or_else(|| of_review(mount, &whose))
 }
 
-/// What is left when OpenBao has no words: somebody else did not accept the token.
+/// What is left when OpenBao has no words: another server did not accept the token.
 fn of_review(mount: &str, whose: &str) -> Explained {
     explained(
         "Its TokenReview failed: OpenBao could not ask the Kubernetes API, or that does not accept the token",

@@ -13,7 +13,7 @@ fn judged(
     body: &str,
     headers: &[(&str, &str)],
     is_batch: bool,
-) -> Result<Answer, BaoError> {
+) -> Result<Response, BaoError> {
     let mut map = HeaderMap::new();
     for (name, value) in headers {
         map.insert(
@@ -27,7 +27,7 @@ fn judged(
         namespace: None,
         is_batch,
     };
-    let answer = Answer {
+    let answer = Response {
         status: StatusCode::from_u16(status).unwrap(),
         address: "http://bao".into(),
         body: Zeroizing::new(body.as_bytes().to_vec()),
@@ -164,7 +164,7 @@ fn parts_of_a_batch_have_errors_of_their_own() {
 }
 
 #[test]
-fn what_is_not_json_comes_from_somebody_else() {
+fn what_is_not_json_comes_from_another_server() {
     let page = judged(404, "<html>", &[], false).unwrap_err();
     assert!(matches!(page, BaoError::Unintelligible { .. }));
     for status in [400, 401, 403, 404] {

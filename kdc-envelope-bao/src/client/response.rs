@@ -21,7 +21,7 @@ const MAX_MESSAGE_CHARS: usize = 300;
 
 /// An answer that is no error, or one whose parts have errors of their own.
 #[derive(Debug)]
-pub struct Answer {
+pub struct Response {
     pub(crate) status: StatusCode,
     pub(crate) address: Arc<str>,
     pub(crate) body: Zeroizing<Vec<u8>>,
@@ -39,7 +39,7 @@ struct Authenticated<T> {
     auth: T,
 }
 
-impl Answer {
+impl Response {
     /// The HTTP status.
     #[must_use]
     pub fn status(&self) -> u16 {
@@ -77,7 +77,7 @@ impl Answer {
         serde_json::from_slice(&self.body).map_err(|_| self.unintelligible())
     }
 
-    /// Refuses the page of somebody else under a status of success: OpenBao answers with a JSON object, or with 204 and nothing.
+    /// Refuses the page of another server under a status of success: OpenBao answers with a JSON object, or with 204 and nothing.
     fn checked(self) -> Result<Self, BaoError> {
         let body = self.body.trim_ascii();
         let is_object = body.starts_with(b"{") && body.ends_with(b"}");
@@ -137,8 +137,8 @@ struct Failure<'a> {
 pub(crate) fn judge(
     question: Question<'_>,
     headers: &HeaderMap,
-    answer: Answer,
-) -> Result<Answer, BaoError> {
+    answer: Response,
+) -> Result<Response, BaoError> {
     let status = answer.status;
     if status.is_success() {
         return answer.checked();
@@ -241,7 +241,7 @@ fn or_none(message: String) -> String {
 }
 
 /// Of a proxy in between, whose status still says what it thinks.
-fn foreign(status: StatusCode, answer: &Answer) -> BaoError {
+fn foreign(status: StatusCode, answer: &Response) -> BaoError {
     if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
         return BaoError::Unready {
             address: Arc::clone(&answer.address),

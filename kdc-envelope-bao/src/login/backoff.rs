@@ -1,6 +1,6 @@
 //! When the next login may be tried.
 //!
-//! A login that OpenBao refuses is refused again until somebody changes something, and may do harm: five wrong secret ids within a
+//! A login that OpenBao refuses is refused again until something changes, and may do harm: five wrong secret ids within a
 //! quarter of an hour lock an AppRole out, the right one too. So a credential that was refused is tried a few times in quick
 //! succession, for a role that is restored at once, and then rarely; another credential is tried as soon as it is there.
 //!
@@ -36,9 +36,9 @@ const LOCKOUT: Duration = Duration::from_secs(15 * 60);
 /// Added to it in part, so that replicas spread out.
 const LOCKOUT_SPREAD: Duration = Duration::from_secs(3 * 60);
 
-/// Held by the one who logs in.
+/// What is known of the logins so far; held by the caller that logs in.
 #[derive(Default)]
-pub(super) struct Gate {
+pub(super) struct LoginBackoff {
     failed: Option<Failure>,
     succeeded: Option<Success>,
     /// Since the last login that was not refused, or since OpenBao forgot about it.
@@ -62,7 +62,7 @@ struct Failure {
     credential: Credential,
 }
 
-impl Gate {
+impl LoginBackoff {
     /// Refuses a login too soon after one that failed with the same credential, or after one whose token was refused at once.
     pub(super) fn check(&self, method: &LoginMethod) -> Result<(), BaoError> {
         if let Some(failure) = &self.failed
@@ -79,7 +79,7 @@ impl Gate {
     }
 
     /// Lets the next login through, as the client has another certificate.
-    pub(super) fn open(&mut self) {
+    pub(super) fn reset(&mut self) {
         self.pause = Duration::ZERO;
     }
 
@@ -228,12 +228,12 @@ mod tests {
 
     /// When logins were tried within `span` if each ends with `problem`, in seconds.
     async fn tries(method: &LoginMethod, problem: &BaoError, span: Duration) -> Vec<f64> {
-        let (mut gate, begin) = (Gate::default(), Instant::now());
+        let (mut backoff, begin) = (LoginBackoff::default(), Instant::now());
         let mut tries = Vec::new();
         while begin.elapsed() < span {
-            if gate.check(method).is_ok() {
+            if backoff.check(method).is_ok() {
                 tries.push(begin.elapsed().as_secs_f64());
-                gate.fail(method, method.credential(), problem.clone());
+                backoff.fail(method, method.credential(), problem.clone());
             }
             advance(Duration::from_millis(100)).await;
         }
@@ -297,28 +297,28 @@ mod tests {
         let method = approle(&folder);
         let file = folder.path().join("secret");
         fs::write(&file, "wrong").unwrap();
-        let mut gate = Gate::default();
+        let mut backoff = LoginBackoff::default();
         for _ in 0..4 {
-            gate.fail(&method, method.credential(), refusal(400));
+            backoff.fail(&method, method.credential(), refusal(400));
         }
         advance(Duration::from_secs(60)).await;
-        gate.check(&method).unwrap_err();
+        backoff.check(&method).unwrap_err();
         fs::write(&file, "right one").unwrap();
-        gate.check(&method).unwrap();
-        gate.succeed(method.credential());
+        backoff.check(&method).unwrap();
+        backoff.succeed(method.credential());
         advance(FRESH).await;
-        gate.check(&method).unwrap();
+        backoff.check(&method).unwrap();
     }
 
     /// Logins within `span` whose tokens are all refused at their first use.
     async fn useless_logins(method: &LoginMethod, has_worked: bool, span: Duration) -> usize {
-        let (mut gate, begin) = (Gate::default(), Instant::now());
+        let (mut backoff, begin) = (LoginBackoff::default(), Instant::now());
         let mut logins = 0;
         while begin.elapsed() < span {
-            if gate.check(method).is_ok() {
+            if backoff.check(method).is_ok() {
                 logins += 1;
-                gate.succeed(method.credential());
-                gate.reject(method, refusal(403), has_worked);
+                backoff.succeed(method.credential());
+                backoff.reject(method, refusal(403), has_worked);
             }
             advance(Duration::from_millis(100)).await;
         }
@@ -334,7 +334,7 @@ mod tests {
             for (has_worked, expected) in [(false, 100..=260), (true, 700..=1_400)] {
                 let logins = useless_logins(&method, has_worked, hour).await;
                 assert!(expected.contains(&logins), "{logins}");
-                // Whoever repairs the role soon is noticed soon.
+                // A role that is repaired soon is noticed soon.
                 let soon = useless_logins(&method, has_worked, Duration::from_secs(12)).await;
                 assert!((4..=6).contains(&soon), "{soon}");
             }
@@ -348,55 +348,55 @@ mod tests {
         let method = approle(&folder);
         let file = folder.path().join("secret");
         fs::write(&file, "one").unwrap();
-        let mut gate = Gate::default();
+        let mut backoff = LoginBackoff::default();
         for _ in 0..6 {
-            gate.succeed(method.credential());
-            gate.reject(&method, refusal(403), false);
+            backoff.succeed(method.credential());
+            backoff.reject(&method, refusal(403), false);
         }
-        gate.check(&method).unwrap_err();
+        backoff.check(&method).unwrap_err();
         fs::write(&file, "another").unwrap();
-        gate.check(&method).unwrap();
+        backoff.check(&method).unwrap();
         advance(FORGIVEN + FRESH).await;
-        gate.succeed(method.credential());
-        assert_eq!(gate.reject(&method, refusal(403), false), 1);
+        backoff.succeed(method.credential());
+        assert_eq!(backoff.reject(&method, refusal(403), false), 1);
     }
 
     #[tokio::test(start_paused = true)]
     async fn one_token_that_worked_and_is_gone_is_replaced_at_once() {
         let method = kubernetes(PathBuf::from("/nowhere"));
-        let mut gate = Gate::default();
-        gate.succeed(method.credential());
-        assert_eq!(gate.reject(&method, refusal(403), true), 0);
-        gate.check(&method).unwrap();
-        gate.succeed(method.credential());
-        assert_eq!(gate.reject(&method, refusal(403), true), 1);
-        gate.check(&method).unwrap_err();
+        let mut backoff = LoginBackoff::default();
+        backoff.succeed(method.credential());
+        assert_eq!(backoff.reject(&method, refusal(403), true), 0);
+        backoff.check(&method).unwrap();
+        backoff.succeed(method.credential());
+        assert_eq!(backoff.reject(&method, refusal(403), true), 1);
+        backoff.check(&method).unwrap_err();
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_token_revoked_before_its_first_use_follows_those_that_worked_without_a_long_pause() {
         let method = kubernetes(PathBuf::from("/nowhere"));
-        let mut gate = Gate::default();
+        let mut backoff = LoginBackoff::default();
         for _ in 0..8 {
-            gate.succeed(method.credential());
-            gate.reject(&method, refusal(403), true);
+            backoff.succeed(method.credential());
+            backoff.reject(&method, refusal(403), true);
         }
-        gate.succeed(method.credential());
-        assert_eq!(gate.reject(&method, refusal(403), false), 1);
+        backoff.succeed(method.credential());
+        assert_eq!(backoff.reject(&method, refusal(403), false), 1);
         advance(QUICK[0]).await;
-        gate.check(&method).unwrap();
+        backoff.check(&method).unwrap();
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_new_certificate_opens_the_gate() {
+    async fn a_new_certificate_is_tried_at_once() {
         let method = LoginMethod::Certificate {
             mount: "cert".to_owned(),
             role: String::new(),
         };
-        let mut gate = Gate::default();
-        gate.fail(&method, method.credential(), refusal(403));
-        gate.check(&method).unwrap_err();
-        gate.open();
-        gate.check(&method).unwrap();
+        let mut backoff = LoginBackoff::default();
+        backoff.fail(&method, method.credential(), refusal(403));
+        backoff.check(&method).unwrap_err();
+        backoff.reset();
+        backoff.check(&method).unwrap();
     }
 }

@@ -12,8 +12,8 @@ use crate::credential::Secret;
 const AT_ONCE: Duration = Duration::from_secs(5);
 
 /// A token and what is known about it.
-pub(super) struct Lease {
-    pub(super) token: Secret,
+pub(super) struct Token {
+    pub(super) secret: Secret,
     /// When the login gave it.
     born: Instant,
     /// When the login or a renewal said how long it is good.
@@ -25,11 +25,11 @@ pub(super) struct Lease {
     has_worked: AtomicBool,
 }
 
-impl From<Granted> for Lease {
+impl From<Granted> for Token {
     fn from(granted: Granted) -> Self {
         let now = Instant::now();
         Self {
-            token: granted.token,
+            secret: granted.token,
             born: now,
             since: now,
             ttl: granted.ttl,
@@ -40,11 +40,11 @@ impl From<Granted> for Lease {
     }
 }
 
-impl Lease {
+impl Token {
     /// The same token, renewed for `ttl`.
     pub(super) fn renewed(&self, ttl: Option<Duration>, is_renewable: bool) -> Self {
         Self {
-            token: Secret::from(self.token.expose()),
+            secret: Secret::from(self.secret.expose()),
             born: self.born,
             since: Instant::now(),
             ttl,
@@ -105,17 +105,17 @@ mod tests {
     #[tokio::test]
     async fn no_number_of_a_server_is_too_large_to_calculate_with() {
         for told in [1, 3_600, 1 << 62, 1 << 63, u64::MAX] {
-            let lease = Lease::from(Granted {
+            let token = Token::from(Granted {
                 token: Secret::from("s.x"),
                 ttl: seconds(told),
                 is_renewable: true,
             });
-            assert!(!lease.is_over() && !lease.is_due(), "{told}");
+            assert!(!token.is_over() && !token.is_due(), "{told}");
             assert!(
-                lease.due_in().unwrap() < Duration::from_secs(told),
+                token.due_in().unwrap() < Duration::from_secs(told),
                 "{told}"
             );
-            let renewed = lease.renewed(seconds(u64::MAX), true);
+            let renewed = token.renewed(seconds(u64::MAX), true);
             assert!(renewed.is_worth_keeping(), "{told}");
             // One second is over soon anyway.
             assert_eq!(renewed.is_fresh(), told > 1, "{told}");
