@@ -9,7 +9,7 @@ use kdc_envelope_k8s::rotation::request::{ChangeRequest, Prepared};
 
 use super::backups::BackupFlags;
 use super::drive::drive;
-use super::flags::{ClusterFlags, NodeFlags, TimeoutFlag, RewriteFlags, YesFlag};
+use super::flags::{ClusterFlags, NodeFlags, RewriteFlags, TimeoutFlag, YesFlag};
 use super::request::{EnableFlags, SubsetFlags, prepare};
 use super::{plan, refusal};
 use crate::failure::{Exit, Failure};
