@@ -4,7 +4,7 @@
 //! of it is left. Elsewhere it has a name of its own meanwhile, which is removed at every end that a program can notice.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 
@@ -65,6 +65,13 @@ impl PrivateFile {
         }
     }
 
+    /// To write into it.
+    pub(super) fn sink(&self) -> Result<File, Failure> {
+        let place = format!("{}: cannot write `{}`", self.flag, self.path.display());
+        let file = self.file().try_clone();
+        file.map_err(|error| Failure::at(Exit::Io, place, &error))
+    }
+
     /// Makes it durable and gives it its name, unless something came there meanwhile.
     pub(super) fn keep(self) -> Result<(), Failure> {
         let place = format!("{}: cannot write `{}`", self.flag, self.path.display());
@@ -86,16 +93,6 @@ impl PrivateFile {
         File::open(folder_of(&self.path))
             .and_then(|folder| folder.sync_all())
             .map_err(|error| of_io(&error))
-    }
-}
-
-impl Write for &PrivateFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 
@@ -143,6 +140,7 @@ fn named(folder: &Path, cannot: impl FnOnce(&io::Error) -> Failure) -> Result<Dr
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
@@ -165,7 +163,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("out");
         for file in drafts(folder.path()) {
-            (&file).write_all(b"plain").unwrap();
+            file.sink().unwrap().write_all(b"plain").unwrap();
             assert!(!path.exists());
             file.keep().unwrap();
             assert_eq!(std::fs::read(&path).unwrap(), b"plain");
