@@ -37,6 +37,8 @@
 //! # }
 //! ```
 //!
+//! Two examples run as they are: `cargo run --example folder`, and `cargo run --example s3`.
+//!
 //! # Features
 //! * `s3` (default): [`S3Store`], by `object_store`.
 
@@ -59,7 +61,7 @@ pub use keys::SnapshotKeys;
 pub use read::{Newest, OpenedSnapshot, SnapshotReader};
 pub use rewrap::{RewrapEvent, RewrapReport, rewrap};
 #[cfg(feature = "s3")]
-pub use store::{Addressing, Checksum, S3Settings, S3Store};
+pub use store::{Addressing, Checksum, S3Credentials, S3Settings, S3Store};
 pub use store::{
     DATA, DataSink, Deleted, Entries, Entry, FolderStore, Found, METADATA, Object, ObjectInfo,
     ObjectListing, Obstacle, Replaced, Seen, SnapshotFiles, SnapshotStore, StoreLock,

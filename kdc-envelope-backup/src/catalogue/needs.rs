@@ -291,3 +291,55 @@ fn example(known: &CatalogueEntry) -> String {
         None => name,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalogue::judge;
+    use crate::catalogue::state::tests::{NOW, Sample, entry, known, v2};
+
+    #[test]
+    fn damaged_rows_that_name_no_key_may_need_any() {
+        let sample = Sample::default();
+        let mut json = v2(&sample);
+        json["rows"] = serde_json::json!({"total": 6, "groups": [
+            {"provider": "identity", "rows": 3},
+            {"provider": "kms-v2", "rows": 2},
+            {"provider": "aesgcm", "name": "key1", "rows": 1},
+        ]});
+        let mut needs = KeyNeeds::default();
+        needs.add(&judge(
+            entry(&sample),
+            Some(json.to_string().as_bytes()),
+            NOW,
+        ));
+        assert_eq!(needs.inner_unknown.rows, 2);
+        let named: Vec<_> = needs
+            .inner
+            .keys()
+            .map(|key| key.provider.as_str())
+            .collect();
+        assert_eq!(named, ["aesgcm", "identity"]);
+    }
+
+    #[test]
+    fn memory_does_not_grow_with_hostile_names() {
+        let mut needs = KeyNeeds::default();
+        for number in 0..6000_u32 {
+            needs.add(&known(&Sample {
+                version: number + 1,
+                cluster: &format!("c{number}"),
+                created: u64::from(number) * DAY,
+                inner: Some(vec![("same", 1)]),
+                ..Sample::default()
+            }));
+        }
+        assert_eq!(needs.outer.len(), 4096);
+        assert_eq!(needs.truncated, 6000 - 4096);
+        let (_, need) = needs.inner.first_key_value().unwrap();
+        assert_eq!(
+            (need.snapshots, need.days.len(), need.clusters.len()),
+            (6000, 2048, 2048)
+        );
+    }
+}

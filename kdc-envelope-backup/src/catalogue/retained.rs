@@ -42,12 +42,13 @@ pub struct RetainedKeys {
 
 impl RetainedKeys {
     /// The names of the snapshots that need the key `id`.
-    pub fn needing<'r>(&'r self, id: &'r str) -> impl Iterator<Item = &'r str> {
+    #[must_use]
+    pub fn needing(&self, id: &str) -> Vec<&str> {
         let needing = self
             .known
             .iter()
-            .filter(move |needs| needs.key_ids().any(|key| key == id));
-        needing.map(|needs| needs.snapshot.as_str())
+            .filter(|needs| needs.key_ids().any(|key| key == id));
+        needing.map(|needs| needs.snapshot.as_str()).collect()
     }
 
     fn add(&mut self, found: &CatalogueEntry) {
@@ -118,10 +119,9 @@ mod tests {
             ..Sample::default()
         };
         keys.add(&judge(entry(&orphan), None, NOW));
-        let needing = |id: &str| keys.needing(id).collect::<Vec<_>>();
-        assert_eq!(needing("key-1"), ["c/a"]);
-        assert_eq!(needing("key-2"), ["c/a", "c/b"]);
-        assert!(needing("key-3").is_empty());
+        assert_eq!(keys.needing("key-1"), ["c/a"]);
+        assert_eq!(keys.needing("key-2"), ["c/a", "c/b"]);
+        assert!(keys.needing("key-3").is_empty());
         assert_eq!(keys.unknown, ["c/not-counted", "c/orphan"]);
     }
 }

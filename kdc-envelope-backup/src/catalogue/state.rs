@@ -240,7 +240,7 @@ fn agree(entry: &Entry, whole: &Metadata, now: u64) -> (State, Option<String>) {
     in_time(whole, State::CompleteV2, now)
 }
 
-/// Metadata that anybody may have put there must not pass for the newest by a time that nobody can have written.
+/// Metadata that any writer of the store may have put there must not pass for the newest by a time in the future.
 fn in_time(metadata: &Metadata, state: State, now: u64) -> (State, Option<String>) {
     let latest = now.saturating_add(CLOCKS_DIFFER);
     if created(metadata).is_some_and(|time| time <= latest) {

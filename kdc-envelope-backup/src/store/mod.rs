@@ -32,7 +32,7 @@ use crate::error::BackupError;
 pub use folder::FolderStore;
 pub use listing::{Entries, Entry, Found, Object, ObjectInfo, ObjectListing, Obstacle};
 #[cfg(feature = "s3")]
-pub use s3::{Addressing, Checksum, S3Settings, S3Store};
+pub use s3::{Addressing, Checksum, S3Credentials, S3Settings, S3Store};
 pub use snapshot::SnapshotFiles;
 
 /// The sealed snapshot.
@@ -127,7 +127,7 @@ impl fmt::Debug for StoreLock {
 }
 
 /// Takes the data of a new snapshot. Dropped before [`finish`](Self::finish), it is given up without waiting.
-pub trait DataSink: Write + Send {
+pub trait DataSink: Write + Send + fmt::Debug {
     /// Makes the object appear, and gives its length in bytes.
     ///
     /// # Errors

@@ -133,7 +133,7 @@ impl SnapshotFiles {
     }
 
     /// Deletes all of it if it is still what was seen, `metadata.json` first, so that what is left by an end in between is an orphan and
-    /// never looks complete. In a folder nobody can commit or replace meanwhile; in S3 a moment is left between the look and the deletion.
+    /// never looks complete. In a folder no other process can commit or replace meanwhile; in S3 a moment is left between the check and the deletion.
     ///
     /// # Errors
     /// [`BackupError`] of the store, and for names that no snapshot can have.
@@ -202,7 +202,7 @@ impl SnapshotFiles {
         self.store.delete_rest(&self.key(DATA)?).await
     }
 
-    /// Where an object lies. Names that reach beyond the bucket, or into another snapshot, are refused here, whoever made them.
+    /// Where an object lies. Names that reach beyond the bucket, or into another snapshot, are refused here, wherever they come from.
     fn key(&self, file: &str) -> Result<String, BackupError> {
         check_name("the cluster name", &self.cluster)
             .and_then(|()| check_name("the snapshot id", &self.id))

@@ -1,18 +1,121 @@
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write as _};
+use std::ops::Range;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::{Arc, LazyLock};
 
 use tempfile::TempDir;
+use tokio::runtime::{Builder, Runtime};
 
 use super::*;
+use crate::error::{BackupErrorKind as ErrorKind, chain};
+
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads(2).enable_all().build().unwrap()
+});
+
+/// Waits for what a test asks for.
+pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
+    RUNTIME.block_on(future)
+}
+
+/// All that an error says.
+pub(super) fn line(error: &BackupError) -> String {
+    let advice = error.advice().map(|advice| format!("; {advice}"));
+    format!("{}{}", chain(error), advice.unwrap_or_default())
+}
+
+/// A store, asked by threads that may wait.
+#[derive(Debug, Clone)]
+pub(super) struct Bucket(pub(super) Arc<dyn SnapshotStore>);
+
+impl Bucket {
+    pub(super) fn snapshot(&self, cluster: &str, id: &str) -> Files {
+        Files(SnapshotFiles::new(&self.0, cluster, id))
+    }
+
+    pub(super) fn entries(
+        &self,
+        cluster: Option<&str>,
+    ) -> std::vec::IntoIter<Result<Entry, BackupError>> {
+        let below: Vec<&str> = cluster.into_iter().collect();
+        wait(async {
+            let mut entries = Entries::new(self.0.list(&below));
+            let mut all = Vec::new();
+            loop {
+                match entries.next().await {
+                    Ok(Some(entry)) => all.push(Ok(entry)),
+                    Ok(None) => break,
+                    Err(error) => {
+                        all.push(Err(error));
+                        break;
+                    }
+                }
+            }
+            all.into_iter()
+        })
+    }
+}
+
+/// A snapshot in it.
+#[derive(Debug, Clone)]
+pub(super) struct Files(SnapshotFiles);
+
+impl Files {
+    pub(super) fn create_data(&self) -> Result<Box<dyn DataSink>, BackupError> {
+        wait(self.0.create_data())
+    }
+
+    pub(super) fn claim(&self, wrapped_dek: &str) -> Result<(), BackupError> {
+        wait(self.0.claim(wrapped_dek))
+    }
+
+    pub(super) fn is_claimed_by(&self, wrapped_dek: &str) -> Result<Option<bool>, BackupError> {
+        wait(self.0.is_claimed_by(wrapped_dek))
+    }
+
+    pub(super) fn commit(&self, json: &[u8]) -> Result<(), BackupError> {
+        wait(self.0.commit(json))
+    }
+
+    pub(super) fn read_metadata(&self) -> Result<Option<StoredMetadata>, BackupError> {
+        wait(self.0.read_metadata())
+    }
+
+    pub(super) fn replace_metadata(
+        &self,
+        json: &[u8],
+        wrapped_dek: &str,
+        version: &Version,
+    ) -> Result<Replaced, BackupError> {
+        wait(self.0.replace_metadata(json, wrapped_dek, version))
+    }
+
+    pub(super) fn data_len(&self) -> Result<Option<u64>, BackupError> {
+        wait(self.0.data_len())
+    }
+
+    pub(super) fn data(
+        &self,
+        range: Option<Range<u64>>,
+    ) -> Result<Box<dyn Read + Send>, BackupError> {
+        wait(self.0.data(range))
+    }
+
+    pub(super) fn delete_if(&self, seen: Seen) -> Result<Deleted, BackupError> {
+        wait(self.0.delete_if(seen))
+    }
+}
 
 fn bucket(folder: &TempDir) -> Bucket {
-    Bucket::open(&BucketArguments::of(folder.path().to_str().unwrap())).unwrap()
+    Bucket(Arc::new(FolderStore::new(folder.path())))
 }
 
 /// What every bucket does. `data` is longer than a part.
 pub(super) fn contract(bucket: &Bucket, data: &[u8]) {
     let files = bucket.snapshot("cluster", "id");
-    let write = |files: &SnapshotFiles, data: &[u8]| {
+    let write = |files: &Files, data: &[u8]| {
         let mut writer = files.create_data()?;
         writer.write_all(data).unwrap();
         writer.finish()
@@ -77,7 +180,7 @@ pub(super) fn contract(bucket: &Bucket, data: &[u8]) {
 }
 
 /// `files` has the metadata `{}`, and had another before; `small` has none.
-fn deletes_what_was_seen(bucket: &Bucket, files: &SnapshotFiles, small: &SnapshotFiles) {
+fn deletes_what_was_seen(bucket: &Bucket, files: &Files, small: &Files) {
     let old = Seen::of_metadata(b"{\"a\":1}");
     assert_eq!(files.delete_if(old).unwrap(), Deleted::Changed);
     let seen = Seen::of_metadata(b"{}");
@@ -138,7 +241,7 @@ fn nothing_is_overwritten() {
     let folder = TempDir::new().unwrap();
     let files = bucket(&folder).snapshot("c", "s");
     let two = [files.create_data().unwrap(), files.create_data().unwrap()];
-    let [first, second] = two.map(DataWriter::finish);
+    let [first, second] = two.map(|sink| sink.finish());
     first.unwrap();
     assert_eq!(second.unwrap_err().kind(), ErrorKind::AlreadyExists);
     assert!(files.create_data().is_err());
@@ -204,7 +307,7 @@ fn links_in_a_folder_lead_nowhere() {
     link(&outside.path().join("new"), "d/.lock");
     for cluster in ["c", "d"] {
         let files = bucket(&folder).snapshot(cluster, "s");
-        let words = |failure: BackupError| failure.line().unwrap().to_owned();
+        let words = |failure: BackupError| line(&failure);
         for failure in [
             files.create_data().unwrap_err(),
             files.claim("x").unwrap_err(),
@@ -257,7 +360,7 @@ fn a_lock_that_somebody_holds_is_waited_for_and_named() {
     lock.lock().unwrap();
     let failure = files.delete_if(Seen::of_metadata(b"{}")).unwrap_err();
     assert_eq!(failure.kind(), ErrorKind::Unavailable);
-    assert!(failure.line().unwrap().contains("c/.lock` is still locked"));
+    assert!(line(&failure).contains("c/.lock` is still locked"));
     assert!(
         files.read_metadata().unwrap().is_some(),
         "nothing was deleted"
@@ -315,8 +418,7 @@ fn names_do_not_leave_the_bucket() {
 fn a_bucket_that_is_not_there_is_a_mistake() {
     let folder = TempDir::new().unwrap();
     let missing = folder.path().join("missing");
-    let arguments = BucketArguments::of(missing.to_str().unwrap());
-    let bucket = Bucket::open(&arguments).unwrap();
+    let bucket = Bucket(Arc::new(FolderStore::new(missing)));
     let failure = bucket.entries(None).next().unwrap().unwrap_err();
     assert_eq!(failure.kind(), ErrorKind::NotFound);
 }

@@ -1,8 +1,8 @@
 //! Folders by descriptor.
 //!
-//! Below the bucket's root everything is reached from the folder it lies in, name by name, and never through a symbolic link: whoever may
+//! Below the bucket's root everything is reached from the folder it lies in, name by name, and never through a symbolic link: a writer who may
 //! write into the bucket cannot make a process read, write or delete elsewhere. Only regular files are read, and they are opened so that a pipe in
-//! the place of one waits for nobody.
+//! the place of one makes no caller wait.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{DirBuilder, File};
@@ -123,7 +123,7 @@ impl Folder {
 
     /// Removes a folder if nothing is in it.
     pub(super) fn remove_if_empty(&self, name: &OsStr) {
-        // What kdc does not know stays, and its folder with it.
+        // Foreign files stay, and their folder with them.
         let _ = rustix::fs::unlinkat(&self.fd, name, AtFlags::REMOVEDIR);
     }
 

@@ -33,7 +33,9 @@ pub(super) struct Turns {
 
 /// Told the lock's path, and the longest wait for it, when another process holds it for long.
 #[derive(Clone)]
-pub(super) struct Waiting(Arc<dyn Fn(&Path, Duration) + Send + Sync>);
+pub(super) struct Waiting(Arc<Tell>);
+
+type Tell = dyn Fn(&Path, Duration) + Send + Sync;
 
 impl Waiting {
     pub(super) fn new(tell: impl Fn(&Path, Duration) + Send + Sync + 'static) -> Self {

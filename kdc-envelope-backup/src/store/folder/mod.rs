@@ -110,7 +110,7 @@ impl Directory {
         if self.read(key, old.len())?.as_deref() != Some(old) {
             return Ok(Replaced::Conflict);
         }
-        // Whoever waits for the lock need not wait for the disk as well.
+        // Processes that wait for the lock need not wait for the disk as well.
         let beside = with_file(key, WRAPPED_DEK);
         let mut staged_dek = self.stage_all(&beside, wrapped_dek.as_bytes())?;
         let mut staged = self.stage_all(key, json)?;
@@ -127,7 +127,7 @@ impl Directory {
         Ok(Replaced::Yes)
     }
 
-    /// A small file; up to one byte more than `limit`, so that whoever parses it sees that it is too long.
+    /// A small file; up to one byte more than `limit`, so that a parser sees that it is too long.
     fn read(&self, key: &str, limit: usize) -> Result<Option<Vec<u8>>, BackupError> {
         let read = self.open(key).and_then(|file| {
             let mut bytes = Vec::new();

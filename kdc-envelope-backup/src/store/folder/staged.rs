@@ -83,7 +83,7 @@ pub(super) struct Staged {
 }
 
 impl Staged {
-    /// On its way to be `target`. [`io::ErrorKind::NotFound`] if somebody deletes it, or its folder, as something that a run left.
+    /// On its way to be `target`. [`io::ErrorKind::NotFound`] if another process deletes it, or its folder, as something that a run left.
     pub(super) fn new(home: Home, target: &OsStr) -> io::Result<Self> {
         let name = partial_name(target)?;
         let file = home.folder.create(&name)?;
@@ -93,7 +93,7 @@ impl Staged {
             Ok(()) | Err(TryLockError::Error(_)) => file.metadata()?.nlink() == 0,
         };
         if is_deleted {
-            // Whoever looked into it may leave it there all the same.
+            // The process that found it may leave it there all the same.
             absent_is_fine(home.folder.remove(&name))?;
             return Err(io::ErrorKind::NotFound.into());
         }

@@ -18,7 +18,7 @@ use crate::error::{BackupError, BackupErrorKind as ErrorKind, Subject};
 /// With its pauses about six seconds; parts and reads are tried again beyond that.
 const RETRIES: usize = 5;
 
-/// What the client learns from the environment, and nothing else: it knows variables that would change what `kdc` relies on, conditions
+/// What the client learns from the environment, and nothing else: it knows variables that would change what this crate relies on, conditions
 /// and the verification of certificates among them.
 const PASSED_ON: [&str; 17] = [
     "AWS_ACCESS_KEY_ID",
@@ -56,7 +56,7 @@ pub(super) struct Clients {
     pub(super) wire: Wire,
     pub(super) bucket_url: Uri,
     pub(super) region: String,
-    /// Whether whoever asks pays.
+    /// Whether the requester pays.
     pub(super) is_payer: bool,
     /// For messages.
     pub(super) endpoint: String,

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use zeroize::Zeroizing;
 
+use super::settings::S3Credentials;
+
 /// Variables that begin with `AWS_`, and `HOME`.
 #[derive(Default)]
 pub(super) struct Environment {
@@ -19,6 +21,21 @@ impl Environment {
             Some((name, value))
         });
         variables.collect()
+    }
+
+    /// The same with these credentials instead of its own.
+    pub(super) fn with_credentials(mut self, credentials: &S3Credentials) -> Self {
+        let token = credentials.session_token.clone().unwrap_or_default();
+        let id = Zeroizing::new(credentials.access_key_id.clone());
+        let secret = credentials.secret_access_key.clone();
+        for (name, value) in [
+            ("AWS_ACCESS_KEY_ID", id),
+            ("AWS_SECRET_ACCESS_KEY", secret),
+            ("AWS_SESSION_TOKEN", token),
+        ] {
+            self.variables.insert(name.to_owned(), value);
+        }
+        self
     }
 
     /// One that is set to something.

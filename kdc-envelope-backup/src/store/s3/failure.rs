@@ -5,11 +5,11 @@ use std::error::Error;
 use object_store::Error as StoreError;
 use object_store::client::HttpError;
 
-use super::answer::{Condition, No, Operation, Refusal};
+use super::response::{Condition, No, Operation, Refusal};
 use crate::advice::Advice;
 use crate::error::{BackupError, BackupErrorKind as ErrorKind};
 
-/// More of a server's words than this, in characters, helps nobody.
+/// More of a server's words than this, in characters, does not help.
 const MAX_REASON_LEN: usize = 300;
 
 /// Where it happened.
@@ -242,7 +242,7 @@ fn no_reason(kind: Kind, endpoint: &str, no: &No) -> String {
             let more = of_its_own(no);
             format!("{endpoint} does not allow it with these credentials{code}{more}")
         }
-        Kind::Changed => "somebody else changed it meanwhile".to_owned(),
+        Kind::Changed => "another process changed it concurrently".to_owned(),
         Kind::Addressing => format!("{endpoint} does not take the bucket like this: {said}{code}"),
         Kind::Unknown => format!("{endpoint} does not know this request: {said}{code}"),
         Kind::Altered => format!("what {endpoint} got is not what was sent{code}"),
@@ -358,7 +358,7 @@ fn region_words(no: &No) -> Words {
 
 fn checksum_words(endpoint: &str, no: &No) -> Words {
     let said = said(no);
-    // By its words: what is said of a checksum that nobody sent may be said of anything.
+    // By its words: what is said of a checksum that was not sent may be said of anything.
     let (reason, hint) = match no.asked.has_checksum {
         _ if said.contains("required") => (
             "wants a checksum with what is stored",

@@ -1,7 +1,7 @@
 //! Every object of a bucket in order of their keys, and proof that these are all.
 //!
 //! The listing of `object_store` hides whether a page is the last one, and fails for keys that no file could have. So pages are asked
-//! for here, and judged strictly: what is missing in a listing would be taken for what nobody needs any more.
+//! for here, and judged strictly: what is missing in a listing would be taken for what is not needed any more.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,9 +12,9 @@ use object_store::aws::AwsAuthorizer;
 use object_store::client::{HttpRequest, HttpRequestBody, HttpService as _};
 use tokio::sync::mpsc;
 
-use super::answer::{Refusal, carried, not_s3};
 use super::failure::Kind;
 use super::listing::{Fault, Page};
+use super::response::{Refusal, carried, not_s3};
 use super::xml::Element;
 use super::{RETRY_BUDGET, S3};
 use crate::error::BackupError;
@@ -59,7 +59,7 @@ impl ObjectListing for Listing {
     }
 }
 
-/// Sends all that is below a prefix, until nobody listens. A failure is the last that is sent.
+/// Sends all that is below a prefix, until the receiver is gone. A failure is the last that is sent.
 async fn list(s3: Arc<S3>, mut pages: Pages, sender: mpsc::Sender<Result<Object, StoreError>>) {
     while let Some(position) = pages.next.take() {
         let page = match ask(&s3, &pages.query(&position)).await {
@@ -290,8 +290,8 @@ async fn ask_once(s3: &S3, query: &str) -> Result<Page, StoreError> {
     AwsAuthorizer::new(&credential, "s3", &clients.region)
         .with_request_payer(clients.is_payer)
         .try_authorize(&mut request, None)?;
-    let answer = clients.wire.call(request).await.map_err(carried)?;
-    let (parts, body) = answer.into_parts();
+    let response = clients.wire.call(request).await.map_err(carried)?;
+    let (parts, body) = response.into_parts();
     let body = body.bytes().await.map_err(carried)?;
     let root = Element::parse(body.trim_ascii());
     let fault = match root.as_ref().map(Page::of) {

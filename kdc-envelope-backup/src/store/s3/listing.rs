@@ -86,7 +86,7 @@ impl Page {
     }
 }
 
-/// Objects in a page, if nobody asks for another number.
+/// Objects in a page, unless another number is asked for.
 const PAGE_LEN: u64 = 1000;
 
 impl Listed {

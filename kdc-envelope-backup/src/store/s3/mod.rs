@@ -7,13 +7,12 @@
 //! |---|---|
 //! | `address`, `connect` | from flags and environment to a client |
 //! | `wire` | what requests go through: redirects, bounds, and what is no answer |
-//! | `answer`, `xml` | what an answer says |
+//! | `response`, `xml` | what an answer says |
 //! | `list`, `listing` | all pages of a listing, and one |
 //! | `read`, `upload` | the data of a snapshot |
 //! | `failure` | the words for what failed |
 
 mod address;
-mod answer;
 mod connect;
 mod environment;
 mod failure;
@@ -21,6 +20,7 @@ mod list;
 mod listing;
 mod profile;
 mod read;
+mod response;
 mod settings;
 mod store;
 #[cfg(test)]
@@ -50,7 +50,7 @@ use failure::{Kind, Place};
 use kdc_envelope::snapshot::metadata::MAX_METADATA_LEN;
 use list::Listing;
 use read::Reader;
-pub use settings::{Addressing, Checksum, S3Settings};
+pub use settings::{Addressing, Checksum, S3Credentials, S3Settings};
 pub use store::S3Store;
 
 /// What failed for so long is not begun anew: a server that takes requests and answers none needs minutes for each.
@@ -109,7 +109,7 @@ impl S3 {
         let payload = PutPayload::from(bytes.to_vec());
         let put = self.store().put_opts(&path, payload, options);
         let Err(error) = put.await else {
-            // What makes a snapshot must be there before anybody relies on it.
+            // What makes a snapshot must be there before a caller relies on it.
             return match self.read_metadata(key).await? {
                 Some(stored) if stored.json == bytes => Ok(()),
                 _ => Err(self.not_kept(key)),
@@ -144,7 +144,7 @@ impl S3 {
         if e_tag.is_none() {
             let (bucket, prefix, endpoint) = (&self.bucket, &self.prefix, &self.clients.endpoint);
             let line = format!(
-                "cannot replace s3://{bucket}/{prefix}{key}: {endpoint} gives it no ETag, without which a change of somebody else cannot be noticed"
+                "cannot replace s3://{bucket}/{prefix}{key}: {endpoint} gives it no ETag, without which a concurrent change cannot be noticed"
             );
             return Err(BackupError::new(ErrorKind::Configuration, line)
                 .advise("such a server is not fit for snapshots"));
@@ -172,14 +172,14 @@ impl S3 {
 
     async fn read_metadata(&self, key: &str) -> Result<Option<StoredMetadata>, BackupError> {
         let path = self.path(key)?;
-        // One byte more than is allowed, so that whoever parses it sees that it is too long.
+        // One byte more than is allowed, so that a parser sees that it is too long.
         let limit = u64::try_from(MAX_METADATA_LEN).unwrap_or(u64::MAX);
         let read = async {
-            let mut answer = self.store().get_opts(&path, GetOptions::default()).await?;
-            let e_tag = answer.meta.e_tag.take();
-            let version = answer.meta.version.take();
+            let mut response = self.store().get_opts(&path, GetOptions::default()).await?;
+            let e_tag = response.meta.e_tag.take();
+            let version = response.meta.version.take();
             let mut json = Vec::new();
-            let mut stream = answer.into_stream();
+            let mut stream = response.into_stream();
             while let Some(piece) = stream.next().await {
                 json.extend_from_slice(&piece?);
                 if u64::try_from(json.len()).unwrap_or(u64::MAX) > limit {
@@ -187,8 +187,11 @@ impl S3 {
                 }
             }
             // Not every page says what it is.
-            match answer::looks_like_page(&json) {
-                true => Err(answer::carried(answer::not_s3(&HeaderMap::new(), &json))),
+            match response::looks_like_page(&json) {
+                true => Err(response::carried(response::not_s3(
+                    &HeaderMap::new(),
+                    &json,
+                ))),
                 false => Ok(StoredMetadata {
                     json,
                     version: Version::ETag { e_tag, version },

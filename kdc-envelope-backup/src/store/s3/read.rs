@@ -126,7 +126,7 @@ async fn fetch(s3: Arc<S3>, mut rest: Rest, sender: mpsc::Sender<Result<Piece, S
     let mut begin = Instant::now();
     loop {
         let start = rest.start;
-        let Err(error) = answer(&s3, &mut rest, &sender).await else {
+        let Err(error) = response(&s3, &mut rest, &sender).await else {
             return;
         };
         if rest.start > start {
@@ -144,7 +144,7 @@ async fn fetch(s3: Arc<S3>, mut rest: Rest, sender: mpsc::Sender<Result<Piece, S
 }
 
 /// One answer, to its end.
-async fn answer(
+async fn response(
     s3: &S3,
     rest: &mut Rest,
     sender: &mpsc::Sender<Result<Piece, StoreError>>,
@@ -156,17 +156,17 @@ async fn answer(
         None => Some(GetRange::Offset(rest.start)),
     };
     let options = get_options(range, rest.e_tag.as_deref());
-    let answer = s3.store().get_opts(&rest.path, options).await?;
-    rest.end.get_or_insert(answer.meta.size);
+    let response = s3.store().get_opts(&rest.path, options).await?;
+    rest.end.get_or_insert(response.meta.size);
     if rest.e_tag.is_none() {
-        rest.e_tag.clone_from(&answer.meta.e_tag);
+        rest.e_tag.clone_from(&response.meta.e_tag);
     }
-    let mut stream = answer.into_stream();
+    let mut stream = response.into_stream();
     while let Some(piece) = stream.next().await {
         let piece = piece?;
         rest.start += u64::try_from(piece.len()).unwrap_or_default();
         if sender.send(Ok(piece.to_vec())).await.is_err() {
-            return Ok(()); // nobody reads any more
+            return Ok(()); // the reader is gone
         }
     }
     Ok(())

@@ -1,6 +1,9 @@
 //! What is known of an S3 bucket before any request: what a caller sets, beside the environment and the profiles of AWS.
 
+use std::fmt;
 use std::path::PathBuf;
+
+use zeroize::Zeroizing;
 
 /// Where a bucket of S3 is, and how to speak to it. What is not set comes from the environment variables and profiles of AWS.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -22,6 +25,8 @@ pub struct S3Settings {
     pub addressing: Addressing,
     /// What goes along with what is stored, for the server to verify: by default CRC-64/NVME with TLS, and nothing without.
     pub checksum: Option<Checksum>,
+    /// Credentials, instead of those of the environment and the profiles.
+    pub credentials: Option<S3Credentials>,
 }
 
 impl S3Settings {
@@ -31,6 +36,35 @@ impl S3Settings {
             bucket: bucket.into(),
             ..Self::default()
         }
+    }
+}
+
+/// A key of S3.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct S3Credentials {
+    /// Id of the access key.
+    pub access_key_id: String,
+    /// Its secret.
+    pub secret_access_key: Zeroizing<String>,
+    /// Of credentials that end.
+    pub session_token: Option<Zeroizing<String>>,
+}
+
+impl S3Credentials {
+    /// A key that does not end by itself.
+    pub fn new(access_key_id: impl Into<String>, secret_access_key: impl Into<String>) -> Self {
+        Self {
+            access_key_id: access_key_id.into(),
+            secret_access_key: Zeroizing::new(secret_access_key.into()),
+            session_token: None,
+        }
+    }
+}
+
+impl fmt::Debug for S3Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("S3Credentials").finish_non_exhaustive()
     }
 }
 

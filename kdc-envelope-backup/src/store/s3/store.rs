@@ -22,7 +22,12 @@ impl S3Store {
     /// # Errors
     /// [`BackupError`] for settings and profiles that cannot be meant, or that name no credentials.
     pub fn connect(settings: &S3Settings) -> Result<Self, BackupError> {
-        Self::connect_in(settings, &Environment::of_this_process())
+        let environment = Environment::of_this_process();
+        let environment = match &settings.credentials {
+            Some(credentials) => environment.with_credentials(credentials),
+            None => environment,
+        };
+        Self::connect_in(settings, &environment)
     }
 
     pub(super) fn connect_in(

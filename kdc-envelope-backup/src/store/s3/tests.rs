@@ -1,28 +1,34 @@
 use std::io::{Read as _, Write as _};
+use std::sync::Arc;
 use std::time::Duration;
 
 use kdc_testbed::proxy::{Fault, Rule};
 use kdc_testbed::s3::{ACCESS_KEY_ID, SECRET_ACCESS_KEY};
 use kdc_testbed::{Moto, Proxy, S3 as Server};
-use tokio::runtime::Runtime;
 
 use super::environment::Environment;
-use super::settings::Checksum;
-use crate::backup::refusal::carried;
-use crate::failure::ErrorKind;
-use crate::runtime;
-use crate::store::tests::contract;
-use crate::store::{Bucket, BucketArguments, SnapshotFiles};
+use super::settings::{Checksum, S3Settings};
+use super::store::S3Store;
+use crate::error::{BackupError, BackupErrorKind as ErrorKind};
+use crate::store::Replaced;
+use crate::store::tests::{Bucket, Files, contract, line, wait};
 
 /// Two full parts and a short one.
 const LEN: usize = (16 << 20) + 1000;
 
-fn arguments(endpoint: &str, bucket: &str) -> BucketArguments {
-    BucketArguments {
-        s3_endpoint: Some(endpoint.to_owned()),
-        s3_allow_http: endpoint.starts_with("http:"),
-        ..BucketArguments::of(bucket)
+fn settings(endpoint: &str, bucket: &str) -> S3Settings {
+    let (bucket, prefix) = bucket.split_once('/').unwrap_or((bucket, ""));
+    S3Settings {
+        prefix: prefix.to_owned(),
+        endpoint: Some(endpoint.to_owned()),
+        allow_http: endpoint.starts_with("http:"),
+        ..S3Settings::new(bucket)
     }
+}
+
+fn connect(settings: &S3Settings, environment: &Environment) -> Result<Bucket, BackupError> {
+    let store = S3Store::connect_in(settings, environment)?;
+    Ok(Bucket(Arc::new(store)))
 }
 
 fn environment(secret: &str) -> Environment {
@@ -38,34 +44,28 @@ fn environment(secret: &str) -> Environment {
 
 fn open(endpoint: &str, bucket: &str) -> Bucket {
     let environment = environment(SECRET_ACCESS_KEY);
-    Bucket::open_in(&arguments(endpoint, bucket), &environment).unwrap()
+    connect(&settings(endpoint, bucket), &environment).unwrap()
 }
 
 /// A server behind a proxy that does to it what it is told.
 struct Scene {
-    runtime: Runtime,
     server: Server,
     proxy: Proxy,
 }
 
 impl Scene {
     fn new() -> Self {
-        let runtime = runtime::start_few().unwrap();
-        let (server, proxy) = runtime.block_on(async {
+        let (server, proxy) = wait(async {
             let server = Server::start().await.unwrap();
             server.create_bucket("bucket").unwrap();
             let proxy = Proxy::start(server.endpoint()).await.unwrap();
             (server, proxy)
         });
-        Self {
-            runtime,
-            server,
-            proxy,
-        }
+        Self { server, proxy }
     }
 
-    fn files(&self, id: &str) -> SnapshotFiles {
-        open(&self.proxy.address(), "s3://bucket/pre/fix").snapshot("c", id)
+    fn files(&self, id: &str) -> Files {
+        open(&self.proxy.address(), "bucket/pre/fix").snapshot("c", id)
     }
 
     fn assert_nothing_is_left(&self) {
@@ -77,15 +77,19 @@ fn data() -> Vec<u8> {
     (0..=250).cycle().take(LEN).collect()
 }
 
-fn write(files: &SnapshotFiles) -> Result<u64, BackupError> {
+fn write(files: &Files) -> Result<u64, BackupError> {
     let mut writer = files.create_data()?;
     match writer.write_all(&data()) {
         Ok(()) => writer.finish(),
-        Err(error) => Err(carried(&error).unwrap()),
+        Err(error) => Err(carried(error)),
     }
 }
 
-fn read(files: &SnapshotFiles) -> Vec<u8> {
+fn carried(error: std::io::Error) -> BackupError {
+    BackupError::carried(error).unwrap()
+}
+
+fn read(files: &Files) -> Vec<u8> {
     let mut bytes = Vec::new();
     files.data(None).unwrap().read_to_end(&mut bytes).unwrap();
     bytes
@@ -94,64 +98,63 @@ fn read(files: &SnapshotFiles) -> Vec<u8> {
 #[test]
 fn a_server_keeps_the_contract_of_a_bucket() {
     let scene = Scene::new();
-    contract(&open(scene.server.endpoint(), "s3://bucket"), &data());
-    contract(&open(scene.server.endpoint(), "s3://bucket/a/b"), &data());
+    contract(&open(scene.server.endpoint(), "bucket"), &data());
+    contract(&open(scene.server.endpoint(), "bucket/a/b"), &data());
     scene.assert_nothing_is_left();
 }
 
 #[test]
 fn moto_keeps_the_contract_of_a_bucket() {
-    let runtime = runtime::start_few().unwrap();
-    let moto = runtime.block_on(async {
+    let moto = wait(async {
         let moto = Moto::start().await.unwrap();
         moto.create_bucket("bucket").await.unwrap();
         moto
     });
-    contract(&open(moto.endpoint(), "s3://bucket/a"), &data());
-    let left = runtime.block_on(moto.unfinished_uploads("bucket"));
+    contract(&open(moto.endpoint(), "bucket/a"), &data());
+    let left = wait(moto.unfinished_uploads("bucket"));
     assert_eq!(left.unwrap(), 0);
 }
 
 #[test]
 fn keys_that_the_client_cannot_hold_hide_no_snapshot() {
     let odd = ["/z", "c//x", "c/s013//y", "c/s013//z", "d/e//", "d/e//.db"];
-    let runtime = runtime::start_few().unwrap();
-    let moto = runtime.block_on(async {
-        let moto = Moto::start().await.unwrap();
-        moto.create_bucket("bucket").await.unwrap();
-        for key in odd {
-            let key = format!("pre/fix/{key}");
-            moto.put_object("bucket", &key, "x").await.unwrap();
+    let moto = wait(Moto::start()).unwrap();
+    for (name, prefix) in [("below", "pre/fix/"), ("whole", "")] {
+        wait(async {
+            moto.create_bucket(name).await.unwrap();
+            for key in odd {
+                let key = format!("{prefix}{key}");
+                moto.put_object(name, &key, "x").await.unwrap();
+            }
+        });
+        let place = format!("{name}/{prefix}");
+        let bucket = open(moto.endpoint(), place.trim_end_matches('/'));
+        let ids: Vec<String> = (0..40).map(|number| format!("s{number:03}")).collect();
+        for id in &ids {
+            bucket.snapshot("c", id).commit(b"{}").unwrap();
         }
-        moto
-    });
-    let bucket = open(moto.endpoint(), "s3://bucket/pre/fix");
-    let ids: Vec<String> = (0..40).map(|number| format!("s{number:03}")).collect();
-    for id in &ids {
-        bucket.snapshot("c", id).commit(b"{}").unwrap();
-    }
-    let mut found = Vec::new();
-    let mut others = Vec::new();
-    for entry in bucket.entries(None).map(Result::unwrap) {
-        match entry.metadata {
-            Some(_) => found.push(entry.id),
-            None => others.extend(entry.foreign.into_iter().chain(entry.plaintext_db)),
+        let mut found = Vec::new();
+        let mut others = Vec::new();
+        for entry in bucket.entries(None).map(Result::unwrap) {
+            match entry.metadata {
+                Some(_) => found.push(entry.id),
+                None => others.extend(entry.foreign.into_iter().chain(entry.plaintext_db)),
+            }
         }
+        assert_eq!(found, ids, "{name}");
+        assert_eq!(others, odd, "{name}");
+        assert_eq!(bucket.entries(Some("c")).count(), 40 + 3, "{name}");
     }
-    assert_eq!(found, ids);
-    assert_eq!(others, odd);
-    assert_eq!(bucket.entries(Some("c")).count(), 40 + 3);
 }
 
 #[test]
 fn a_server_with_tls_keeps_the_contract_of_a_bucket() {
-    let runtime = runtime::start_few().unwrap();
-    let server = runtime.block_on(Server::start_with_tls()).unwrap();
+    let server = wait(Server::start_with_tls()).unwrap();
     server.create_bucket("bucket").unwrap();
-    let mut arguments = arguments(server.endpoint(), "s3://bucket");
-    arguments.s3_ca_file = server.ca_file().map(ToOwned::to_owned);
+    let mut settings = settings(server.endpoint(), "bucket");
+    settings.ca_file = server.ca_file().map(ToOwned::to_owned);
     let environment = environment(SECRET_ACCESS_KEY);
-    contract(&Bucket::open_in(&arguments, &environment).unwrap(), &data());
+    contract(&connect(&settings, &environment).unwrap(), &data());
 }
 
 #[test]
@@ -193,13 +196,13 @@ fn lost_answers_to_metadata_are_looked_up() {
     let replaced = files
         .replace_metadata(b"two", "dek", &stored.version)
         .unwrap();
-    assert_eq!(replaced, crate::store::Replaced::Yes);
+    assert_eq!(replaced, Replaced::Yes);
     scene.proxy.set(Fault::status(412, "x").on(put));
     let stored = files.read_metadata().unwrap().unwrap();
     let replaced = files
         .replace_metadata(b"three", "dek", &stored.version)
         .unwrap();
-    assert_eq!(replaced, crate::store::Replaced::Conflict);
+    assert_eq!(replaced, Replaced::Conflict);
     assert_eq!(
         files.commit(b"three").unwrap_err().kind(),
         ErrorKind::AlreadyExists
@@ -236,65 +239,61 @@ fn an_upload_that_fails_is_aborted() {
     scene.proxy.clear();
     let mut writer = scene.files("t").create_data().unwrap();
     writer.write_all(&data()).unwrap();
-    drop(writer);
+    writer.abort().unwrap();
     scene.assert_nothing_is_left();
     assert_eq!(scene.files("t").data_len().unwrap(), None);
-    let _ = &scene.runtime;
 }
 
 #[test]
 fn whoever_is_refused_is_told_what_to_do() {
     let scene = Scene::new();
-    let line = |bucket: Bucket| {
+    let told = |bucket: Bucket| {
         let failure = bucket.entries(None).next().unwrap().unwrap_err();
-        (failure.kind(), failure.line().unwrap().to_owned())
+        (failure.kind(), line(&failure))
     };
-    let arguments = arguments(scene.server.endpoint(), "s3://bucket");
-    let (exit, text) = line(Bucket::open_in(&arguments, &environment("wrong")).unwrap());
+    let settings = settings(scene.server.endpoint(), "bucket");
+    let (exit, text) = told(connect(&settings, &environment("wrong")).unwrap());
     assert_eq!(exit, ErrorKind::Denied, "{text}");
     assert!(
         text.contains("AWS_SECRET_ACCESS_KEY") && !text.contains("wrong"),
         "{text}"
     );
-    let (exit, text) = line(open(scene.server.endpoint(), "s3://missing"));
+    let (exit, text) = told(open(scene.server.endpoint(), "missing"));
     assert_eq!(exit, ErrorKind::NotFound, "{text}");
     assert!(
         text.contains("s3://missing") && text.contains("create it"),
         "{text}"
     );
-    let failure = Bucket::open_in(&arguments, &Environment::default()).unwrap_err();
-    assert!(failure.line().unwrap().contains("AWS_ACCESS_KEY_ID"));
+    let failure = connect(&settings, &Environment::default()).unwrap_err();
+    assert!(line(&failure).contains("AWS_ACCESS_KEY_ID"));
     let gone = "http://127.0.0.1:1";
-    let (exit, text) = line(open(gone, "s3://bucket"));
+    let (exit, text) = told(open(gone, "bucket"));
     assert_eq!(exit, ErrorKind::Unavailable, "{text}");
     assert!(
-        text.contains(gone) && text.contains("--s3-endpoint"),
+        text.contains(gone) && text.contains("the endpoint"),
         "{text}"
     );
 }
 
 #[test]
 fn a_bucket_with_object_lock_takes_what_has_a_checksum() {
-    let runtime = runtime::start_few().unwrap();
-    let moto = runtime.block_on(async {
+    let moto = wait(async {
         let moto = Moto::start().await.unwrap();
         moto.create_locked_bucket("locked").await.unwrap();
         moto
     });
-    let mut arguments = arguments(moto.endpoint(), "s3://locked");
-    let files = |arguments: &BucketArguments| {
+    let mut settings = settings(moto.endpoint(), "locked");
+    let files = |settings: &S3Settings| {
         let environment = environment(SECRET_ACCESS_KEY);
-        Bucket::open_in(arguments, &environment)
-            .unwrap()
-            .snapshot("c", "s")
+        connect(settings, &environment).unwrap().snapshot("c", "s")
     };
-    let failure = files(&arguments).commit(b"{}").unwrap_err();
+    let failure = files(&settings).commit(b"{}").unwrap_err();
     assert_eq!(failure.kind(), ErrorKind::Configuration);
-    let line = failure.line().unwrap();
-    assert!(line.contains("give --s3-checksum sha256"), "{line}");
-    arguments.s3_checksum = Some(Checksum::Sha256);
-    assert_eq!(write(&files(&arguments)).unwrap(), LEN as u64);
-    files(&arguments).commit(b"{}").unwrap();
+    let text = line(&failure);
+    assert!(text.contains("give the checksum sha256"), "{text}");
+    settings.checksum = Some(Checksum::Sha256);
+    assert_eq!(write(&files(&settings)).unwrap(), LEN as u64);
+    files(&settings).commit(b"{}").unwrap();
 }
 
 #[test]
@@ -312,14 +311,14 @@ fn what_hands_out_credentials_is_named_when_it_does_not() {
             ),
         ];
         let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let arguments = arguments(scene.server.endpoint(), "s3://bucket");
-        Bucket::open_in(&arguments, &variables.into_iter().collect()).unwrap()
+        let settings = settings(scene.server.endpoint(), "bucket");
+        connect(&settings, &variables.into_iter().collect()).unwrap()
     };
     let ends = |bucket: Bucket, words: &str| {
         let failure = bucket.entries(None).next().unwrap().unwrap_err();
-        let line = failure.line().unwrap();
-        assert_eq!(failure.kind(), ErrorKind::Denied, "{line}");
-        assert!(line.contains(words), "{line}");
+        let text = line(&failure);
+        assert_eq!(failure.kind(), ErrorKind::Denied, "{text}");
+        assert!(text.contains(words), "{text}");
     };
     ends(
         open("http://127.0.0.1:1/x"),
@@ -338,22 +337,22 @@ fn what_hands_out_credentials_is_named_when_it_does_not() {
 fn a_server_without_tls_is_told_from_one_that_is_away() {
     let scene = Scene::new();
     let address = scene.server.endpoint().replace("http://", "https://");
-    let failure = open(&address, "s3://bucket")
+    let failure = open(&address, "bucket")
         .entries(None)
         .next()
         .unwrap()
         .unwrap_err();
-    let line = failure.line().unwrap();
-    assert_eq!(failure.kind(), ErrorKind::Unavailable, "{line}");
-    assert!(line.contains("it may have no TLS"), "{line}");
-    let server = scene.runtime.block_on(Server::start_with_tls()).unwrap();
+    let text = line(&failure);
+    assert_eq!(failure.kind(), ErrorKind::Unavailable, "{text}");
+    assert!(text.contains("it may have no TLS"), "{text}");
+    let server = wait(Server::start_with_tls()).unwrap();
     let address = server.endpoint().replace("https://", "http://");
-    let failure = open(&address, "s3://bucket")
+    let failure = open(&address, "bucket")
         .entries(None)
         .next()
         .unwrap()
         .unwrap_err();
-    let line = failure.line().unwrap();
-    assert_eq!(failure.kind(), ErrorKind::Unavailable, "{line}");
-    assert!(line.contains("begin --s3-endpoint with https://"), "{line}");
+    let text = line(&failure);
+    assert_eq!(failure.kind(), ErrorKind::Unavailable, "{text}");
+    assert!(text.contains("begin the endpoint with https://"), "{text}");
 }

@@ -73,7 +73,7 @@ impl std::fmt::Debug for Upload {
 impl Upload {
     pub(super) async fn new(s3: &Arc<S3>, key: &str) -> Result<Self, BackupError> {
         let path = s3.path(key)?;
-        // Completing refuses as well, but only after everything was sent; and not every server does. Whoever may only write is not told
+        // Completing refuses as well, but only after everything was sent; and not every server does. A caller who may only write is not told
         // whether there is one.
         match s3.len(key).await {
             Ok(None) => {}

@@ -16,8 +16,8 @@ use object_store::client::{
 use object_store::{ClientOptions, Error as StoreError, HeaderMap};
 use reqwest::redirect::Policy;
 
-use super::answer::{Asked, No, Operation, Refusal, carried, is_page, looks_like_page, not_s3};
 use super::listing::MAX_PAGE_LEN;
+use super::response::{Asked, No, Operation, Refusal, carried, is_page, looks_like_page, not_s3};
 use super::xml::Element;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -137,7 +137,7 @@ impl Wire {
     }
 }
 
-/// What an answer of no means is known to whoever asks, so only the last word of it is told.
+/// What an answer of no means is known to the caller, so only the last word of it is told.
 async fn ask_for_credentials(
     client: &reqwest::Client,
     request: HttpRequest,
@@ -146,8 +146,8 @@ async fn ask_for_credentials(
     // The client reads the status of the metadata service of a machine.
     let is_of_machine = request.uri().path().starts_with("/latest/");
     let asked = Asked::of(&request, "");
-    let answer = HttpService::call(client, request).await;
-    let answer = answer.map_err(|error| {
+    let response = HttpService::call(client, request).await;
+    let response = response.map_err(|error| {
         let why = "does not answer".to_owned();
         HttpError::new(
             error.kind(),
@@ -157,11 +157,11 @@ async fn ask_for_credentials(
             },
         )
     })?;
-    let status = answer.status();
+    let status = response.status();
     if is_of_machine || !status.is_client_error() {
-        return Ok(answer);
+        return Ok(response);
     }
-    let (parts, body) = answer.into_parts();
+    let (parts, body) = response.into_parts();
     let (body, _) = collect(body, MAX_ERROR_LEN).await?;
     let no = No::new(status.as_u16(), &parts.headers, &body, asked);
     let mut why = format!("answered {}", no.status);
@@ -174,8 +174,8 @@ async fn ask_for_credentials(
 }
 
 /// The answer, if it is one to what was asked.
-async fn judge(asked: Asked, answer: HttpResponse) -> Result<HttpResponse, HttpError> {
-    let (parts, body) = answer.into_parts();
+async fn judge(asked: Asked, response: HttpResponse) -> Result<HttpResponse, HttpError> {
+    let (parts, body) = response.into_parts();
     let status = parts.status.as_u16();
     let is_success = parts.status.is_success();
     if is_success && matches!(asked.operation, Operation::Get | Operation::Head) {
@@ -256,7 +256,7 @@ fn check_reply(
         Operation::Complete => is("CompleteMultipartUploadResult", "ETag"),
         Operation::Put => body.trim_ascii().is_empty() && headers.contains_key("etag"),
         Operation::Delete => body.trim_ascii().is_empty(),
-        // Judged by whoever reads it: a listing may be whole, and still not the one that was asked for.
+        // Judged by its reader: a listing may be whole, and still not the one that was asked for.
         Operation::List | Operation::Get | Operation::Head => true,
     };
     if is_right {

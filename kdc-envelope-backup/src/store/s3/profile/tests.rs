@@ -92,7 +92,7 @@ fn damaged_profiles_are_refused_in_one_line() {
         let file = folder.path().join(name);
         fs::write(&file, content).unwrap();
         let failure = load(&environment(&file)).err().unwrap();
-        let line = failure.line().unwrap();
+        let line = crate::store::tests::line(&failure);
         assert_eq!(failure.kind(), ErrorKind::Configuration, "{name}: {line}");
         assert!(line.contains(words), "{name}: {line}");
         assert!(
