@@ -37,6 +37,15 @@ fn styled(len: Option<u64>, template: &str) -> ProgressBar {
     }
 }
 
+/// A bar for the bytes of a source, with how fast they come and how long it will take. `len` is their number, if it is known.
+pub(crate) fn source(what: &'static str, len: Option<u64>) -> ProgressBar {
+    let template = match len {
+        Some(_) => "{prefix} {bar:30} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left",
+        None => "{prefix} {spinner} {bytes}, {bytes_per_sec}",
+    };
+    styled(len, template).with_prefix(what)
+}
+
 /// A source that shows how much of it was read, how fast, and how long it will take.
 pub(crate) struct Watched<R> {
     source: R,
@@ -46,11 +55,7 @@ pub(crate) struct Watched<R> {
 impl<R> Watched<R> {
     /// `len` is the length in bytes, if it is known.
     pub(crate) fn new(source: R, what: &'static str, len: Option<u64>) -> Self {
-        let template = match len {
-            Some(_) => "{prefix} {bar:30} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left",
-            None => "{prefix} {spinner} {bytes}, {bytes_per_sec}",
-        };
-        let bar = styled(len, template).with_prefix(what);
+        let bar = self::source(what, len);
         Self { source, bar }
     }
 }

@@ -25,3 +25,11 @@ fn build(builder: &mut Builder) -> Result<Runtime, Failure> {
         .build()
         .map_err(|error| Failure::at(Exit::Io, "cannot start", &error))
 }
+
+/// Runs what talks to a store or a key to its end. What it leaves behind, such as an answer that is late, is not waited for.
+pub(crate) fn wait<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = start_few()?;
+    let outcome = runtime.block_on(work);
+    runtime.shutdown_background();
+    outcome
+}

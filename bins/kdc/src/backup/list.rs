@@ -1,16 +1,19 @@
 //! `kdc backup list`.
 
+use std::sync::Arc;
+
 use kdc_envelope::evidence::{Evidence, GapKind};
 use kdc_envelope::snapshot::check_name;
+use kdc_envelope_backup::SnapshotStore;
+use kdc_envelope_backup::catalogue::{CatalogueEntry, Cost, State, Unknowns, scan};
 use serde::Serialize;
 
-use super::bucket::{Bucket, BucketArguments};
-use super::pass;
-use super::proof::{self, Unknowns};
-use super::state::{Known, State};
-use crate::clock::rfc3339;
-use crate::failure::{Exit, Failure};
+use super::bucket::BucketArguments;
+use super::proof;
+use crate::clock::{now, rfc3339};
+use crate::failure::{Exit, Failure, escaped};
 use crate::output::{Format, Output, Tone};
+use crate::{progress, runtime};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -59,7 +62,7 @@ struct Line {
 }
 
 impl Line {
-    fn new(known: &Known) -> Self {
+    fn new(known: &CatalogueEntry) -> Self {
         let wrapped = known
             .metadata
             .as_ref()
@@ -74,7 +77,7 @@ impl Line {
             key: wrapped.map(ToString::to_string),
             key_version: wrapped.and_then(|wrapped| wrapped.version()),
             state: known.state,
-            detail: known.detail.clone(),
+            detail: known.detail.as_deref().map(escaped),
             time,
         }
     }
@@ -99,10 +102,10 @@ impl Line {
 
 pub(super) fn run(arguments: &List, out: &mut Output) -> Result<Exit, Failure> {
     check_cluster(arguments.cluster.as_deref())?;
-    let bucket = Bucket::open(&arguments.bucket)?;
+    let store = arguments.bucket.open()?;
     let mut lines = Vec::new();
     let mut unknowns = Unknowns::default();
-    pass::examine(&bucket, arguments.cluster.as_deref(), |known| {
+    examine(&store, arguments.cluster.as_deref(), |known| {
         unknowns.add(&known);
         if known.state != State::Foreign {
             lines.push(Line::new(&known));
@@ -111,7 +114,7 @@ pub(super) fn run(arguments: &List, out: &mut Output) -> Result<Exit, Failure> {
     lines.sort_by(|a, b| (&a.cluster, a.time, &a.snapshot).cmp(&(&b.cluster, b.time, &b.snapshot)));
     match arguments.output {
         Format::Json => out.json(&lines)?,
-        Format::Text => show(&lines, &bucket, out)?,
+        Format::Text => show(&lines, &*store, out)?,
     }
     // An empty bucket is an answer, and so is a damaged snapshot; only what was not looked at is missing in the list.
     let Some(gap) = unknowns.not_looked_at.gap(GapKind::NotLookedAt) else {
@@ -123,15 +126,33 @@ pub(super) fn run(arguments: &List, out: &mut Output) -> Result<Exit, Failure> {
     proof::verdict(&evidence, "that this is all there is")
 }
 
+/// One pass over a bucket, or over one cluster in it.
+pub(super) fn examine(
+    store: &Arc<dyn SnapshotStore>,
+    cluster: Option<&str>,
+    mut each: impl FnMut(CatalogueEntry),
+) -> Result<Cost, Failure> {
+    let bar = progress::looked_at();
+    let cost = runtime::wait(async {
+        let scanned = scan(store, cluster, now(), |found| {
+            bar.inc(1);
+            each(found);
+        });
+        Ok(scanned.await?)
+    });
+    bar.finish_and_clear();
+    cost
+}
+
 /// A cluster's name becomes part of keys.
 pub(crate) fn check_cluster(cluster: Option<&str>) -> Result<(), Failure> {
     let checked = cluster.map_or(Ok(()), |cluster| check_name("the cluster name", cluster));
     checked.map_err(|error| Failure::at(Exit::Usage, "--cluster", &error))
 }
 
-fn show(lines: &[Line], bucket: &Bucket, out: &mut Output) -> Result<(), Failure> {
+fn show(lines: &[Line], store: &dyn SnapshotStore, out: &mut Output) -> Result<(), Failure> {
     if lines.is_empty() {
-        return out.line(format_args!("no snapshots in {}", bucket.name()));
+        return out.line(format_args!("no snapshots in {}", store.name()));
     }
     let headings = ["CLUSTER", "SNAPSHOT", "CREATED", "BYTES", "KEY", "STATE"];
     let mut rows = vec![headings.map(str::to_owned).to_vec()];

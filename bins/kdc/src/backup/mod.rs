@@ -2,42 +2,39 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | `bucket` | a folder or S3, seen alike |
-//! | `kek` | who wraps data keys: a keyring, or OpenBao |
-//! | `deposit` | a snapshot into the bucket: `run`, `seal` |
-//! | `fetch` | a snapshot out of it: `open`, `restore`, `verify` |
-//! | `rewrap` | data keys to the newest version |
-//! | `state`, `pass`, `proof` | what lies in the bucket, in one pass, and what follows from it: `list`, `inventory`, `prune` |
-//! | `rows`, `scan`, `file` | which keys the rows inside need |
+//! | `bucket`, `keys` | the flags of a store, and of a key |
+//! | `destination` | a snapshot into the bucket: `run`, `seal` |
+//! | `origin` | a snapshot out of it: `open`, `restore`, `verify` |
+//! | `list`, `inventory`, `prune`, `rewrap` | all that is in it, as tables and pages |
+//! | `proof` | from what was seen to an exit code |
+//! | `scan`, `file` | which keys the rows of a file need |
 //! | `recognise` | files that are something else than a snapshot |
 //! | `private_file`, `interrupt` | plaintext on disk, and signals that end the program meanwhile |
-//! | `refusal` | errors of the library |
+//! | `failure` | errors of the library, as lines and exit codes |
+//!
+//! What is done with snapshots is in the library `kdc-envelope-backup`; here are flags, tables and progress.
 
 pub(crate) mod bucket;
-mod deposit;
-mod fetch;
+mod destination;
+mod failure;
 mod file;
 mod interrupt;
 mod inventory;
-mod kek;
+mod keys;
 mod list;
 mod open;
-mod pass;
+mod origin;
 mod private_file;
 mod proof;
 mod prune;
 mod recognise;
-mod refusal;
 mod restore;
 mod rewrap;
-mod rows;
 mod run;
 mod scan;
 mod seal;
-mod state;
 mod verify;
 
-pub(crate) use inventory::retained;
 pub(crate) use list::check_cluster;
 
 use clap::Subcommand;

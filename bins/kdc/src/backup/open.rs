@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use super::fetch::Origin;
+use super::origin::Origin;
 use super::private_file::PrivateFile;
 use crate::failure::Failure;
 use crate::output::{Format, Output};
+use crate::runtime;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -44,13 +45,18 @@ struct Report {
 
 pub(super) fn run(arguments: &Open, out: &mut Output) -> Result<(), Failure> {
     let file = PrivateFile::create("--out", &arguments.out)?;
-    let fetched = arguments.origin.fetch()?;
-    let content = fetched.open_content(&file)?;
+    let source = arguments.origin.open()?;
+    let sink = file.sink()?;
+    let (opened, content) = runtime::wait(async {
+        let opened = source.fetch().await?;
+        let content = source.open_content(&opened, sink).await?;
+        Ok((opened, content))
+    })?;
     file.keep()?;
     let report = Report {
-        created_at: fetched.metadata.created_at().to_owned(),
-        cluster: fetched.cluster,
-        snapshot: fetched.id,
+        created_at: opened.metadata().created_at().to_owned(),
+        cluster: opened.cluster().to_owned(),
+        snapshot: opened.id().to_owned(),
         file: arguments.out.clone(),
         length: content.len,
         sha256: content.sha256.map(hex::encode),

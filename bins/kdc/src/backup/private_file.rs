@@ -4,7 +4,6 @@
 //! of it is left. Elsewhere it has a name of its own meanwhile, which is removed at every end that a program can notice.
 
 use core::num::NonZeroU64;
-use core::sync::atomic::{AtomicU64, Ordering};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsRawFd as _;
@@ -33,9 +32,33 @@ pub(super) struct PrivateFile {
     draft: Draft,
     path: PathBuf,
     flag: &'static str,
-    /// Bytes that were written, and how many of them are on their way to the disk.
-    written: AtomicU64,
-    sent: AtomicU64,
+}
+
+/// Writes from the beginning of a [`PrivateFile`], and lets the kernel write to the disk beside it.
+#[derive(Debug)]
+pub(super) struct Sink {
+    file: File,
+    written: u64,
+    /// How many of the bytes written are on their way to the disk.
+    sent: u64,
+}
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.file.write(bytes)?;
+        self.written += count as u64;
+        let waiting = NonZeroU64::new(self.written - self.sent);
+        if let Some(waiting) = waiting.filter(|waiting| waiting.get() >= WRITE_BEHIND) {
+            // For the speed alone: it begins to write dirty pages (posix_fadvise(2)), and where it does not, `keep` does.
+            let _ = rustix::fs::fadvise(&self.file, self.sent, Some(waiting), Advice::DontNeed);
+            self.sent = self.written;
+        }
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 #[derive(Debug)]
@@ -64,8 +87,6 @@ impl PrivateFile {
             draft,
             path: path.to_owned(),
             flag,
-            written: AtomicU64::new(0),
-            sent: AtomicU64::new(0),
         })
     }
 
@@ -76,17 +97,15 @@ impl PrivateFile {
         }
     }
 
-    /// Counts `count` bytes more, and lets the kernel begin to write what has come together.
-    fn write_behind(&self, count: u64) {
-        let written = self.written.fetch_add(count, Ordering::Relaxed) + count;
-        let sent = self.sent.load(Ordering::Relaxed);
-        if let Some(waiting) =
-            NonZeroU64::new(written - sent).filter(|len| len.get() >= WRITE_BEHIND)
-        {
-            self.sent.store(written, Ordering::Relaxed);
-            // For the speed alone: it begins to write dirty pages (posix_fadvise(2)), and where it does not, `keep` does.
-            let _ = rustix::fs::fadvise(self.file(), sent, Some(waiting), Advice::DontNeed);
-        }
+    /// To write into it.
+    pub(super) fn sink(&self) -> Result<Sink, Failure> {
+        let place = format!("{}: cannot write `{}`", self.flag, self.path.display());
+        let file = self.file().try_clone();
+        Ok(Sink {
+            file: file.map_err(|error| Failure::at(Exit::Io, place, &error))?,
+            written: 0,
+            sent: 0,
+        })
     }
 
     /// Makes it durable and gives it its name, unless something came there meanwhile.
@@ -110,18 +129,6 @@ impl PrivateFile {
         File::open(folder_of(&self.path))
             .and_then(|folder| folder.sync_all())
             .map_err(|error| of_io(&error))
-    }
-}
-
-impl Write for &PrivateFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = self.file().write(bytes)?;
-        self.write_behind(count as u64);
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 
@@ -182,8 +189,6 @@ mod tests {
                 draft: named,
                 path,
                 flag: "--out",
-                written: AtomicU64::new(0),
-                sent: AtomicU64::new(0),
             },
         ]
     }
@@ -193,7 +198,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("out");
         for file in drafts(folder.path()) {
-            (&file).write_all(b"plain").unwrap();
+            file.sink().unwrap().write_all(b"plain").unwrap();
             assert!(!path.exists());
             file.keep().unwrap();
             assert_eq!(std::fs::read(&path).unwrap(), b"plain");

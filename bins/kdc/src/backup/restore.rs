@@ -9,11 +9,12 @@ use std::sync::{Arc, OnceLock};
 use clap::Args;
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::fetch::Origin;
 use super::interrupt::Watch;
+use super::origin::Origin;
 use super::private_file::folder_of;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
+use crate::runtime;
 
 /// Standard input, as a path.
 const SNAPSHOT: &str = "/proc/self/fd/0";
@@ -61,15 +62,23 @@ pub(super) fn run(arguments: &Restore, out: &mut Output) -> Result<(), Failure> 
         let place = format!("--data-dir: cannot create a file in `{}`", folder.display());
         Failure::at(Exit::CannotCreate, place, &error)
     })?;
-    let fetched = arguments.origin.fetch()?;
-    let content = fetched.open_content(&file)?;
+    let source = arguments.origin.open()?;
+    let sink = file.try_clone().map_err(|error| {
+        let place = format!("--data-dir: cannot write in `{}`", folder.display());
+        Failure::at(Exit::Io, place, &error)
+    })?;
+    let (opened, content) = runtime::wait(async {
+        let opened = source.fetch().await?;
+        let content = source.open_content(&opened, sink).await?;
+        Ok((opened, content))
+    })?;
     restore(arguments, file)?;
     out.line(format_args!(
         "restored snapshot {} of {}, {} bytes, taken {}, into {}",
-        fetched.id,
-        fetched.cluster,
+        opened.id(),
+        opened.cluster(),
         content.len,
-        fetched.metadata.created_at(),
+        opened.metadata().created_at(),
         data_dir.display()
     ))
 }

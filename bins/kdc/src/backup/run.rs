@@ -1,16 +1,15 @@
 //! `kdc backup run`: from a running etcd into a bucket, without a file in between.
 
 use std::io::{self, Read};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
 use clap::Args;
-use kdc_envelope::Key256;
 use kdc_envelope::snapshot::Trailer;
+use kdc_envelope_backup::{BackupErrorKind, CountRows};
 
-use super::bucket::SnapshotFiles;
-use super::deposit::Destination;
-use super::rows;
+use super::destination::{BackupFailure, Destination};
 use crate::etcd::{EtcdFlags, SnapshotReader};
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, note};
@@ -41,12 +40,12 @@ pub(crate) struct Run {
 pub(super) fn run(arguments: &Run, out: &mut Output) -> Result<(), Failure> {
     let mut tries = 1;
     loop {
-        let has_failed = AtomicBool::new(false);
-        let Err(failure) = once(arguments, &has_failed, out) else {
+        let has_failed = Arc::new(AtomicBool::new(false));
+        let Err(BackupFailure { failure, kind }) = once(arguments, &has_failed, out) else {
             return Ok(());
         };
         // What etcd sent was cut off, or not what it should be. Bucket and key have their own tries.
-        let may_heal = has_failed.load(Relaxed) || failure.exit() == Exit::Data;
+        let may_heal = has_failed.load(Relaxed) || kind == Some(BackupErrorKind::Damaged);
         if !may_heal || tries >= arguments.tries {
             return Err(failure);
         }
@@ -59,32 +58,39 @@ pub(super) fn run(arguments: &Run, out: &mut Output) -> Result<(), Failure> {
     }
 }
 
-fn once(arguments: &Run, has_failed: &AtomicBool, out: &mut Output) -> Result<(), Failure> {
+fn once(
+    arguments: &Run,
+    has_failed: &Arc<AtomicBool>,
+    out: &mut Output,
+) -> Result<(), BackupFailure> {
     let Some(connection) = arguments.etcd.connection()? else {
         let line = "--etcd-endpoints is missing: where does etcd answer?";
-        return Err(Failure::new(Exit::Usage, line));
+        return Err(Failure::new(Exit::Usage, line).into());
     };
     connection.check_one_cluster()?;
     let deposit = arguments.destination.open(connection.endpoint())?;
     let source = connection.snapshot().inspect_err(|failure| {
         has_failed.store(failure.exit() == Exit::Unavailable, Relaxed);
     })?;
-    let source = Remembering { source, has_failed };
-    let source = progress::Watched::new(source, "taking and sealing", None);
-    let count = |files: &SnapshotFiles, dek: &Key256| match arguments.without_rows {
-        true => Ok(None),
-        false => rows::of_stored(files, dek),
+    let source = Remembering {
+        source,
+        has_failed: Arc::clone(has_failed),
     };
-    deposit.store(source, Trailer::Etcd, Box::new(count), out)
+    let source = progress::Watched::new(source, "taking and sealing", None);
+    let rows = match arguments.without_rows {
+        true => CountRows::Skip,
+        false => CountRows::Sealed,
+    };
+    deposit.store(source, Trailer::Etcd, rows, out)
 }
 
 /// A source that remembers that it failed.
-struct Remembering<'w> {
+struct Remembering {
     source: SnapshotReader,
-    has_failed: &'w AtomicBool,
+    has_failed: Arc<AtomicBool>,
 }
 
-impl Read for Remembering<'_> {
+impl Read for Remembering {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.source.read(buffer);
         if read.is_err() {

@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use kdc_envelope::snapshot::Trailer;
+use kdc_envelope_backup::CountRows;
 
-use super::deposit::Destination;
-use super::{file, recognise, rows};
+use super::destination::Destination;
+use super::file::RandomAccess;
+use super::{file, recognise};
 use crate::failure::{Exit, Failure};
 use crate::file_kind::HEAD_LEN;
 use crate::output::Output;
@@ -52,9 +54,13 @@ pub(super) fn run(arguments: &Seal, out: &mut Output) -> Result<(), Failure> {
     let len = len.map_err(|error| Failure::unreadable("FILE", path, &error))?;
     recognise::check_file(&file, path, len, arguments.without_checksum)?;
     let deposit = arguments.destination.open(&source)?;
-    let source = progress::Watched::new(&file, "sealing", Some(len));
-    let count = Box::new(|_: &_, _: &_| rows::of_file(&file, path));
-    deposit.store(source, trailer, count, out)
+    // What is compressed cannot be counted where it lies.
+    let rows = match arguments.destination.is_compressed() {
+        true => CountRows::Copy(Box::new(copy(&file, path)?)),
+        false => CountRows::Sealed,
+    };
+    let source = progress::Watched::new(file, "sealing", Some(len));
+    Ok(deposit.store(source, trailer, rows, out)?)
 }
 
 fn from_stdin(
@@ -73,7 +79,13 @@ fn from_stdin(
     }
     let whole = io::Cursor::new(start).chain(io::stdin());
     let whole = progress::Watched::new(whole, "sealing", None);
-    deposit.store(whole, trailer, Box::new(|_, _| Ok(None)), out)
+    Ok(deposit.store(whole, trailer, CountRows::Sealed, out)?)
+}
+
+/// The same file, to be read at any place.
+fn copy(file: &File, path: &Path) -> Result<RandomAccess, Failure> {
+    let copy = file.try_clone().and_then(RandomAccess::of);
+    copy.map_err(|error| Failure::unreadable("FILE", path, &error))
 }
 
 fn open(path: &Path) -> Result<File, Failure> {

@@ -5,15 +5,14 @@ use std::io;
 use clap::Args;
 use kdc_envelope::evidence::{Evidence, GapKind};
 use kdc_envelope::snapshot::metadata::Metadata;
+use kdc_envelope_backup::catalogue::{CatalogueEntry, State, Unjudged, nothing_in};
 use serde::Serialize;
 
-use super::bucket::Bucket;
-use super::fetch::{Fetched, Origin};
-use super::kek::Kek;
-use super::proof::{self, Unjudged};
-use super::state::{Known, State};
+use super::origin::{Origin, Refused, Source};
+use super::proof;
 use crate::failure::{Exit, Failure};
 use crate::output::{Format, Output, Tone, note};
+use crate::runtime;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -48,11 +47,13 @@ struct Verdict {
 }
 
 pub(super) fn run(arguments: &Verify, out: &mut Output) -> Result<Exit, Failure> {
-    let (bucket, kek) = arguments.origin.open()?;
+    let source = arguments.origin.open()?;
+    let is_full = arguments.full;
     if !arguments.all {
-        let id = arguments.origin.id(&bucket)?;
-        let fetched = arguments.origin.fetch_one(&bucket, &kek, &id);
-        let verdict = verdict(arguments, id, fetched)?;
+        let verdict = runtime::wait(async {
+            let id = source.id().await?;
+            verdict(&source, is_full, id).await
+        })?;
         let exit = if verdict.is_good {
             Exit::Ok
         } else {
@@ -61,16 +62,27 @@ pub(super) fn run(arguments: &Verify, out: &mut Output) -> Result<Exit, Failure>
         show(arguments, &[verdict], out)?;
         return Ok(exit);
     }
+    let (verdicts, mut evidence) = runtime::wait(all(&source, is_full))?;
+    if verdicts.is_empty() {
+        evidence.add_gap(nothing_in(&source.place));
+    } else {
+        show(arguments, &verdicts, out)?;
+    }
+    proof::verdict(&evidence, "that all snapshots are good")
+}
+
+/// On every snapshot, and what was seen for the statement that these are all.
+async fn all(source: &Source<'_>, is_full: bool) -> Result<(Vec<Verdict>, Evidence), Failure> {
     let mut verdicts = Vec::new();
     let mut evidence = Evidence::new();
     let mut not_looked_at = Unjudged::default();
-    for known in arguments.origin.all(&bucket)? {
-        let Some(verdict) = of_known(arguments, &bucket, &kek, &known)? else {
+    for found in source.all().await? {
+        let Some(verdict) = of_entry(source, is_full, &found).await? else {
             continue;
         };
-        match (verdict.is_good, known.state) {
+        match (verdict.is_good, found.state) {
             (true, _) => evidence.agrees(1),
-            (false, State::NotLookedAt) => not_looked_at.add(known.name()),
+            (false, State::NotLookedAt) => not_looked_at.add(found.name()),
             (false, _) => evidence.contradicts(1),
         }
         verdicts.push(verdict);
@@ -78,32 +90,26 @@ pub(super) fn run(arguments: &Verify, out: &mut Output) -> Result<Exit, Failure>
     if let Some(gap) = not_looked_at.gap(GapKind::NotLookedAt) {
         evidence.add_gap(gap);
     }
-    if verdicts.is_empty() {
-        evidence.add_gap(proof::nothing_in(&arguments.origin.place(&bucket)));
-    } else {
-        show(arguments, &verdicts, out)?;
-    }
-    proof::verdict(&evidence, "that all snapshots are good")
+    Ok((verdicts, evidence))
 }
 
 /// `None` if it was deleted since it was listed.
-fn of_known(
-    arguments: &Verify,
-    bucket: &Bucket,
-    kek: &Kek,
-    known: &Known,
+async fn of_entry(
+    source: &Source<'_>,
+    is_full: bool,
+    found: &CatalogueEntry,
 ) -> Result<Option<Verdict>, Failure> {
-    let (origin, id) = (&arguments.origin, &known.entry.id);
-    if known.state == State::NotLookedAt {
+    let id = &found.entry.id;
+    if found.state == State::NotLookedAt {
         return Ok(Some(Verdict {
             snapshot: id.clone(),
             is_good: false,
-            finding: known.detail.clone().unwrap_or_default(),
+            finding: found.detail.clone().unwrap_or_default(),
         }));
     }
-    let checked = verdict(arguments, id.clone(), origin.fetch_one(bucket, kek, id));
+    let checked = verdict(source, is_full, id.clone()).await;
     let is_good = checked.as_ref().is_ok_and(|verdict| verdict.is_good);
-    if !is_good && origin.is_gone(bucket, id) {
+    if !is_good && source.is_gone(id).await {
         note(&format!("{id} was deleted meanwhile"));
         return Ok(None);
     }
@@ -111,18 +117,11 @@ fn of_known(
 }
 
 /// A snapshot that is bad is a finding; a key or bucket that cannot be asked ends the command.
-fn verdict(
-    arguments: &Verify,
-    snapshot: String,
-    fetched: Result<Fetched, Failure>,
-) -> Result<Verdict, Failure> {
-    let checked = fetched.and_then(|fetched| check(&fetched, arguments.full));
-    let (is_good, finding) = match checked {
+async fn verdict(source: &Source<'_>, is_full: bool, snapshot: String) -> Result<Verdict, Failure> {
+    let (is_good, finding) = match check(source, is_full, &snapshot).await {
         Ok(finding) => (true, finding),
-        Err(failure) if matches!(failure.exit(), Exit::Data | Exit::Negative) => {
-            (false, failure.line().unwrap_or_default().to_owned())
-        }
-        Err(failure) => return Err(failure),
+        Err(Refused::Bad(failure)) => (false, failure.line().unwrap_or_default().to_owned()),
+        Err(Refused::Unknown(failure)) => return Err(failure),
     };
     Ok(Verdict {
         snapshot,
@@ -131,13 +130,14 @@ fn verdict(
     })
 }
 
-fn check(fetched: &Fetched, is_full: bool) -> Result<String, Failure> {
+async fn check(source: &Source<'_>, is_full: bool, id: &str) -> Result<String, Refused> {
+    let opened = source.fetch_one(id).await?;
     if is_full {
-        let content = fetched.open_content(io::sink())?;
+        let content = source.open_content(&opened, io::sink()).await?;
         return Ok(format!("all {} bytes are authentic", content.len));
     }
-    fetched.check_header()?;
-    let finding = match &fetched.metadata {
+    source.check_header(&opened).await?;
+    let finding = match opened.metadata() {
         Metadata::V1(_) => "the data key opens; version 1 shows no more without --full",
         _ => "data key, header, metadata and length belong together",
     };

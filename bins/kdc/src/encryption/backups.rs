@@ -1,15 +1,23 @@
 //! The bucket whose snapshots keep the keys that they need in the configuration.
 
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use clap::{ArgMatches, Args, Command, FromArgMatches};
+use kdc_envelope::key_usage::Provider;
+use kdc_envelope_backup::SnapshotStore;
+use kdc_envelope_backup::catalogue::{InnerKey, RetainedKeys, place, retained_keys};
 use kdc_envelope_k8s::control_plane::{PortError, RetainedBackups};
-use kdc_envelope_k8s::rotation::BackupNeeds;
+use kdc_envelope_k8s::rotation::{BackupNeeds, Retained, Writer};
 
-use crate::backup::bucket::{Bucket, BucketArguments};
-use crate::backup::retained;
+use crate::backup::bucket::BucketArguments;
+use crate::clock;
 use crate::failure::{Exit, Failure};
+
+/// Names of snapshots that stand for all that need a key.
+const NAMED: usize = 3;
 
 /// What the outcome says without a bucket.
 pub(super) const NOT_ASKED: &str =
@@ -36,7 +44,7 @@ impl BackupFlags {
         };
         crate::backup::check_cluster(flags.cluster.as_deref())?;
         Ok(Some(Arc::new(BucketBackups {
-            bucket: Bucket::open(&flags.bucket)?,
+            store: flags.bucket.open()?,
             cluster: flags.cluster.clone(),
         })))
     }
@@ -80,9 +88,9 @@ impl Args for BackupFlags {
 }
 
 /// The snapshots in a bucket.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct BucketBackups {
-    bucket: Bucket,
+    store: Arc<dyn SnapshotStore>,
     cluster: Option<String>,
 }
 
@@ -106,12 +114,78 @@ impl From<Failure> for BucketFailure {
 #[async_trait]
 impl RetainedBackups for BucketBackups {
     async fn needs(&self) -> Result<BackupNeeds, PortError> {
-        let Self { bucket, cluster } = self.clone();
-        let asked = tokio::task::spawn_blocking(move || retained(&bucket, cluster.as_deref()));
-        match asked.await {
-            Ok(Ok(needs)) => Ok(needs),
-            Ok(Err(failure)) => Err(PortError::Backups(BucketFailure::from(failure).into())),
-            Err(error) => Err(PortError::Backups(error.into())),
+        let cluster = self.cluster.as_deref();
+        let keys = retained_keys(&self.store, cluster, clock::now()).await;
+        let keys = keys.map_err(|error| {
+            PortError::Backups(BucketFailure::from(Failure::from(error)).into())
+        })?;
+        Ok(needs(&keys, &place(&self.store.name(), cluster)))
+    }
+}
+
+/// The snapshots that need one key: how many, and the newest of them.
+#[derive(Default)]
+struct Need {
+    count: u64,
+    newest: BTreeSet<(Reverse<u64>, String)>,
+}
+
+/// Rows that are stored plain need no key and are left out, since most resources are never encrypted. A bucket without snapshots proves
+/// nothing, as it may be the wrong one.
+fn needs(keys: &RetainedKeys, place: &str) -> BackupNeeds {
+    let mut needs: BTreeMap<Writer, Need> = BTreeMap::new();
+    for snapshot in &keys.known {
+        let writers: BTreeSet<Writer> = snapshot.keys.iter().filter_map(writer).collect();
+        for writer in writers {
+            let need = needs.entry(writer).or_default();
+            need.count += 1;
+            need.newest
+                .insert((Reverse(snapshot.created), snapshot.snapshot.clone()));
+            if need.newest.len() > NAMED {
+                need.newest.pop_last();
+            }
         }
     }
+    let retained = |(needs, need): (Writer, Need)| Retained {
+        needs,
+        backups: need
+            .newest
+            .into_iter()
+            .map(|(_, name)| name.into())
+            .collect(),
+        count: need.count,
+    };
+    BackupNeeds::Asked {
+        needs: needs.into_iter().map(retained).collect(),
+        unknown: unknown(keys, place).into_iter().map(Into::into).collect(),
+    }
+}
+
+/// Why it is not known which keys the snapshots need, if it is not.
+fn unknown(keys: &RetainedKeys, place: &str) -> Option<String> {
+    match keys.unknown.as_slice() {
+        [] if keys.known.is_empty() => Some(format!("there is no snapshot in {place}")),
+        [] => None,
+        [name] => Some(format!("`{name}` does not say which keys it needs")),
+        [first, others @ ..] => Some(format!(
+            "`{first}` and {} more do not say which keys they need",
+            others.len()
+        )),
+    }
+}
+
+/// What rows of one key were written with; `None` for plain rows, and for rows that do not name their key.
+fn writer(key: &InnerKey) -> Option<Writer> {
+    let name = key.name.clone()?;
+    let is = |provider: Provider| key.provider == provider.as_str();
+    if is(Provider::Identity) {
+        return None;
+    }
+    Some(match is(Provider::KmsV2) || is(Provider::KmsV1) {
+        true => Writer::Kms { name },
+        false => Writer::Key {
+            provider: key.provider.clone(),
+            name,
+        },
+    })
 }

@@ -3,24 +3,20 @@
 mod page;
 mod picture;
 mod report;
-mod retained;
-mod survey;
 #[cfg(test)]
 mod tests;
 
 use std::path::PathBuf;
 
-use super::bucket::{Bucket, BucketArguments};
-use super::list::check_cluster;
-use super::state::State;
-use super::{pass, proof};
+use kdc_envelope_backup::catalogue::{KeyNeeds, State, place};
+
+use super::bucket::BucketArguments;
+use super::list::{check_cluster, examine};
+use super::proof;
 use crate::clock;
 use crate::failure::{Exit, Failure};
 use crate::output::{Format, Output, Tone, note};
-pub(crate) use retained::retained;
-
 use report::{NeedReport, Report};
-use survey::Survey;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -55,28 +51,28 @@ pub(super) fn run(arguments: &Inventory, out: &mut Output) -> Result<Exit, Failu
     if let Some(path) = &arguments.html {
         crate::page::check_free(path)?;
     }
-    let bucket = Bucket::open(&arguments.bucket)?;
-    let mut survey = Survey::default();
-    let cost = pass::examine(&bucket, arguments.cluster.as_deref(), |known| {
-        survey.add(&known);
+    let store = arguments.bucket.open()?;
+    let mut needs = KeyNeeds::default();
+    let cost = examine(&store, arguments.cluster.as_deref(), |found| {
+        needs.add(&found);
     })?;
-    let place = proof::place(&bucket.name(), arguments.cluster.as_deref());
-    let outer = survey.evidence_of_outer(&place);
-    let inner = survey.evidence_of_inner(&place);
-    let report = Report::new(&survey, bucket.name(), cost.reads, clock::now());
+    let place = place(&store.name(), arguments.cluster.as_deref());
+    let outer = needs.evidence_of_outer(&place);
+    let inner = needs.evidence_of_inner(&place);
+    let report = Report::new(&needs, store.name(), cost.reads, clock::now());
     if let Some(path) = &arguments.html {
         crate::page::write(path, &page::render(&report))?;
         note(&format!("wrote `{}`", path.display()));
     }
     match arguments.output {
         Format::Json => out.json(&report)?,
-        Format::Text => show(&report, &survey, out)?,
+        Format::Text => show(&report, &needs, out)?,
     }
     proof::verdict(&outer, "that these are all outer keys")?;
     proof::verdict(&inner, "that these are all inner keys")
 }
 
-fn show(report: &Report, survey: &Survey, out: &mut Output) -> Result<(), Failure> {
+fn show(report: &Report, needs: &KeyNeeds, out: &mut Output) -> Result<(), Failure> {
     if report.states.is_empty() {
         return out.line(format_args!("nothing in {}", report.bucket));
     }
@@ -126,7 +122,7 @@ fn show(report: &Report, survey: &Survey, out: &mut Output) -> Result<(), Failur
     out.table(&inner, |row| {
         (row >= report.inner_keys.len()).then_some(Tone::Warning)
     })?;
-    let complete = survey.count(State::is_complete);
+    let complete = needs.count(State::is_complete);
     out.line("")?;
     out.line(format_args!(
         "{complete} complete snapshots in {}",

@@ -2,9 +2,11 @@
 
 use std::fmt::Write as _;
 
+use kdc_envelope_backup::catalogue::State;
+
 use super::picture::{self, Row};
 use super::report::{NeedReport, Report, StateReport};
-use crate::backup::state::State;
+
 use crate::page::{self, escape};
 
 /// The page as HTML, which is also well-formed XML.

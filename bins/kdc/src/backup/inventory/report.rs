@@ -1,10 +1,10 @@
-//! The survey for programs: names and numbers that JSON and the page show.
+//! Which keys are needed, for programs: names and numbers that JSON and the page show.
 
+use kdc_envelope_backup::catalogue::{InnerKey, KeyNeeds, Mark, Need, OuterKey, State, Tally};
 use serde::Serialize;
 
-use super::survey::{InnerKey, Mark, Need, OuterKey, Survey, Tally};
-use crate::backup::state::State;
 use crate::clock::rfc3339;
+use crate::failure::escaped;
 
 /// Clusters that are named for each key.
 const NAMED_CLUSTERS: usize = 20;
@@ -93,19 +93,19 @@ pub(super) struct MarkReport {
 }
 
 impl Report {
-    pub(super) fn new(survey: &Survey, bucket: String, reads: u64, now: u64) -> Self {
+    pub(super) fn new(needs: &KeyNeeds, bucket: String, reads: u64, now: u64) -> Self {
         Self {
             bucket,
             taken: rfc3339(now),
             states: State::ALL
                 .iter()
-                .filter_map(|state| Some(state_report(*state, survey.states.get(state)?)))
+                .filter_map(|state| Some(state_report(*state, needs.states.get(state)?)))
                 .collect(),
-            outer_keys: survey.outer.iter().map(outer_report).collect(),
-            outer_key_unknown: NeedReport::from(&survey.outer_unknown),
-            inner_keys: survey.inner.iter().map(inner_report).collect(),
-            inner_keys_unknown: NeedReport::from(&survey.inner_unknown),
-            snapshots_beyond: survey.beyond,
+            outer_keys: needs.outer.iter().map(outer_report).collect(),
+            outer_key_unknown: NeedReport::from(&needs.outer_unknown),
+            inner_keys: needs.inner.iter().map(inner_report).collect(),
+            inner_keys_unknown: NeedReport::from(&needs.inner_unknown),
+            snapshots_beyond: needs.truncated,
             reads,
         }
     }
@@ -116,7 +116,7 @@ fn state_report(state: State, tally: &Tally) -> StateReport {
         state,
         count: tally.count,
         bytes: tally.bytes,
-        examples: tally.examples.clone(),
+        examples: tally.examples.iter().map(|text| escaped(text)).collect(),
     }
 }
 
@@ -157,6 +157,7 @@ fn inner_report((key, need): (&InnerKey, &Need)) -> InnerReport {
         name,
         key_id,
         version,
+        ..
     } = key;
     let mut label = provider.clone();
     for part in [name, key_id].into_iter().flatten() {
