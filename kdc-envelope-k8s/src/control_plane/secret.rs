@@ -292,11 +292,12 @@ impl ConfigTargets for SecretTargets {
             keys: keys.local_keys().cloned().collect(),
             earlier: earlier.collect(),
         };
-        let of_server = |server: &Box<str>| ConfigTarget {
+        let servers = self.servers.iter();
+        let targets = servers.map(|server| ConfigTarget {
             server: server.clone(),
             ..target.clone()
-        };
-        Ok(self.servers.iter().map(of_server).collect())
+        });
+        Ok(targets.collect())
     }
 
     async fn write(
