@@ -96,7 +96,6 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "any moment will do")]
     fn the_nearest_deadline_counts_and_is_gone_outside() {
         let soon = Instant::now();
         let later = soon + Duration::from_secs(1);

@@ -121,6 +121,7 @@ impl Exporter {
     }
 
     /// Exports the spans of this program's own crates, whatever is logged.
+    #[must_use]
     pub fn layer<S>(&self) -> impl Layer<S> + use<S>
     where
         S: tracing::Subscriber + for<'a> LookupSpan<'a>,

@@ -58,7 +58,7 @@ impl TransitKeys<'_> {
             name,
             trial,
         };
-        self.admin.alone(name, rotation.run()).await
+        self.admin.alone(name, Box::pin(rotation.run())).await
     }
 }
 

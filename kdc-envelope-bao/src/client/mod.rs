@@ -202,7 +202,8 @@ impl Client {
                 retry_in,
                 cause: self.last_outage(),
             })?;
-        let result = self.attempts(request).await;
+        // On the heap, or the future of every caller above would hold all of a request in itself, several times.
+        let result = Box::pin(self.attempts(request)).await;
         match &result {
             Err(error) if error.is_outage() => {
                 self.remember_outage(error.clone());

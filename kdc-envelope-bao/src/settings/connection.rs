@@ -94,9 +94,7 @@ impl ConnectionArgs {
     }
 
     fn tls(&self) -> Result<TlsConfig, BaoSettingsError> {
-        let mut tls = TlsConfig::default();
-        tls.ca_file = self.bao_ca_file.clone();
-        tls.client = match (&self.bao_client_cert_file, &self.bao_client_key_file) {
+        let client = match (&self.bao_client_cert_file, &self.bao_client_key_file) {
             (Some(certificate), Some(key)) => Some(ClientCertificateFiles::new(
                 certificate.clone(),
                 key.clone(),
@@ -114,6 +112,11 @@ impl ConnectionArgs {
                     why: "a client key needs its certificate",
                 });
             }
+        };
+        let mut tls = TlsConfig {
+            ca_file: self.bao_ca_file.clone(),
+            client,
+            ..TlsConfig::default()
         };
         if let Some(name) = &self.bao_server_name {
             let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-.:".contains(&byte);

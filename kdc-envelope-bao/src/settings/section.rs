@@ -14,6 +14,9 @@ use serde::{Deserialize, Deserializer};
 /// Settings that are each given or not.
 pub trait Section: Default {
     /// Reads the value of `name` out of `map`, if it is one of these settings; otherwise reads nothing.
+    ///
+    /// # Errors
+    /// Of the format, and where the value is not of its kind.
     fn set<'de, A: MapAccess<'de>>(&mut self, name: &str, map: &mut A) -> Result<bool, A::Error>;
 
     /// These settings, and those of `lower` where there are none.
@@ -57,6 +60,9 @@ macro_rules! __settings_section {
 pub use __settings_section as section;
 
 /// Reads a value as its type says.
+///
+/// # Errors
+/// Of the format, and where the value is not of its kind.
 pub fn plain<'de, A: MapAccess<'de>, T: DeserializeOwned>(
     map: &mut A,
 ) -> Result<Option<T>, A::Error> {
@@ -64,11 +70,17 @@ pub fn plain<'de, A: MapAccess<'de>, T: DeserializeOwned>(
 }
 
 /// Reads a path.
+///
+/// # Errors
+/// Of the format, and where the value is not of its kind.
 pub fn path<'de, A: MapAccess<'de>>(map: &mut A) -> Result<Option<PathBuf>, A::Error> {
     plain(map)
 }
 
 /// Reads a text through the parser of its type.
+///
+/// # Errors
+/// Of the format, and where the value is not of its kind.
 pub fn parsed<'de, A: MapAccess<'de>, T: FromStr<Err: std::fmt::Display>>(
     map: &mut A,
 ) -> Result<Option<T>, A::Error> {
@@ -78,11 +90,17 @@ pub fn parsed<'de, A: MapAccess<'de>, T: FromStr<Err: std::fmt::Display>>(
 }
 
 /// Reads a duration.
+///
+/// # Errors
+/// Of the format, and where the value is not of its kind.
 pub fn time<'de, A: MapAccess<'de>>(map: &mut A) -> Result<Option<Duration>, A::Error> {
     through(map, duration)
 }
 
 /// Reads a text through the parser that its flag has.
+///
+/// # Errors
+/// Of the format, and where the value is not of its kind.
 pub fn through<'de, A: MapAccess<'de>, T>(
     map: &mut A,
     parse: impl FnOnce(&str) -> Result<T, String>,
@@ -93,6 +111,9 @@ pub fn through<'de, A: MapAccess<'de>, T>(
 }
 
 /// Reads one text or a list of them; commas separate as in a flag.
+///
+/// # Errors
+/// Of the format, and where the value is not of its kind.
 pub fn list<'de, A: MapAccess<'de>, T: FromStr<Err: std::fmt::Display>>(
     map: &mut A,
 ) -> Result<Option<Vec<T>>, A::Error> {
@@ -110,6 +131,9 @@ pub fn list<'de, A: MapAccess<'de>, T: FromStr<Err: std::fmt::Display>>(
 }
 
 /// The parser of durations such as `90s`, `5m` or `1h 30m`.
+///
+/// # Errors
+/// A line for people, if it is none.
 pub fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|_| {
         format!(

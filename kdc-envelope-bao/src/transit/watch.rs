@@ -137,7 +137,7 @@ impl Watch {
         match known() {
             Some(version) => Ok(Some(version)),
             None => {
-                deadline::wait_for_shared(self.probe_again()).await?;
+                deadline::wait_for_shared(Box::pin(self.probe_again())).await?;
                 Ok(known())
             }
         }

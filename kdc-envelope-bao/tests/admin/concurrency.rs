@@ -63,7 +63,7 @@ async fn round(set: &Set, seen: &mut Seen) {
 
 #[tokio::test]
 async fn a_version_reported_as_good_outlives_the_server_whatever_others_do() {
-    for mut set in each_on_disk().await {
+    for mut set in Box::pin(each_on_disk()).await {
         let mut seen = Seen::default();
         for _ in 0..ROUNDS {
             round(&set, &mut seen).await;
@@ -117,7 +117,7 @@ async fn phantom(set: &Set) -> u32 {
 /// What the error text tells to do.
 #[tokio::test]
 async fn another_rotation_alone_stores_a_phantom_version_too() {
-    for mut set in each_on_disk().await {
+    for mut set in Box::pin(each_on_disk()).await {
         let lost = phantom(&set).await;
         let wrapped = set.encrypt("k", lost).await;
         set.bao.restart().await.unwrap();
@@ -142,7 +142,7 @@ async fn another_rotation_alone_stores_a_phantom_version_too() {
 
 #[tokio::test]
 async fn changes_of_one_process_do_not_meet() {
-    for set in each_on_disk().await {
+    for set in Box::pin(each_on_disk()).await {
         let (admin, k) = (&set.admin, key("k"));
         let on = |allowed| {
             let mut config = KeyConfig::default();
@@ -171,7 +171,7 @@ async fn changes_of_one_process_do_not_meet() {
 /// OpenBao shows a change that it did not store; after reloading it shows the truth.
 #[tokio::test]
 async fn a_change_that_was_not_stored_is_gone_after_reloading() {
-    for set in each_on_disk().await {
+    for set in Box::pin(each_on_disk()).await {
         let period = json!({"auto_rotate_period": "2h"});
         let deletion = json!({"deletion_allowed": true});
         let path = "transit/keys/k/config";

@@ -113,12 +113,12 @@ async fn the_second_time_nothing_is_written() {
         let pem = set.certificate();
         let proxy = Proxy::start(set.bao.address()).await.unwrap();
         let admin = set.admin_at(&proxy.address(), set.bao.root_token());
-        let first = assert_everything(&admin, &pem).await;
+        let first = Box::pin(assert_everything(&admin, &pem)).await;
         assert!(!first.contains(&Change::Unchanged), "{first:?}");
 
         proxy.reset_counts();
         let before = requests(&admin);
-        let second = assert_everything(&admin, &pem).await;
+        let second = Box::pin(assert_everything(&admin, &pem)).await;
         assert_eq!(second, vec![Change::Unchanged; first.len()]);
         // One read each.
         assert_eq!(requests(&admin) - before, second.len() as u64);
