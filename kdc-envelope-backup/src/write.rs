@@ -24,7 +24,7 @@ const MAX_PER_SECOND: u32 = 99;
 
 /// Not every server keeps what was there: then two runs may have written to one place.
 const OVERWRITTEN: &str =
-    "nothing was deleted; {verify} tells whether the other run's snapshot is whole";
+    "nothing was deleted; {verify} shows whether the other run's snapshot is complete";
 
 /// The format of a sealed snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -249,7 +249,7 @@ impl SnapshotWriter {
             return Err(error);
         }
         let line = format!(
-            "`{}` of `{}` is claimed by another run, which goes on or was killed",
+            "`{}` of `{}` is claimed by another run, which is still running or was killed",
             self.identity.snapshot(),
             self.identity.cluster()
         );

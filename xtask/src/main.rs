@@ -131,7 +131,7 @@ enum Task {
 
 #[derive(Debug, Subcommand)]
 enum Testbed {
-    /// Start it, print what to try, and run until Ctrl-C. Nothing is left behind.
+    /// Start a control plane, print what to try, and run until Ctrl-C. Nothing is left behind.
     Up {
         /// A whole cluster of one machine in place of it, with kubelet and containerd, that runs pods. Needs root.
         #[arg(long)]

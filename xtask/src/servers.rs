@@ -93,7 +93,7 @@ fn need_packages(
     ]
     .concat();
     for step in [vec!["update"], install] {
-        // Whether it helped shows below.
+        // The check below shows whether this succeeded.
         let _ = Command::new("apt-get")
             .env("DEBIAN_FRONTEND", "noninteractive")
             .arg("--quiet")

@@ -42,24 +42,24 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Make, rotate and check the keyring file of a local key encryption key.
+    /// Create, rotate and check the keyring file of a local key encryption key.
     #[command(subcommand)]
     Keyring(keyring::Command),
-    /// Look into values as etcd stores them, and open them.
+    /// Inspect and decrypt values as etcd stores them.
     #[command(subcommand)]
     Value(value::Command),
-    /// Check and measure a KMS v2 plugin, whoever made it.
+    /// Check, benchmark and diagnose any KMS v2 plugin.
     #[command(subcommand)]
     Plugin(plugin::Command),
-    /// Look after encrypted snapshots of etcd, in a folder or in S3.
+    /// Manage encrypted snapshots of etcd, in a folder or in S3.
     #[command(subcommand)]
     Backup(backup::Command),
-    /// See which keys a cluster writes with, change them while it runs, and prove it.
+    /// Show which keys a running cluster writes with, change them, and verify the result.
     #[command(subcommand)]
     Encryption(encryption::Command),
-    /// See the whole path work: a key, a plugin, encrypted Secrets, a rotation. Needs no server.
+    /// Demonstrate the whole path: a key, a plugin, encrypted Secrets, a rotation. Needs no server.
     Quickstart(quickstart::Quickstart),
-    /// Print the completions of a shell.
+    /// Print a completion script for a shell.
     Completions(generate::Completions),
     /// Write the manual pages into a folder.
     #[command(hide = true)]

@@ -24,7 +24,7 @@ pub(crate) fn bytes(len: u64) -> ProgressBar {
 
 /// A count of what has been read so far, where the total is unknown.
 pub(crate) fn looked_at() -> ProgressBar {
-    let bar = styled(None, "{spinner} {human_pos} looked at, {per_sec}");
+    let bar = styled(None, "{spinner} {human_pos} read, {per_sec}");
     bar.enable_steady_tick(REDRAW);
     bar
 }

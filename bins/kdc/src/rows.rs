@@ -94,13 +94,10 @@ impl Rows {
             ("", _) => format!("{} rows in all, {found}", self.rows),
             (prefix, Some(0)) => format!("{} rows under {prefix}, and no others", self.rows),
             (prefix, Some(more)) => format!(
-                "{} rows under {prefix}; {more} rows elsewhere were not looked at",
+                "{} rows under {prefix}; {more} rows elsewhere were not read",
                 self.rows
             ),
-            (prefix, None) => format!(
-                "{} rows under {prefix}; others were not looked at",
-                self.rows
-            ),
+            (prefix, None) => format!("{} rows under {prefix}; others were not read", self.rows),
         }
     }
 

@@ -44,7 +44,7 @@ const MEANINGS: [(Exit, &str); 8] = [
 /// The table of `--help`.
 pub(crate) fn table() -> String {
     let table = exit::table(&MEANINGS);
-    format!("{table}\nAn OpenBao that is away, sealed or refuses is never a reason to end.")
+    format!("{table}\nThe plugin never exits because OpenBao is unreachable, sealed or refuses.")
 }
 
 impl Failure {

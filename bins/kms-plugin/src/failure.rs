@@ -23,7 +23,7 @@ pub(crate) enum Failure {
     Telemetry(#[from] kdc_shared::telemetry::TelemetryError),
     #[error(transparent)]
     Serve(#[from] ServeError),
-    #[error("what keeps a key usable ended unexpectedly; start the plugin again")]
+    #[error("the task that keeps a key usable ended unexpectedly; restart the plugin")]
     Keeper(#[source] Option<JoinError>),
     #[error("no random bytes from the kernel")]
     Random(#[from] kdc_envelope::random::RandomError),

@@ -16,7 +16,7 @@ use crate::client::{BaoAddress, InvalidAddress};
 #[derive(Debug, Default, Clone, PartialEq, Eq, Args)]
 #[non_exhaustive]
 pub struct ConnectionArgs {
-    /// Where OpenBao answers, such as `https://openbao.example.com:8200`; several for one that is highly available.
+    /// Address of OpenBao, such as `https://openbao.example.com:8200`; several for one that is highly available.
     #[arg(long, value_name = "URL", value_delimiter = ',', help_heading = BAO)]
     pub bao_address: Option<Vec<AddressGiven>>,
 

@@ -41,7 +41,7 @@ pub enum BaoSettingsError {
     },
     /// An address without TLS.
     #[error(
-        "--bao-address {0} would send tokens and keys readable by anybody on the way; use https://, or add --bao-insecure-http if nobody is"
+        "--bao-address {0} would send tokens and keys readable by anybody on the network; use https://, or add --bao-insecure-http if the network is trusted"
     )]
     Plaintext(String),
     /// A credential itself where the name of a file belongs.

@@ -184,7 +184,7 @@ impl Caller {
             answer => answer?,
         };
         let token = answer.token.parse();
-        let token = token.map_err(|_| Status::internal("etcd gave a token that is none"))?;
+        let token = token.map_err(|_| Status::internal("etcd returned an invalid token"))?;
         Ok(Token::Given(token))
     }
 }

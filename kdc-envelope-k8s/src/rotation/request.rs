@@ -30,7 +30,7 @@ pub enum ChangeRequest {
         /// Names and wildcards of the configuration; all if it is empty.
         resources: Vec<GroupResource>,
     },
-    /// Turn the change that is under way around.
+    /// Abort the change in progress.
     Abort,
     /// Go on with the last change.
     Resume,

@@ -92,7 +92,7 @@ pub enum OpenError {
     #[error(transparent)]
     Trailer(#[from] TrailerError),
     /// The content is not what the metadata says.
-    #[error("the content has not the {what} that its metadata states")]
+    #[error("the content does not match the {what} in its metadata")]
     Content {
         /// `length` or `SHA-256`.
         what: &'static str,

@@ -167,7 +167,7 @@ async fn assert_refused(control_plane: &ControlPlane, name: &str, row: &Row) {
     assert!(line.contains("does not belong to the etcd key"), "{line}");
 }
 
-/// The row as it was is read as it was.
+/// Writes the original row back, and checks that it is read with its original value.
 async fn put_back(control_plane: &ControlPlane, name: &str, row: &Row, value: &str) {
     control_plane.etcd.put(&row.key, &row.value).await.unwrap();
     assert_eq!(read(control_plane.client(), name).await, value);

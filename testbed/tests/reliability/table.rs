@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::prober::{Tallies, Tally};
 
-/// Names the folder that takes the tables.
+/// The variable that names the folder for the tables.
 const FOLDER: &str = "KDC_RELIABILITY_TABLES";
 
 pub(crate) struct Row {

@@ -52,7 +52,7 @@ pub(crate) enum Command {
     Restore(Box<restore::Restore>),
     /// List the snapshots in a bucket, and the keys that they need.
     List(list::List),
-    /// Tell which versions of which keys the snapshots in a bucket need, and what is wrong in it.
+    /// Show which key versions the snapshots in a bucket need, and what is wrong with it.
     Inventory(inventory::Inventory),
     Verify(Box<verify::Verify>),
     Rewrap(Box<rewrap::RewrapCommand>),

@@ -17,7 +17,7 @@ Examples:
   kdc backup open --bucket s3://backups --cluster prod --snapshot prod-20261124T100000Z --out snapshot.db \\
       --bao-address https://openbao.example.com:8200 --bao-key etcd-prod --bao-auth token --bao-token-file token";
 
-/// Open a sealed snapshot into a file that `etcdutl snapshot restore` takes.
+/// Decrypt a sealed snapshot into a file for `etcdutl snapshot restore`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Open {

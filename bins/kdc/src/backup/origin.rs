@@ -180,7 +180,7 @@ impl Source<'_> {
         );
         let mut failure = self.origin.keys.failure(error);
         if let Some(what) = what {
-            failure = failure.hint(&format!("what lies there is {what}"));
+            failure = failure.hint(&format!("what is there is {what}"));
         }
         match is_bad {
             true => Refused::Bad(failure),

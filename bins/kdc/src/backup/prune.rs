@@ -44,7 +44,7 @@ pub(crate) struct Prune {
     /// Also delete snapshots without metadata that are older than a day: their runs did not end.
     #[arg(long)]
     orphans: bool,
-    /// Delete. Without this, only tell what would be deleted.
+    /// Delete. Without this, only show what would be deleted.
     #[arg(long)]
     yes: bool,
     /// How to show it.

@@ -20,7 +20,7 @@ const SHA256_LEN: u64 = 32;
 
 const METADATA: FileKind = FileKind {
     what: "the metadata of a sealed snapshot",
-    cure: "the sealed snapshot lies beside it as snapshot.db.enc, and `kdc backup open` opens it",
+    cure: "the sealed snapshot is beside it as snapshot.db.enc, and `kdc backup open` opens it",
 };
 const DATA_FILE: FileKind = FileKind {
     what: "the data file of an etcd, which does not end in the checksum of a snapshot",

@@ -101,7 +101,7 @@ pub(super) fn run(arguments: &Scan, out: &mut Output) -> Result<Exit, Failure> {
     }
     report
         .rows
-        .verdict("kube-apiserver would refuse it whatever keys it has")
+        .verdict("kube-apiserver would refuse it with any key")
 }
 
 impl Report {

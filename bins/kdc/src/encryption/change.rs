@@ -81,7 +81,7 @@ pub(crate) struct Enable {
     common: Common,
 }
 
-/// Let a new key write, and rewrite every row.
+/// Write with a new key, and rewrite every row.
 #[derive(Debug, Args)]
 #[command(after_help = ROTATE)]
 pub(crate) struct Rotate {
@@ -91,7 +91,7 @@ pub(crate) struct Rotate {
     common: Common,
 }
 
-/// Store resources plain again.
+/// Store resources unencrypted again.
 #[derive(Debug, Args)]
 #[command(after_help = DISABLE)]
 pub(crate) struct Disable {
@@ -101,7 +101,7 @@ pub(crate) struct Disable {
     common: Common,
 }
 
-/// Turn a change that is under way around; safe at any point of it.
+/// Abort the change in progress and return to the previous keys; safe at any point.
 #[derive(Debug, Args)]
 #[command(after_help = ABORT)]
 pub(crate) struct Abort {
@@ -109,7 +109,7 @@ pub(crate) struct Abort {
     common: Common,
 }
 
-/// Go on with the last change after a crash, or rewrite rows after the key behind a KMS plugin was rotated.
+/// Continue the last change after a crash, or rewrite rows after the key of a KMS plugin was rotated.
 #[derive(Debug, Args)]
 #[command(after_help = RESUME)]
 pub(crate) struct Resume {

@@ -139,7 +139,7 @@ pub(super) async fn drive(
     let outcome = tokio::select! {
         outcome = control_plane.drive(change, patience, &reporter) => outcome,
         _ = tokio::signal::ctrl_c() => {
-            let line = "stopped by Ctrl-C; no row and no key is lost, and `kdc encryption resume` goes on";
+            let line = "stopped by Ctrl-C; no row and no key is lost; `kdc encryption resume` continues";
             return Err(Failure::new(Exit::Negative, line));
         }
     };

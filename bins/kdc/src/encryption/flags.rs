@@ -59,7 +59,7 @@ pub(super) struct NodeFlags {
     /// Repeat it for every one; --config is not used then.
     #[arg(long = "node", value_name = "URL=FILE", value_parser = parse_node)]
     pub(super) nodes: Vec<(String, PathBuf)>,
-    /// Folder of the keyring and of what is under way; back it up with the nodes' keys [default: kdc-encryption beside the
+    /// Folder of the keyring and of the state of changes; back it up with the nodes' keys [default: kdc-encryption beside the
     /// first configuration]
     #[arg(long, value_name = "FOLDER")]
     state: Option<PathBuf>,
@@ -69,10 +69,10 @@ pub(super) struct NodeFlags {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Rows")]
 pub(super) struct RewriteFlags {
-    /// The most rows per second [default: as many as the API server bears]
+    /// Maximum rows per second [default: as many as the API server sustains]
     #[arg(long, value_name = "N")]
     rate: Option<NonZeroU32>,
-    /// The most requests at the same time; fewer as soon as the API server slows down.
+    /// Maximum requests in flight; fewer when the API server slows down.
     #[arg(long, value_name = "N", default_value = "16")]
     in_flight: NonZeroU32,
     /// Objects per page of a list.
@@ -326,11 +326,11 @@ impl YesFlag {
         }
         let stdin = std::io::stdin();
         if !stdin.is_terminal() {
-            let line = "nobody is there to confirm the change; look at it with `kdc encryption plan`, then give --yes";
+            let line = "no terminal to confirm the change on; check it with `kdc encryption plan`, then give --yes";
             return Err(Failure::new(Exit::Usage, line));
         }
         let mut stderr = std::io::stderr();
-        let _ = write!(stderr, "{question} Type yes to go on: ");
+        let _ = write!(stderr, "{question} Type yes to continue: ");
         let _ = stderr.flush();
         let mut answer = String::new();
         let read = stdin.lock().read_line(&mut answer);

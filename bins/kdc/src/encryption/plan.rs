@@ -44,26 +44,26 @@ enum PlanChange {
         #[command(flatten)]
         common: Common,
     },
-    /// Let a new key write.
+    /// Write with a new key.
     Rotate {
         #[command(flatten)]
         subset: SubsetFlags,
         #[command(flatten)]
         common: Common,
     },
-    /// Store resources plain again.
+    /// Store resources unencrypted again.
     Disable {
         #[command(flatten)]
         subset: SubsetFlags,
         #[command(flatten)]
         common: Common,
     },
-    /// Turn the change that is under way around.
+    /// Abort the change in progress.
     Abort {
         #[command(flatten)]
         common: Common,
     },
-    /// Go on with the change that is under way.
+    /// Continue the change in progress.
     Resume {
         #[command(flatten)]
         common: Common,
@@ -238,7 +238,7 @@ fn show(report: &Report, out: &mut Output) -> Result<(), Failure> {
         out.line(line)?;
     }
     if let Some(objects) = report.objects {
-        out.line(format_args!("rows: about {objects}, looked at twice"))?;
+        out.line(format_args!("rows: about {objects}, each read twice"))?;
     }
     if let Some(seconds) = report.estimated_seconds {
         let time = humantime::format_duration(Duration::from_secs(seconds));
@@ -258,8 +258,8 @@ pub(super) fn question(change: &Change) -> String {
         .map(|(resource, writer)| format!("{resource} with {writer}"))
         .collect();
     let consequence = match change.kind {
-        ChangeKind::Disable => "Rows will lie in etcd unencrypted.",
-        ChangeKind::Abort => "The change that is under way is turned around.",
+        ChangeKind::Disable => "Rows will be stored in etcd unencrypted.",
+        ChangeKind::Abort => "The change in progress is aborted.",
         _ => {
             "Every row is rewritten; keys that nothing needs then leave the configuration and stay in the keyring."
         }

@@ -123,7 +123,7 @@ pub(super) fn of_change(error: &ChangeError) -> Failure {
     }
 }
 
-const RESUME: &str = "what was done stays done; `kdc encryption resume` goes on";
+const RESUME: &str = "what was done stays done; `kdc encryption resume` continues";
 
 pub(super) fn of_drive(error: &DriveError) -> Failure {
     match error {

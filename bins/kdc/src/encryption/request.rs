@@ -26,7 +26,7 @@ pub(super) struct EnableFlags {
         default_value = "secrets,configmaps"
     )]
     resources: Vec<GroupResource>,
-    /// A key that is made here and stands in the configuration: aesgcm, secretbox or aescbc.
+    /// Generate a key and put it into the configuration: aesgcm, secretbox or aescbc.
     #[arg(long, value_name = "PROVIDER", value_parser = parse_provider, required_unless_present = "kms_name", conflicts_with = "kms_name")]
     provider: Option<LocalProvider>,
     /// A KMS v2 plugin, by the name that rows will carry.

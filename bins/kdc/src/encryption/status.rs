@@ -24,7 +24,7 @@ Examples:
       --etcd-cert client.crt --etcd-keyfile client.key
   kdc encryption status --output json | jq '.servers[] | select(.loaded != \"its file\")'";
 
-/// Show who writes each resource, what each API server has loaded, and what is under way.
+/// Show which provider writes each resource, what each API server has loaded, and the change in progress.
 ///
 /// With --etcd-endpoints also what the rows were written with. Changes nothing. The exit code is 1 if a configuration file
 /// lacks a key under which rows may lie, because it was removed or an earlier version was put in its place.

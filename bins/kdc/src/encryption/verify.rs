@@ -19,7 +19,7 @@ Examples:
       --etcd-cert client.crt --etcd-keyfile client.key
   kdc encryption verify --kubeconfig admin.conf --resources secrets";
 
-/// Tell by the exit code whether every row is on the newest key: 0 yes, 1 no, or not known.
+/// Verify that every row is on the newest key; exit code 0 if so, 1 if not or unknown.
 ///
 /// With --etcd-endpoints the rows themselves are read, and nothing is written: who wrote each of them, held against the
 /// EncryptionConfiguration, and for KMS plugins against the key id that the API servers have. Where no row is found, nothing

@@ -57,7 +57,7 @@ pub(crate) struct EtcdFlags {
         requires = "etcd_user"
     )]
     etcd_password_file: Option<PathBuf>,
-    /// How long etcd may take to connect, and for each answer.
+    /// Time limit for connecting to etcd, and for each response.
     #[arg(long = "etcd-timeout", value_name = "DURATION", default_value = "5s", value_parser = humantime::parse_duration)]
     etcd_timeout: Duration,
 }

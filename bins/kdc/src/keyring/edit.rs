@@ -30,7 +30,7 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = INIT_EXAMPLES)]
 pub(crate) struct Init {
-    /// The keyring file to make; an existing file is left alone.
+    /// The keyring file to create; an existing file is left alone.
     file: PathBuf,
 }
 
@@ -46,7 +46,7 @@ pub(crate) struct Add {
 pub(crate) struct Promote {
     /// The keyring file.
     file: PathBuf,
-    /// The version that is to write; without it the newest.
+    /// The version to promote [default: the newest].
     #[arg(long, value_name = "N")]
     version: Option<u32>,
 }

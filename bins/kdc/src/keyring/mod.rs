@@ -21,13 +21,13 @@ Example:
 #[derive(Debug, Subcommand)]
 #[command(arg_required_else_help = true)]
 pub(crate) enum Command {
-    /// Make a keyring file with one version, readable by its owner alone.
+    /// Create a keyring file with one version, readable by its owner alone.
     Init(edit::Init),
-    /// Add a version that reads; it writes only after `promote`.
+    /// Add a version that can decrypt; it encrypts only after `promote`.
     Add(edit::Add),
-    /// Make a newer version the one that writes.
+    /// Make a newer version the one that encrypts.
     Promote(edit::Promote),
-    /// Wipe the key of an old version. What it encrypted is lost.
+    /// Wipe the key of an old version. Data encrypted under it is lost.
     Retire(Box<retire::Retire>),
     /// Show versions, states and key ids; never a key.
     List(list::List),

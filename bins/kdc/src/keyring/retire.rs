@@ -26,13 +26,13 @@ Examples:
 pub(crate) struct Retire {
     /// The keyring file.
     file: PathBuf,
-    /// The version whose key is to be wiped.
+    /// The version whose key is wiped.
     #[arg(long, value_name = "N")]
     version: u32,
     /// The key id of that version, as `kdc keyring list` shows it: proof that you mean it.
     #[arg(long, value_name = "KEY_ID")]
     confirm: Option<String>,
-    /// Refuse if no row has a key that begins with this. The rows of others are looked through too, whatever it is.
+    /// Refuse if no row has a key that begins with this. All rows are scanned in any case.
     #[arg(
         long,
         value_name = "PREFIX",
@@ -40,7 +40,7 @@ pub(crate) struct Retire {
         requires = "etcd_endpoints"
     )]
     etcd_prefix: Option<String>,
-    /// Go on although no row in etcd is under any version of this keyring, as after encryption was switched off.
+    /// Continue although no row in etcd is under any version of this keyring, as after encryption was disabled.
     #[arg(long, help_heading = "etcd", requires = "etcd_endpoints")]
     force: bool,
     #[command(flatten)]
@@ -66,7 +66,7 @@ pub(super) fn run(arguments: &Retire, out: &mut Output) -> Result<Exit, Failure>
     let shown = out.paint(Tone::Strong, &id);
     let consequence = match proof {
         Some(rows) => format!(
-            "none of the {rows} rows in etcd needed it, under whatever prefix; copies of etcd from before may"
+            "none of the {rows} rows in etcd needed it, under any prefix; earlier copies of etcd may"
         ),
         None => "rows and copies of etcd that it encrypted need a copy of the keyring from before"
             .to_owned(),

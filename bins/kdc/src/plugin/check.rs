@@ -23,13 +23,13 @@ pub(crate) struct Check {
     /// The plugin's socket, spelled as in an EncryptionConfiguration, or a path.
     #[arg(long, value_name = "ENDPOINT")]
     socket: SocketAddress,
-    /// How long each call may take; take the `timeout` of your EncryptionConfiguration.
+    /// Time limit for each call; use the `timeout` of your EncryptionConfiguration.
     #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = humantime::parse_duration)]
     timeout: Duration,
     /// Pairs of Encrypt and Decrypt made at once, as after a restart of an API server.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..))]
     pairs: u16,
-    /// Tell for checks that pass, too, what kube-apiserver would do if they failed.
+    /// Also explain for passed checks what kube-apiserver would do if they failed.
     #[arg(long)]
     explain: bool,
     /// How to show it.

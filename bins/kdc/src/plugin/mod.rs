@@ -13,11 +13,11 @@ use crate::output::Output;
 #[derive(Debug, Subcommand)]
 #[command(arg_required_else_help = true)]
 pub(crate) enum Command {
-    /// Find out whether a plugin does all that kube-apiserver expects of it.
+    /// Check whether a plugin does everything that kube-apiserver expects.
     Check(check::Check),
-    /// Look at everything between a kube-apiserver and its key in OpenBao, and say what to fix.
+    /// Check everything between a kube-apiserver and its key in OpenBao, and say what to fix.
     Doctor(Box<doctor::Doctor>),
-    /// Measure how many calls a plugin answers, and how fast.
+    /// Measure the throughput and latency of a plugin.
     Bench(bench::Bench),
 }
 

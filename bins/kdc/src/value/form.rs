@@ -165,7 +165,7 @@ fn text(bytes: &[u8]) -> Option<Foreign> {
         return Foreign::new("a table", TAKE_JSON);
     }
     if first.starts_with(b"\"") {
-        let what = "text in quotes, in which bytes that are no text are lost";
+        let what = "text in quotes, which loses bytes that are not text";
         return Foreign::new(what, TAKE_JSON);
     }
     if is_dump(first) {

@@ -14,9 +14,9 @@ pub(super) enum InputFormat {
     /// The value itself.
     #[default]
     Raw,
-    /// Hexadecimal digits; white space does not count, nor `0x` before them or `\x` before each, as `etcdctl --hex` prints it.
+    /// Hexadecimal digits; white space is ignored, and so is `0x` before them or `\x` before each, as `etcdctl --hex` prints it.
     Hex,
-    /// Base64; white space does not count.
+    /// Base64; white space is ignored.
     Base64,
     /// The output of `etcdctl get KEY -w json`, which holds the key too.
     EtcdctlJson,

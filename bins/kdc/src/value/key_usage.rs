@@ -24,7 +24,7 @@ pub(super) fn count(etcd: &Connection, prefix: &str) -> Result<KeyUsage, Failure
                     etcd.endpoint()
                 ),
             )
-            .hint("--etcd-prefix '' counts all rows and tells the prefixes of API servers"),
+            .hint("--etcd-prefix '' counts all rows and shows the prefixes of API servers"),
         };
         return Err(failure);
     }

@@ -48,7 +48,7 @@ pub(super) struct KeyFlags {
     /// EncryptionConfiguration file of kube-apiserver; its KMS v2 plugins are asked at their endpoints.
     #[arg(long, value_name = "FILE")]
     encryption_config: Option<PathBuf>,
-    /// How long the plugin may take.
+    /// Time limit for each call of the plugin.
     #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = humantime::parse_duration)]
     timeout: Duration,
 }

@@ -19,7 +19,7 @@ use crate::output::Output;
 #[derive(Debug, Subcommand)]
 #[command(arg_required_else_help = true)]
 pub(crate) enum Command {
-    /// Tell provider, key id and sizes of a value; needs no key.
+    /// Show provider, key id and sizes of a value; needs no key.
     Inspect(inspect::Inspect),
     /// Decrypt a value and write exactly what the API server stored.
     Open(open::Open),

@@ -32,7 +32,7 @@ pub(crate) struct Open {
     /// As with kubectl, `managedFields` are left out.
     #[arg(long)]
     decode: bool,
-    /// Write to a terminal even what a terminal cannot show.
+    /// Write to a terminal even if the terminal cannot display the bytes.
     #[arg(long)]
     force: bool,
     #[command(flatten)]

@@ -57,7 +57,7 @@ impl Source {
                     Exit::NoInput,
                     format_args!("--etcd-key: etcd at `{}` has no row `{key}`", etcd.endpoint()),
                 )
-                .hint("`kdc value inspect --etcd-prefix ''` tells under which prefixes API servers keep theirs")
+                .hint("`kdc value inspect --etcd-prefix ''` shows under which prefixes API servers store their rows")
             })?;
             return exact(&format!("the value of `{key}`"), row);
         }

@@ -270,7 +270,7 @@ fn bad_input_is_one_line() {
     fails(&http, 64, "--s3-allow-http");
     let no_file = ["inventory", "--bucket", "bucket", "--html", "no/page.html"];
     fails(&no_file, 73, "--html");
-    stand.scene.write("page.html", "of somebody else");
+    stand.scene.write("page.html", "by another client");
     let taken = ["inventory", "--bucket", "bucket", "--html", "page.html"];
     fails(&taken, 73, "exists already");
 }

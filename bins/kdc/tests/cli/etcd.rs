@@ -188,7 +188,7 @@ fn key_usage_counts_rows_by_provider_and_key_id() {
     assert_eq!((rows("identity"), rows("aesgcm")), (vec![1], vec![1]));
     assert_eq!(rows("kms-v2"), [230, 1], "ordered by key id");
     let table = scene.kdc(&usage).succeeds().text();
-    let line = "233 rows under /registry/; 1 rows elsewhere were not looked at";
+    let line = "233 rows under /registry/; 1 rows elsewhere were not read";
     assert!(table.contains(line), "{table}");
     let all = usage.map(|word| if word == "/registry/" { "" } else { word });
     let table = scene.kdc(&all).succeeds().text();

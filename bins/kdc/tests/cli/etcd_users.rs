@@ -91,7 +91,7 @@ fn what_a_user_may_not_read_is_not_known() {
         scene.kdc(&[&inspect[..], &at, &login(name, name)].concat())
     };
     let seen = count("/registry/", "reader").succeeds().text();
-    assert!(seen.contains("; others were not looked at"), "{seen}");
+    assert!(seen.contains("; others were not read"), "{seen}");
     count("", "root").succeeds();
     count("", "reader").fails(77, "does not let user `reader` read that");
     let retire = |name| {

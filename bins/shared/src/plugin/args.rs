@@ -101,7 +101,7 @@ pub struct SocketGiven {
     /// Where to listen: PATH, unix:///PATH, or @NAME for an abstract socket.
     ///
     /// kube-apiserver up to 1.31 can only talk to an abstract socket (`unix:///@NAME` in its configuration);
-    /// since 1.32 take a path. The folder must exist and must not be writable by everybody.
+    /// since 1.32 take a path. The folder must exist and must not be writable by every user.
     #[arg(long, value_name = "ADDRESS", env = "KMS_PLUGIN_SOCKET", help_heading = SOCKET)]
     pub socket: Option<SocketAddress>,
 
@@ -118,7 +118,7 @@ pub struct SocketGiven {
     #[arg(long, value_name = "GROUP", env = "KMS_PLUGIN_SOCKET_GROUP", help_heading = SOCKET)]
     pub socket_group: Option<String>,
 
-    /// Serve only these user ids [default: whoever may open the socket; own uid and 0 if it is abstract]
+    /// Serve only these user ids [default: every user who may open the socket; own uid and 0 if it is abstract]
     #[arg(long, value_name = "UID", env = "KMS_PLUGIN_ALLOW_UID", value_delimiter = ',', help_heading = SOCKET)]
     pub allow_uid: Option<Vec<u32>>,
 }
@@ -126,7 +126,7 @@ pub struct SocketGiven {
 /// A key in a file on this machine.
 #[derive(Debug, Default, Clone, Args)]
 pub struct FileGiven {
-    /// Keyring file, as `kdc keyring init` makes it; read again whenever it changes.
+    /// Keyring file, as created by `kdc keyring init`; read again when it changes.
     #[arg(long, value_name = "FILE", env = "KMS_PLUGIN_KEYRING", conflicts_with = "root_secret", help_heading = KEY)]
     pub keyring: Option<PathBuf>,
 
@@ -138,8 +138,8 @@ pub struct FileGiven {
 /// How long unwrapped keys are remembered.
 #[derive(Debug, Default, Clone, Args)]
 pub struct CacheGiven {
-    /// How long an unwrapped key is given from memory; as long again while OpenBao is unavailable, so that a shorter
-    /// outage goes unnoticed. 0 for not at all, at most 24h [default: 5m]
+    /// How long an unwrapped key is cached; as long again while OpenBao is unavailable, so that a shorter
+    /// outage goes unnoticed. 0 disables the cache; at most 24h [default: 5m]
     #[arg(long, value_name = "DURATION", env = "KMS_PLUGIN_CACHE_TTL", value_parser = duration, help_heading = CACHE)]
     pub cache_ttl: Option<Duration>,
 

@@ -113,5 +113,5 @@ fn held(path: &Path) -> BackupError {
     );
     BackupError::new(ErrorKind::Unavailable, line)
         .about(Subject::Store)
-        .advise("`fuser` or `lslocks` tells by which")
+        .advise("`fuser` or `lslocks` shows which process")
 }

@@ -86,7 +86,7 @@ pub(super) enum Kind {
     Aborted,
     /// Nothing more goes in.
     Full,
-    /// It takes no request of this length.
+    /// It does not accept a request of this length.
     TooLong,
     /// The object must be fetched from an archive.
     Archived,
@@ -248,7 +248,9 @@ fn no_reason(kind: Kind, endpoint: &str, no: &No) -> String {
         Kind::Altered => format!("what {endpoint} got is not what was sent{code}"),
         Kind::Aborted => format!("{endpoint} does not know the upload any more{code}"),
         Kind::Full => format!("{endpoint} has no more room: {said}{code}"),
-        Kind::TooLong => format!("{endpoint} takes no request of this length: {said}{code}"),
+        Kind::TooLong => {
+            format!("{endpoint} does not accept a request of this length: {said}{code}")
+        }
         Kind::Archived => format!("the object is archived{code}"),
         Kind::Scheme => format!("{endpoint} speaks TLS"),
         Kind::Server => format!("{endpoint} keeps failing: {said}{code}"),

@@ -28,7 +28,7 @@ Examples:
 An outer key wraps the keys of snapshots; `kdc backup rewrap` moves snapshots to a newer version. An inner key encrypts rows inside of a
 snapshot; its version is needed as long as the snapshot is kept.
 
-Exit code 1 if snapshots do not tell which keys they need, so that any key may be needed, and 66 if there is none.";
+Exit code 1 if snapshots do not state which keys they need, so that any key may be needed, and 66 if there is none.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]

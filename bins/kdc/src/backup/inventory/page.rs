@@ -63,13 +63,13 @@ fn verdict(page: &mut String, report: &Report) {
     if unknown > 0 {
         line(
             "odd",
-            format!("{unknown} snapshots do not tell their outer key: any may be needed"),
+            format!("{unknown} snapshots do not state their outer key: any may be needed"),
         );
     }
     let uncounted = report.inner_keys_unknown.snapshots;
     if uncounted > 0 {
         let text = format!(
-            "{uncounted} snapshots do not tell what their rows need: any inner key may be needed"
+            "{uncounted} snapshots do not state what their rows need: any inner key may be needed"
         );
         line("odd", text);
     }

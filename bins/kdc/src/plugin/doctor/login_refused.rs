@@ -20,7 +20,7 @@ pub(super) fn explain(
         } => (*status, message.as_str()),
         BaoError::Credential(error) => return of_credential(Check::LOGIN, subject, error),
         other => {
-            let cure = "look into OpenBao's log, and at the findings above";
+            let cure = "check OpenBao's log and the findings above";
             return Finding::of_error(Check::LOGIN, subject, other, cure);
         }
     };
@@ -176,7 +176,7 @@ fn of_jwt(
         (
             "subject",
             format!("The role is not for {whose}"),
-            format!("take the token of somebody else, or correct bound_subject in {role_path}"),
+            format!("use the token of another subject, or correct bound_subject in {role_path}"),
         ),
         (
             "signature",

@@ -264,11 +264,11 @@ fn unhealthy_cure(error: &BaoError) -> &'static str {
             "correct the address: another server, or the page of a proxy, answers there"
         }
         BaoError::Unreachable { .. } => {
-            "look into OpenBao's log; does the listener demand another client certificate?"
+            "check OpenBao's log; does the listener demand another client certificate?"
         }
         BaoError::Timeout { .. } => "see whether OpenBao, or what is in front of it, is overloaded",
         BaoError::Redirected { .. } => "add the host with --bao-redirect-host if it is right",
-        _ => "look into OpenBao's log",
+        _ => "check OpenBao's log",
     }
 }
 

@@ -188,7 +188,7 @@ fn too_much(rights: &Rights, name: &TransitKeyName) -> Finding {
             false => rights.policies.join("`, `bao policy read "),
         };
         let why = format_args!(
-            "the token must not ask sys/capabilities-self, which is as it should be; an administrator can look: `bao policy read {policies}`"
+            "the token must not ask sys/capabilities-self, which is as it should be; an administrator can check: `bao policy read {policies}`"
         );
         return Finding::skip(check, subject, why);
     }
@@ -207,7 +207,7 @@ fn too_much(rights: &Rights, name: &TransitKeyName) -> Finding {
         );
     }
     let detail = format_args!("more than is needed: {}", excess.join("; "));
-    let cure = "take it out of the policy: whoever gets hold of the token can do it too";
+    let cure = "take it out of the policy: anyone who obtains the token can do it too";
     Finding::warn(check, subject, detail, cure)
 }
 

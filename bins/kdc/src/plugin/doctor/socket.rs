@@ -41,7 +41,7 @@ pub(super) async fn check(options: &SocketOptions, findings: &mut Findings<'_>) 
     if listener(options, findings).await {
         findings.add(plugin(address).await);
     } else {
-        findings.skip(&[Check::PLUGIN], address, "nobody listens");
+        findings.skip(&[Check::PLUGIN], address, "no process listens");
     }
 }
 
@@ -93,7 +93,7 @@ async fn listener(options: &SocketOptions, findings: &mut Findings<'_>) -> bool 
                 Finding::pass(Check::SOCKET, address, detail)
             }
             ErrorKind::ConnectionRefused => {
-                let detail = "nobody listens; kms-plugin makes it or replaces what is left";
+                let detail = "no process listens; kms-plugin creates it or replaces a stale one";
                 Finding::pass(Check::SOCKET, address, detail)
             }
             ErrorKind::PermissionDenied => {
@@ -107,7 +107,9 @@ async fn listener(options: &SocketOptions, findings: &mut Findings<'_>) -> bool 
         },
         Err(_) => {
             let cure = "restart the process that listens there";
-            let detail = format_args!("who listens takes no connection within {STEP_LIMIT:?}");
+            let detail = format_args!(
+                "the process that listens accepts no connection within {STEP_LIMIT:?}"
+            );
             Finding::fail(Check::SOCKET, address, detail, cure)
         }
     };
@@ -133,11 +135,11 @@ async fn plugin(address: &SocketAddress) -> Finding {
         }
         Ok(status) => {
             let detail = format_args!("version `{}`, health `{}`", status.version, status.healthz);
-            let cure = "look into the log of the plugin; `kdc plugin check` says more";
+            let cure = "check the log of the plugin; `kdc plugin check` says more";
             Finding::fail(check, address, detail, cure)
         }
         Err(error) => {
-            let cure = "look into the log of the plugin, and add this user to --allow-uid if it refuses users; `kdc plugin check` says more";
+            let cure = "check the log of the plugin, and add this user to --allow-uid if it refuses users; `kdc plugin check` says more";
             Finding::fail(check, address, chain(&error), cure)
         }
     }

@@ -282,7 +282,7 @@ impl Prober {
             }
             Err(_) => {
                 let detail = format_args!("no handshake within {:?}", super::STEP_LIMIT);
-                let cure = "look at what is in between: a load balancer or firewall that takes connections and does not pass them on";
+                let cure = "check for a load balancer or firewall in between that accepts connections and does not forward them";
                 vec![Finding::fail(Check::TLS, subject, detail, cure)]
             }
         }
@@ -370,7 +370,7 @@ impl Prober {
         let trusted = &self.0.trusted;
         match fault {
             CertificateError::UnknownIssuer => format!(
-                "the certificate is signed by `{issuer}`, which is none of the trusted authorities ({trusted})"
+                "the certificate is signed by `{issuer}`, which is not one of the trusted authorities ({trusted})"
             ),
             CertificateError::BadSignature => format!(
                 "the certificate names the authority `{issuer}` and is not signed by the one of that name that is trusted"
@@ -440,11 +440,11 @@ fn broken(subject: &str, cause: Option<&Error>, error: &std::io::Error) -> Findi
         ),
         Some(Error::AlertReceived(alert)) => (
             format!("the server broke off with the alert {alert:?}"),
-            "look into OpenBao's log; does the listener demand a client certificate (--bao-client-cert-file)?",
+            "check OpenBao's log; does the listener demand a client certificate (--bao-client-cert-file)?",
         ),
         _ => (
             format!("the handshake broke off: {error}"),
-            "look into the logs of OpenBao and of what is in between",
+            "check the logs of OpenBao and of any proxy in between",
         ),
     };
     Finding::fail(Check::TLS, subject, detail, cure)

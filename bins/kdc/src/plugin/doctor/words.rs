@@ -29,7 +29,7 @@ pub(super) fn of_call(check: Check, subject: &str, error: &BaoError) -> Finding 
         BaoError::TokenRefused { .. } => {
             "correct the role, or give --bao-address of one OpenBao alone"
         }
-        _ => "look into OpenBao's log",
+        _ => "check OpenBao's log",
     };
     let mut finding = Finding::of_error(check, subject, error, cure);
     finding.detail = chain(error);

@@ -98,9 +98,9 @@ fn sockets_are_looked_at_from_outside() {
     }
     examine("@kdc-doctor-nobody")
         .passes("socket-folder", "abstract")
-        .passes("socket", "nobody listens");
+        .passes("socket", "no process listens");
     drop(UnixListener::bind(path("stale.sock")).unwrap());
-    examine("stale.sock").skips("plugin", "nobody listens");
+    examine("stale.sock").skips("plugin", "no process listens");
     let _plugin = patient.scene.serve();
     examine("kms.sock")
         .passes("plugin", "healthy, key id local-v1-")

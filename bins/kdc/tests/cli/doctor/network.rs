@@ -105,7 +105,7 @@ async fn certificates_are_refused_for_chain_name_or_time() {
     let other_file = secure.patient.file("other.crt", &other.pem);
     secure
         .examine(&other_file, &[])
-        .fails("tls", "signed by `CN=kdc-testbed`, which is none of the trusted authorities (`CN=another authority`)", "other.crt")
+        .fails("tls", "signed by `CN=kdc-testbed`, which is not one of the trusted authorities (`CN=another authority`)", "other.crt")
         .skips("health", "`tls` failed")
         .skips("login", "no address of OpenBao can serve");
     secure

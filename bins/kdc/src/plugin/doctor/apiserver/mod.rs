@@ -161,7 +161,7 @@ fn compare(here: &Path, config: &Path) -> Finding {
         }
         (Ok(_), Ok(_)) => {
             let detail = format_args!("`{theirs}` is another file than `{ours}`");
-            let cure = "look at the one that kube-apiserver reads, or correct the flag";
+            let cure = "check the one that kube-apiserver reads, or correct the flag";
             Finding::fail(check, CONFIG, detail, cure)
         }
         _ => {

@@ -27,7 +27,7 @@ pub(super) fn of_config(pod: &Pod, inside: &Path) -> Option<Finding> {
         Source::Missing => fail(missing(volume), "add it to `volumes`"),
         Source::Empty if !mount.is_shared => {
             let detail =
-                format!("`{shown}` is on the emptyDir `{volume}`, into which nobody writes");
+                format!("`{shown}` is on the emptyDir `{volume}`, into which nothing writes");
             fail(detail, "mount the folder with the file instead")
         }
         Source::Host { path, kind } => {
