@@ -118,10 +118,11 @@ impl EtcdFlags {
             Some(path) => read_pem(flag, path, label).map(Some),
             None => Ok(None),
         };
-        let key = read("--etcd-keyfile", &self.etcd_keyfile, "PRIVATE KEY")?.map(Zeroizing::new);
+        let authorities = read("--etcd-cacert", &self.etcd_cacert, "CERTIFICATE")?;
         let certificate = read("--etcd-cert", &self.etcd_cert, "CERTIFICATE")?;
+        let key = read("--etcd-keyfile", &self.etcd_keyfile, "PRIVATE KEY")?.map(Zeroizing::new);
         Ok(Some(EtcdTls {
-            authorities: read("--etcd-cacert", &self.etcd_cacert, "CERTIFICATE")?,
+            authorities,
             identity: certificate.zip(key),
             server_name: self.etcd_server_name.clone(),
         }))
