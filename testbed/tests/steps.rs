@@ -28,6 +28,9 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::json;
 
 const NOW: Timestamp = Timestamp::from_secs(1_000_000);
+/// A start in the second in which a file was written proves nothing, and a process tells its start to a second or so: without
+/// such a proof, the change waits for three minutes.
+const LATER: Duration = Duration::from_millis(2500);
 
 async fn client(server: &ApiServer) -> kube::Client {
     let kubeconfig = Kubeconfig::read_from(server.kubeconfig()).unwrap();
@@ -181,8 +184,7 @@ async fn a_step_returns_while_rows_are_rewritten_and_a_run_that_is_dropped_is_go
     let etcd = Etcd::start().await.unwrap();
     let options = ApiServer::options().minor(KubeMinor::usual().unwrap());
     let options = options.encryption_config(&file).automatic_reload();
-    // A start in the second in which the file was written would prove nothing.
-    tokio::time::sleep(Duration::from_millis(1100)).await;
+    tokio::time::sleep(LATER).await;
     let mut server = options.start(&etcd).await.unwrap();
     for number in 0..20 {
         let object = json!({
@@ -226,7 +228,7 @@ async fn a_step_returns_while_rows_are_rewritten_and_a_run_that_is_dropped_is_go
             Step::Acted { actions, .. } => {
                 let writes = |action: &Action| matches!(action, Action::Write { .. });
                 if actions.iter().any(writes) {
-                    tokio::time::sleep(Duration::from_millis(1100)).await;
+                    tokio::time::sleep(LATER).await;
                     server.process().kill().await.unwrap();
                     server.start_again().await.unwrap();
                 }
