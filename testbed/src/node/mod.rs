@@ -155,6 +155,12 @@ impl Node {
         self.folder.path()
     }
 
+    /// Name of its control groups, which no other node has.
+    #[must_use]
+    pub fn cgroup(&self) -> &str {
+        &self.cgroup
+    }
+
     /// The PEM certificate of the authority of all servers of the node.
     #[must_use]
     pub fn ca_file(&self) -> PathBuf {

@@ -61,10 +61,11 @@ spec:
         .unwrap();
     assert_eq!(said, "0\n");
 
+    // Of this node: others run beside it.
+    let name = node.cgroup().to_owned();
     let cgroups = || {
         let found = std::process::Command::new("find")
-            .args(["/sys/fs/cgroup", "-maxdepth", "2", "-name"])
-            .arg(format!("kdc-testbed-{}-*", std::process::id()))
+            .args(["/sys/fs/cgroup", "-maxdepth", "2", "-name", &name])
             .output()
             .unwrap();
         String::from_utf8(found.stdout).unwrap()

@@ -103,7 +103,9 @@ fn flags_that_contradict_or_are_missing() {
     ];
     scene.kdc(&none).fails(64, "no key encryption key is given");
     let hold = [&none[..], &bao, &["--bao-hold", "1m"]].concat();
-    scene.kdc(&hold).fails(64, "unexpected argument '--bao-hold'");
+    scene
+        .kdc(&hold)
+        .fails(64, "unexpected argument '--bao-hold'");
     for name in ["../x", "a/b", ".", ""] {
         let bad = [
             "backup",
