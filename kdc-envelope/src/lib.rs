@@ -92,7 +92,7 @@ pub use kek::{
 };
 pub use secret::{Key256, SecretBytes};
 
-/// The example of the README is compiled and run.
+/// The example of the README is compiled.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -24,7 +24,7 @@
 //! A restart, another process and another replica have a salt of their own, of 128 random bits from the kernel, and so other keys.
 //! Should two of them draw the same salt, as clones with the same state of the kernel's generator would, they are copies as above.
 //! The idea is that of the synthetic nonce of AES-GCM-SIV (RFC 8452) and of hedged signatures; the format needs no change, since a
-//! reader takes the nonce as it comes. It costs a tenth of the kernel's random bytes for each message.
+//! reader takes the nonce as it comes. It needs no system call for a message.
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;

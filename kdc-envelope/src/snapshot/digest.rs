@@ -1,8 +1,8 @@
 //! SHA-256 of content, on a thread of its own where there are several cores: it takes longer than reading, AES and writing, which
 //! must not take time from it.
 //!
-//! The bytes are copied into pieces from a small pool. A copy costs a tenth of hashing, and spares the digest any tie to the blocks
-//! of the pipeline: it works the same on content that is compressed, and in both directions.
+//! The bytes are copied into pieces from a small pool. A copy spares the digest any tie to the blocks of the pipeline:
+//! it works the same on content that is compressed, and in both directions.
 
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
@@ -13,7 +13,7 @@ use crate::digest::BulkSha256;
 
 /// Bytes at the end that may be the SHA-256 of all before them.
 pub(super) const HELD_LEN: usize = 32;
-/// Large enough that handing a piece over costs nothing beside hashing it.
+/// Large enough that hashing a piece takes far longer than handing it over.
 const PIECE_LEN: usize = 512 * 1024;
 /// Pieces in the pool, the one that is being filled included.
 const PIECES: usize = 3;
