@@ -31,7 +31,7 @@ impl SnapshotFiles {
         }
     }
 
-    /// A new object for the data. Fails, at the latest in [`DataWriter::finish`], if the snapshot has data already.
+    /// A new object for the data. Fails, at the latest in [`DataSink::finish`], if the snapshot has data already.
     ///
     /// # Errors
     /// [`BackupError`] of the store, and for names that no snapshot can have.
