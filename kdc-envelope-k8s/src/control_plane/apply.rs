@@ -20,9 +20,6 @@ pub enum ApplyError {
     /// The rows could not be gone through.
     #[error(transparent)]
     Rewrite(#[from] RewriteError),
-    /// The task of a pass was ended from outside, as when its runtime shuts down.
-    #[error("the pass over the rows ended without a report")]
-    PassEnded,
 }
 
 impl ControlPlane {

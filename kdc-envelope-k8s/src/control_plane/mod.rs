@@ -9,7 +9,6 @@ mod begin;
 mod drive;
 mod files;
 mod observe;
-mod pass;
 mod ports;
 mod secret;
 mod step;

@@ -2,10 +2,12 @@
 
 use core::time::Duration;
 
-use super::pass::PassJob;
+use tokio::runtime::Handle;
+
 use super::ports::{PortError, Update};
 use super::{ApplyError, ControlPlane, Observation, ObserveError};
-use crate::rewrite::{Progress, RewriteReport};
+use crate::encryption_config::GroupResource;
+use crate::rewrite::{JobStatus, Progress, RewriteJob, RewriteReport};
 use crate::rotation::{Action, Blocker, Change, Phase, Plan, Timestamp, UnknownWriter, plan};
 
 /// Between two observations while something may happen at any moment.
@@ -47,8 +49,8 @@ pub enum Step {
     },
     /// A pass over the rows is running.
     Rewriting {
-        /// How far it is; `None` until the first objects are there.
-        progress: Option<Progress>,
+        /// How far it is.
+        progress: Progress,
         /// When to take the next step.
         retry_after: Duration,
     },
@@ -116,7 +118,7 @@ pub struct ChangeRun {
 struct RunningPass {
     action: Action,
     phase: Phase,
-    job: PassJob,
+    job: RewriteJob,
 }
 
 impl ChangeRun {
@@ -138,10 +140,15 @@ impl ChangeRun {
 
     /// Waits for the end of the pass that is running, if there is one, and tells `observer` how far it is.
     pub async fn follow_pass(&mut self, observer: &impl ChangeObserver) {
-        if let Some(pass) = &mut self.pass {
-            pass.job
-                .follow(|progress| observer.rewriting(progress))
-                .await;
+        let Some(pass) = &self.pass else {
+            return;
+        };
+        let mut status = pass.job.watch();
+        while status.changed().await.is_ok() {
+            match &*status.borrow_and_update() {
+                JobStatus::Running(progress) => observer.rewriting(progress),
+                _ => return,
+            }
         }
     }
 }
@@ -157,10 +164,9 @@ impl ControlPlane {
         observer: &impl ChangeObserver,
     ) -> Result<Step, StepError> {
         if let Some(pass) = run.pass.take() {
-            if pass.job.is_finished() {
+            let JobStatus::Running(progress) = pass.job.status() else {
                 return self.end_pass(pass, observer).await;
-            }
-            let progress = pass.job.progress();
+            };
             run.pass = Some(pass);
             return Ok(Step::Rewriting {
                 progress,
@@ -200,7 +206,7 @@ impl ControlPlane {
                 run.pass = Some(RunningPass {
                     action: action.clone(),
                     phase: plan.phase,
-                    job: PassJob::start(&self.client, resources, &self.rewrite),
+                    job: self.begin_pass(resources),
                 });
             } else {
                 let applied = self.apply(action, &mut observation.stored).await;
@@ -234,14 +240,23 @@ impl ControlPlane {
         Ok((observation, plan))
     }
 
+    fn begin_pass(&self, resources: &[GroupResource]) -> RewriteJob {
+        let (client, options) = (self.client.clone(), self.rewrite.clone());
+        RewriteJob::spawn(&Handle::current(), client, resources.to_vec(), options)
+    }
+
     async fn end_pass(
         &self,
         pass: RunningPass,
         observer: &impl ChangeObserver,
     ) -> Result<Step, StepError> {
-        let RunningPass { action, phase, job } = pass;
+        let RunningPass {
+            action,
+            phase,
+            mut job,
+        } = pass;
         let ended = async {
-            let report = job.outcome().await?;
+            let report = job.finished().await?;
             observer.passed(&report);
             self.note_pass(&action, &report).await
         };
