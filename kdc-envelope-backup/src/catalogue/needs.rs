@@ -178,43 +178,38 @@ impl KeyNeeds {
         }
         self.unknowns.add(known);
         let time = known.created();
-        match known.state {
-            State::Foreign => return,
-            // No key opens it, but its rows may need any.
-            State::Plaintext => {
-                self.inner_unknown.add(known, time, 0);
-                return;
+        self.add_outer(known, time);
+        match InnerKeys::of(known) {
+            InnerKeys::NotNeeded => {}
+            InnerKeys::Unknown => self.inner_unknown.add(known, time, 0),
+            InnerKeys::Counted { groups, unnamed } => {
+                let mut is_truncated = false;
+                for group in groups {
+                    let inner = InnerKey::from(group);
+                    is_truncated |= !add_to(&mut self.inner, inner, known, time, group.rows);
+                }
+                self.truncated += u64::from(is_truncated);
+                if let Some(rows) = unnamed {
+                    self.inner_unknown.add(known, time, rows);
+                }
             }
-            _ => {}
+        }
+    }
+
+    fn add_outer(&mut self, known: &CatalogueEntry, time: u64) {
+        // No key opens plaintext or what is not there.
+        if matches!(
+            known.state,
+            State::Foreign | State::Plaintext | State::DataMissing
+        ) {
+            return;
         }
         let Some(metadata) = &known.metadata else {
-            self.outer_unknown.add(known, time, 0);
-            self.inner_unknown.add(known, time, 0);
-            return;
+            return self.outer_unknown.add(known, time, 0);
         };
-        if known.state == State::DataMissing {
-            return; // there is nothing that a key could open
-        }
         self.reported += 1;
         let outer = OuterKey::from(metadata.wrapped_dek());
         self.truncated += u64::from(!add_to(&mut self.outer, outer, known, time, 0));
-        let Some(rows) = metadata.rows() else {
-            self.inner_unknown.add(known, time, 0);
-            return;
-        };
-        let mut is_truncated = false;
-        let (named, nameless): (Vec<_>, Vec<_>) =
-            rows.groups.iter().partition(|group| tells_key(group));
-        for group in named {
-            let inner = InnerKey::from(group);
-            is_truncated |= !add_to(&mut self.inner, inner, known, time, group.rows);
-        }
-        self.truncated += u64::from(is_truncated);
-        let nameless: u64 = nameless.iter().map(|group| group.rows).sum();
-        let unknown = rows.ungrouped.saturating_add(nameless);
-        if unknown > 0 {
-            self.inner_unknown.add(known, time, unknown);
-        }
     }
 
     /// For the statement that the outer keys are all that the snapshots in `place` need.
@@ -256,8 +251,46 @@ impl KeyNeeds {
     }
 }
 
+/// What an entry of a store tells about the keys of the rows inside: the one rule for all who ask.
+pub(super) enum InnerKeys<'e> {
+    /// It holds no rows that a key could open.
+    NotNeeded,
+    /// Any key may be needed.
+    Unknown,
+    /// The rows were counted.
+    Counted {
+        /// Those that say which key they need, or that they need none.
+        groups: Vec<&'e RowGroup>,
+        /// How many rows the others are, if there are any: they may need any key.
+        unnamed: Option<u64>,
+    },
+}
+
+impl<'e> InnerKeys<'e> {
+    pub(super) fn of(entry: &'e CatalogueEntry) -> Self {
+        match entry.state {
+            State::Foreign | State::DataMissing => return Self::NotNeeded,
+            // No key opens it, but its rows may need any.
+            State::Plaintext => return Self::Unknown,
+            _ => {}
+        }
+        let metadata = entry.metadata.as_ref();
+        let Some(rows) = metadata.and_then(|metadata| metadata.rows()) else {
+            return Self::Unknown;
+        };
+        let (groups, unnamed): (Vec<_>, Vec<_>) =
+            rows.groups.iter().partition(|group| tells_key(group));
+        let is_complete = rows.ungrouped == 0 && unnamed.is_empty();
+        let unnamed: u64 = unnamed.iter().map(|group| group.rows).sum();
+        Self::Counted {
+            groups,
+            unnamed: (!is_complete).then_some(rows.ungrouped.saturating_add(unnamed)),
+        }
+    }
+}
+
 /// Whether rows say which key they need, or that they need none. Damaged ones may not.
-pub(super) fn tells_key(group: &RowGroup) -> bool {
+fn tells_key(group: &RowGroup) -> bool {
     let is_plain = group.provider == Provider::Identity.as_str();
     is_plain || group.name.is_some() || group.key_id.is_some()
 }

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::needs::{InnerKey, tells_key};
+use super::needs::{InnerKey, InnerKeys};
 use super::scan::scan;
-use super::state::{CatalogueEntry, State};
+use super::state::CatalogueEntry;
 use crate::error::BackupError;
 use crate::store::SnapshotStore;
 
@@ -53,22 +53,17 @@ impl RetainedKeys {
 
     fn add(&mut self, found: &CatalogueEntry) {
         let name = || found.object().unwrap_or_else(|| found.name());
-        match found.state {
-            // Nothing that a key could open.
-            State::Foreign | State::DataMissing => return,
-            State::Plaintext => return self.unknown.push(name()),
-            _ => {}
-        }
-        let rows = found.metadata.as_ref().and_then(|metadata| metadata.rows());
-        let Some(rows) = rows else {
-            return self.unknown.push(name());
+        let groups = match InnerKeys::of(found) {
+            InnerKeys::NotNeeded => return,
+            InnerKeys::Unknown => return self.unknown.push(name()),
+            InnerKeys::Counted { groups, unnamed } => {
+                if unnamed.is_some() {
+                    self.unknown.push(name());
+                }
+                groups
+            }
         };
-        let (telling, silent): (Vec<_>, Vec<_>) =
-            rows.groups.iter().partition(|group| tells_key(group));
-        if rows.ungrouped > 0 || !silent.is_empty() {
-            self.unknown.push(name());
-        }
-        let keys: BTreeSet<InnerKey> = telling.into_iter().map(InnerKey::from).collect();
+        let keys: BTreeSet<InnerKey> = groups.into_iter().map(InnerKey::from).collect();
         self.known.push(SnapshotNeeds {
             snapshot: name(),
             created: found.created(),
