@@ -9,7 +9,6 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
-use sha2::{Digest as _, Sha256};
 
 use super::ports::{
     ChangeStore, ConfigTarget, ConfigTargets, PortError, StoredState, Update, Version,
@@ -267,7 +266,7 @@ impl SecretTargets {
         let config = EncryptionConfiguration::parse(bytes);
         let config = config.map_err(|error| self.config.content(&self.key, error).to_string())?;
         Ok(NodeFile {
-            hash: hash(bytes),
+            hash: ConfigHash::of(bytes),
             layout: Arc::new(Layout::of(&config)),
             written: None,
             settled_at: changed(secret).after(KUBELET.saturating_add(SETTLE)),
@@ -283,7 +282,7 @@ impl ConfigTargets for SecretTargets {
         let versions = numbered(&history_secret).into_iter();
         let earlier = versions.filter_map(|(_, bytes)| {
             let config = EncryptionConfiguration::parse(bytes).ok()?;
-            Some((hash(bytes), Arc::new(Layout::of(&config))))
+            Some((ConfigHash::of(bytes), Arc::new(Layout::of(&config))))
         });
         let target = ConfigTarget {
             server: Box::default(),
@@ -315,7 +314,7 @@ impl ConfigTargets for SecretTargets {
         if seen.as_deref() == Some(text.as_bytes()) {
             return Ok(());
         }
-        let found = seen.as_deref().map_or(ConfigHash::NO_FILE, hash);
+        let found = seen.as_deref().map_or(ConfigHash::NO_FILE, ConfigHash::of);
         if found != over {
             return Err(PortError::Stale {
                 place: self.config.place().into(),
@@ -392,10 +391,6 @@ fn numbered(secret: &Secret) -> BTreeMap<u64, &[u8]> {
 
 fn number(key: &str) -> Option<u64> {
     key.strip_prefix(EARLIER)?.parse().ok()
-}
-
-fn hash(bytes: &[u8]) -> ConfigHash {
-    ConfigHash::new(Sha256::digest(bytes).into())
 }
 
 /// When the object was last changed, by the clock of the API server that stored it.

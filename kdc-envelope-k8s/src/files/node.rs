@@ -10,7 +10,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use kdc_envelope::local::private_file::{self, PrivateFileError};
 use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags};
-use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use super::FilesError;
@@ -103,7 +102,11 @@ impl NodeFolder {
             source,
         })?;
         let layout = Arc::new(Layout::of(&config));
-        Ok(NodeFile::written_at(hash(&bytes), layout, written))
+        Ok(NodeFile::written_at(
+            ConfigHash::of(&bytes),
+            layout,
+            written,
+        ))
     }
 
     /// The keys in the history, oldest first.
@@ -142,11 +145,7 @@ impl NodeFolder {
         if is_same {
             return Ok(());
         }
-        if seen
-            .as_ref()
-            .map_or(ConfigHash::NO_FILE, |bytes| hash(bytes))
-            != over
-        {
+        if seen.as_ref().map_or(ConfigHash::NO_FILE, ConfigHash::of) != over {
             return Err(FilesError::Changed {
                 path: self.config.clone(),
             });
@@ -293,7 +292,7 @@ impl EarlierVersions {
                 _ => {
                     let bytes = private_file::read(&path)?;
                     let config = EncryptionConfiguration::parse(&bytes).ok();
-                    config.map(|config| (hash(&bytes), Arc::new(Layout::of(&config))))
+                    config.map(|config| (ConfigHash::of(&bytes), Arc::new(Layout::of(&config))))
                 }
             };
             found.extend(version.clone());
@@ -332,13 +331,9 @@ pub(super) fn write_history(path: &Path, history: &KeyHistory) -> Result<(), Fil
     Ok(private_file::replace(path, history.to_text().as_bytes())?)
 }
 
-fn hash(bytes: &[u8]) -> ConfigHash {
-    ConfigHash::new(Sha256::digest(bytes).into())
-}
-
 /// The first digits of the hash, for names of files.
 fn hex(bytes: &[u8]) -> String {
-    let hash = hash(bytes);
+    let hash = ConfigHash::of(bytes);
     let digits = hash.as_bytes().iter().take(6);
     digits.map(|byte| format!("{byte:02x}")).collect()
 }

@@ -5,6 +5,8 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use sha2::{Digest as _, Sha256};
+
 use kdc_envelope::evidence::Evidence;
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +44,12 @@ pub struct ConfigHash([u8; 32]);
 impl ConfigHash {
     /// Stands for "no file", and for an API server that runs without one.
     pub const NO_FILE: Self = Self([0; 32]);
+
+    /// The hash of these bytes.
+    #[must_use]
+    pub fn of(bytes: impl AsRef<[u8]>) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
 
     /// From the 32 bytes of the hash.
     #[must_use]

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use kdc_envelope::key_usage::{Provider, RowGroup};
-use sha2::{Digest as _, Sha256};
 
 use crate::encryption_config::{GroupResource, Layout, LocalProvider, Transformer};
 use crate::rotation::{ApiServer, ConfigHash};
@@ -83,9 +82,7 @@ impl ExpectedRows {
 /// A key id as the metrics of kube-apiserver give it: `sha256:` and the SHA-256 in hexadecimal digits.
 #[must_use]
 pub fn key_id_hash(key_id: &str) -> Box<str> {
-    ConfigHash::new(Sha256::digest(key_id).into())
-        .to_string()
-        .into()
+    ConfigHash::of(key_id).to_string().into()
 }
 
 /// By KMS provider the hash of its key id; none if the API servers do not agree.
