@@ -72,12 +72,7 @@ async fn a_version_reported_as_good_outlives_the_server_whatever_others_do() {
             }
         }
         // Once without others, so that there is always one to look at.
-        let last = set
-            .admin
-            .keys()
-            .rotate(&key("k"), Trial::RoundTrip)
-            .await
-            .unwrap();
+        let last = set.rotate().await;
         seen.good.push(set.encrypt("k", last.latest_version).await);
         assert!(
             seen.overlaps > 0 && !seen.errors.is_empty(),
@@ -125,12 +120,7 @@ async fn another_rotation_alone_stores_a_phantom_version_too() {
 
         let saved = phantom(&set).await;
         let wrapped = set.encrypt("k", saved).await;
-        let rotated = set
-            .admin
-            .keys()
-            .rotate(&key("k"), Trial::RoundTrip)
-            .await
-            .unwrap();
+        let rotated = set.rotate().await;
         assert_eq!(rotated.latest_version, saved + 1);
         set.bao.restart().await.unwrap();
         assert!(

@@ -46,12 +46,7 @@ async fn a_rotation_makes_the_next_version_and_keeps_the_former_ones() {
     for set in each_with_key().await {
         let old = set.encrypt("k", 1).await;
         for version in 2..5 {
-            let rotated = set
-                .admin
-                .keys()
-                .rotate(&key("k"), Trial::RoundTrip)
-                .await
-                .unwrap();
+            let rotated = set.rotate().await;
             assert_eq!(rotated.latest_version, version);
             assert!(rotated.versions.contains_key(&version));
         }
@@ -98,12 +93,7 @@ async fn a_lost_answer_is_looked_into_and_the_rotation_not_repeated() {
         assert_eq!(error.class(), BaoErrorClass::Rejected);
         assert_eq!((sent, latest(&set).await), (1, 2));
         // The remedy that the error names.
-        let rotated = set
-            .admin
-            .keys()
-            .rotate(&key("k"), Trial::RoundTrip)
-            .await
-            .unwrap();
+        let rotated = set.rotate().await;
         assert_eq!(rotated.latest_version, 3);
     }
 }
@@ -275,24 +265,10 @@ async fn a_version_that_could_not_be_tried_is_tried_before_another_is_made() {
         }
         assert_eq!(latest(&set).await, 2);
         write_policy(&set, &[ROTATOR, TRIAL].concat()).await;
-        assert_eq!(
-            admin
-                .keys()
-                .rotate(&k, Trial::RoundTrip)
-                .await
-                .unwrap()
-                .latest_version,
-            2
-        );
-        assert_eq!(
-            admin
-                .keys()
-                .rotate(&k, Trial::RoundTrip)
-                .await
-                .unwrap()
-                .latest_version,
-            3
-        );
+        let rotated = admin.keys().rotate(&k, Trial::RoundTrip).await;
+        assert_eq!(rotated.unwrap().latest_version, 2);
+        let rotated = admin.keys().rotate(&k, Trial::RoundTrip).await;
+        assert_eq!(rotated.unwrap().latest_version, 3);
         assert_eq!(proxy.counts().requests(ROTATE), 2);
     }
 }

@@ -4,8 +4,10 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
-use kdc_envelope_bao::admin::{Admin, LowerName, MountPath};
-use kdc_envelope_bao::{Client, ClientConfig, LoginMethod, Namespace, Session, TransitKeyName};
+use kdc_envelope_bao::admin::{Admin, LowerName, MountPath, Trial};
+use kdc_envelope_bao::{
+    Client, ClientConfig, LoginMethod, Namespace, Session, TransitKey, TransitKeyName,
+};
 use kdc_testbed::bao::{Bao, BaoVersion, Options};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -30,6 +32,12 @@ impl Set {
         let set = Self::start(options).await;
         set.bao.root().enable_transit("transit").await.unwrap();
         set
+    }
+
+    /// Rotates `k` and tries the new version, which has to succeed.
+    pub(crate) async fn rotate(&self) -> TransitKey {
+        let rotated = self.admin.keys().rotate(&key("k"), Trial::RoundTrip).await;
+        rotated.unwrap()
     }
 
     /// The administrator behind another address or token.

@@ -42,6 +42,11 @@ fn environment(secret: &str) -> Environment {
         .collect()
 }
 
+/// Why nothing in the bucket can be listed.
+fn listing_failure(bucket: &Bucket) -> BackupError {
+    bucket.entries(None).next().unwrap().unwrap_err()
+}
+
 fn open(endpoint: &str, bucket: &str) -> Bucket {
     let environment = environment(SECRET_ACCESS_KEY);
     connect(&settings(endpoint, bucket), &environment).unwrap()
@@ -248,7 +253,7 @@ fn an_upload_that_fails_is_aborted() {
 fn whoever_is_refused_is_told_what_to_do() {
     let scene = Scene::new();
     let told = |bucket: Bucket| {
-        let failure = bucket.entries(None).next().unwrap().unwrap_err();
+        let failure = listing_failure(&bucket);
         (failure.kind(), line(&failure))
     };
     let settings = settings(scene.server.endpoint(), "bucket");
@@ -315,7 +320,7 @@ fn what_hands_out_credentials_is_named_when_it_does_not() {
         connect(&settings, &variables.into_iter().collect()).unwrap()
     };
     let ends = |bucket: Bucket, words: &str| {
-        let failure = bucket.entries(None).next().unwrap().unwrap_err();
+        let failure = listing_failure(&bucket);
         let text = line(&failure);
         assert_eq!(failure.kind(), ErrorKind::Denied, "{text}");
         assert!(text.contains(words), "{text}");
@@ -337,21 +342,13 @@ fn what_hands_out_credentials_is_named_when_it_does_not() {
 fn a_server_without_tls_is_told_from_one_that_is_away() {
     let scene = Scene::new();
     let address = scene.server.endpoint().replace("http://", "https://");
-    let failure = open(&address, "bucket")
-        .entries(None)
-        .next()
-        .unwrap()
-        .unwrap_err();
+    let failure = listing_failure(&open(&address, "bucket"));
     let text = line(&failure);
     assert_eq!(failure.kind(), ErrorKind::Unavailable, "{text}");
     assert!(text.contains("it may have no TLS"), "{text}");
     let server = wait(Server::start_with_tls()).unwrap();
     let address = server.endpoint().replace("https://", "http://");
-    let failure = open(&address, "bucket")
-        .entries(None)
-        .next()
-        .unwrap()
-        .unwrap_err();
+    let failure = listing_failure(&open(&address, "bucket"));
     let text = line(&failure);
     assert_eq!(failure.kind(), ErrorKind::Unavailable, "{text}");
     assert!(text.contains("begin the endpoint with https://"), "{text}");
