@@ -120,7 +120,7 @@ fn an_abort_goes_back_to_the_newest_writer_although_a_file_has_lost_it() {
         change.before.get(&name("secrets")).unwrap().clone()
     };
     assert_eq!(before(&Layout::default()), Writer::of(&key("key1")));
-    // Somebody else may have put another one first.
+    // Another program may have put another writer first.
     let both = layout(&[("secrets", &[key("key0"), key("key1")])]);
     assert_eq!(before(&both), Writer::of(&key("key0")));
 }

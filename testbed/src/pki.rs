@@ -126,7 +126,7 @@ impl Authority {
     }
 }
 
-/// A token that nobody guesses.
+/// A token that cannot be guessed.
 pub(crate) fn random_token() -> Result<String, Error> {
     let mut token = [0; 16];
     getrandom::fill(&mut token).map_err(|error| Error::Certificate(error.to_string()))?;

@@ -187,7 +187,7 @@ impl ControlPlane {
     }
 
     /// API servers with a Lease that none of the nodes accounts for. One that has shut down keeps its Lease for an hour, and
-    /// counts until then: nobody knows that it will not come back.
+    /// counts until then: it may come back.
     async fn unlisted(&self, nodes: &[NodeView]) -> Result<Vec<Member>, ObserveError> {
         let mut members = match self.members().await {
             Ok(members) => members,
@@ -207,7 +207,7 @@ impl ControlPlane {
         Ok(members)
     }
 
-    /// Whoever answers first says who is there.
+    /// The first API server that answers says which ones there are.
     async fn members(&self) -> Result<Vec<Member>, ClusterError> {
         let mut outcome = cluster::members(&self.client).await;
         for node in &self.nodes {

@@ -1,6 +1,6 @@
 # Goes into namespaces of its own and starts the node there: `sh enter.sh FOLDER CGROUP`.
 #
-# The watcher outlives all of it, whoever ends it and however: control groups belong to no namespace, so their folders would stay.
+# The watcher outlives all of it, whatever ends it: control groups belong to no namespace, so their folders would stay.
 set -eu
 folder=$1 cgroup=$2
 setsid sh -c '

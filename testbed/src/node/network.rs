@@ -1,6 +1,6 @@
 //! Ways into and out of the node's network, which has a loopback device of its own.
 //!
-//! A socket belongs to the network in which it was made, whoever uses it afterwards. So a thread enters the node's network for as long as
+//! A socket belongs to the network in which it was made, whatever process uses it afterwards. So a thread enters the node's network for as long as
 //! it takes to dial or to listen, and threads in the machine's network copy the bytes.
 
 use std::fs::File;

@@ -41,7 +41,11 @@ fn rows_keep_their_version_until_the_kek_rotates_and_then_change_once() {
         );
 
         rotate_and_check(&control_plane, "one", &first, &first_key).await;
-        assert_eq!(key_id(&control_plane, "old"), first_key, "nobody wrote it");
+        assert_eq!(
+            key_id(&control_plane, "old"),
+            first_key,
+            "it was not written"
+        );
         assert_eq!(read(&control_plane, "old").await, "kept");
     });
 }

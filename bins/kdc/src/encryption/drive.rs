@@ -131,13 +131,13 @@ pub(super) fn refusals(report: &RewriteReport) -> Vec<String> {
 pub(super) async fn drive(
     control_plane: &ControlPlane,
     change: &Change,
-    patience: Duration,
+    timeout: Duration,
     format: Format,
     out: &mut Output,
 ) -> Result<Exit, Failure> {
     let reporter = ProgressReporter::default();
     let outcome = tokio::select! {
-        outcome = control_plane.drive(change, patience, &reporter) => outcome,
+        outcome = control_plane.drive(change, timeout, &reporter) => outcome,
         _ = tokio::signal::ctrl_c() => {
             let line = "stopped by Ctrl-C; no row and no key is lost; `kdc encryption resume` continues";
             return Err(Failure::new(Exit::Negative, line));
