@@ -15,6 +15,7 @@ use object_store::{
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use super::failure::Kind;
 use super::{RETRY_BUDGET, S3};
@@ -27,6 +28,8 @@ const IN_FLIGHT: usize = 3;
 const ATTEMPTS: u32 = 4;
 /// How long aborting may take. A lifecycle rule of the bucket does it, too.
 const ABORT_LIMIT: Duration = Duration::from_secs(10);
+/// How long parts that are on their way before that may take to arrive.
+const ARRIVAL_LIMIT: Duration = Duration::from_secs(5);
 const PART_LEN: usize = 8 << 20;
 /// Of the parts after [`SMALL_PARTS`], so that the number of parts that S3 allows is enough.
 const LARGE_PART_LEN: usize = 64 << 20;
@@ -324,21 +327,12 @@ impl Sending {
 
     /// Removes the parts of an upload that was not completed, if there are any.
     async fn abort(&mut self) -> Result<(), BackupError> {
-        for part in &self.in_flight {
-            part.abort();
-        }
+        self.let_parts_arrive().await;
         let Some(id) = self.id.take() else {
             return Ok(());
         };
-        // A part that is still on its way could arrive after the abort, and would be kept.
-        let in_flight = std::mem::take(&mut self.in_flight);
-        let abort = async {
-            for part in in_flight {
-                let _ = part.await;
-            }
-            let aborted = self.s3.store().abort_multipart(&self.path, &id);
-            tokio::time::timeout(ABORT_LIMIT, aborted).await
-        };
+        let aborted = self.s3.store().abort_multipart(&self.path, &id);
+        let abort = timeout(ABORT_LIMIT, aborted);
         let Ok(Err(error)) = abort.await else {
             return Ok(());
         };
@@ -350,6 +344,22 @@ impl Sending {
         match is_told {
             true => Ok(()),
             false => Err(self.s3.failure("abort the upload of", &self.key, &error)),
+        }
+    }
+
+    /// A server may store a part after the upload was aborted, and keep it, also one whose request was cut off. So parts on their way are
+    /// waited for, as long as that makes sense.
+    async fn let_parts_arrive(&mut self) {
+        let mut in_flight = std::mem::take(&mut self.in_flight);
+        let all = async {
+            for part in &mut in_flight {
+                let _ = part.await;
+            }
+        };
+        if timeout(ARRIVAL_LIMIT, all).await.is_err() {
+            for part in in_flight {
+                part.abort();
+            }
         }
     }
 }
