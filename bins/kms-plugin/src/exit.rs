@@ -6,6 +6,7 @@ use kdc_envelope::local::keyring_file::KeyringFileError;
 use kdc_envelope::local::private_file::PrivateFileError;
 use kdc_envelope_bao::CredentialError;
 use kdc_envelope_kms::server::{BindError, ServeError};
+use kdc_shared::config_file::FileError;
 use kdc_shared::exit::{self, Exit};
 use kdc_shared::plugin::SettingsError;
 
@@ -78,7 +79,7 @@ fn of_settings(error: &SettingsError) -> Exit {
         | SettingsError::Bao(_)
         | SettingsError::CacheTtl
         | SettingsError::CacheOff => Exit::Usage,
-        SettingsError::Read { source, .. } => of_io(source),
+        SettingsError::File(FileError::Read { source, .. }) => of_io(source),
         _ => Exit::Config,
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! * [`exit`]: exit codes and their table; [`usage`]: a mistake on the command line, in one line;
 //! * [`plugin`]: the settings of kms-plugin, which `kdc plugin doctor` reads too;
+//! * [`config_file`]: a YAML file with settings;
 //! * [`logging`], [`notify`], [`signals`], and `telemetry` (feature `otel`): a program that serves, and its surroundings.
 #![forbid(unsafe_code)]
 #![expect(
@@ -10,6 +11,7 @@
     reason = "every user of these types is in this workspace"
 )]
 
+pub mod config_file;
 pub mod exit;
 pub mod logging;
 pub mod notify;
