@@ -10,6 +10,7 @@ use crate::Error;
 
 /// Longer than the API server's own limit of a minute for a request.
 const REQUEST_LIMIT: Duration = Duration::from_secs(90);
+const MERGE_PATCH: &str = "application/merge-patch+json";
 
 /// A kind of object, as its place in the API's paths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,6 +151,59 @@ impl Client {
             .await
     }
 
+    /// Changes fields of an object by a merge patch (RFC 7396): `null` takes a field away, and a list is replaced as a whole.
+    /// With a `subresource`, such as `status`, those of it alone.
+    ///
+    /// # Errors
+    /// [`ApiError`], as the server refuses.
+    pub async fn merge_patch(
+        &self,
+        resource: Resource,
+        namespace: &str,
+        name: &str,
+        subresource: Option<&str>,
+        patch: &Value,
+    ) -> Result<Value, ApiError> {
+        let mut path = resource.path(namespace, name);
+        if let Some(subresource) = subresource {
+            path.extend(["/", subresource]);
+        }
+        let sent = self.send_as(Method::PATCH, &path, Some(patch), MERGE_PATCH);
+        object_of(sent.await?)
+    }
+
+    /// Checks what [`Self::create`] would do, and stores nothing.
+    ///
+    /// # Errors
+    /// [`ApiError`], as the server refuses.
+    pub async fn create_dry_run(
+        &self,
+        resource: Resource,
+        namespace: &str,
+        object: &Value,
+    ) -> Result<Value, ApiError> {
+        let path = resource.path(namespace, "") + "?dryRun=All";
+        self.object(Method::POST, &path, Some(object)).await
+    }
+
+    /// Deletes an object that may take `grace` to end; without any it is gone at once, as a kubelet says of a pod that has ended.
+    ///
+    /// # Errors
+    /// [`ApiError`], as the server refuses.
+    pub async fn delete_within(
+        &self,
+        resource: Resource,
+        namespace: &str,
+        name: &str,
+        grace: Duration,
+    ) -> Result<(), ApiError> {
+        let options = json!({"apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": grace.as_secs()});
+        let path = resource.path(namespace, name);
+        self.object(Method::DELETE, &path, Some(&options))
+            .await
+            .map(|_| ())
+    }
+
     /// Deletes an object.
     ///
     /// # Errors
@@ -274,17 +328,7 @@ impl Client {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Value, ApiError> {
-        let answer = self.send(method, path, body).await?;
-        let parsed: Value = serde_json::from_str(&answer.body).unwrap_or(Value::Null);
-        if (200..300).contains(&answer.status) && parsed.is_object() {
-            return Ok(parsed);
-        }
-        let text = |name: &str| parsed.get(name).and_then(Value::as_str).map(str::to_owned);
-        Err(ApiError::Refused {
-            status: answer.status,
-            reason: text("reason").unwrap_or_default(),
-            message: text("message").unwrap_or(answer.body),
-        })
+        object_of(self.send(method, path, body).await?)
     }
 
     async fn send(
@@ -299,6 +343,16 @@ impl Client {
         } else {
             "application/json"
         };
+        self.send_as(method, path, body, content_type).await
+    }
+
+    async fn send_as(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        content_type: &str,
+    ) -> Result<Answer, ApiError> {
         let mut request = self
             .http
             .request(method, format!("{}{path}", self.server))
@@ -313,6 +367,19 @@ impl Client {
         let body = answer.text().await.map_err(ApiError::Unreachable)?;
         Ok(Answer { status, body })
     }
+}
+
+fn object_of(answer: Answer) -> Result<Value, ApiError> {
+    let parsed: Value = serde_json::from_str(&answer.body).unwrap_or(Value::Null);
+    if (200..300).contains(&answer.status) && parsed.is_object() {
+        return Ok(parsed);
+    }
+    let text = |name: &str| parsed.get(name).and_then(Value::as_str).map(str::to_owned);
+    Err(ApiError::Refused {
+        status: answer.status,
+        reason: text("reason").unwrap_or_default(),
+        message: text("message").unwrap_or(answer.body),
+    })
 }
 
 /// Why a call did not do what was asked.
