@@ -1,6 +1,7 @@
 //! The calls that tests make to kube-apiserver.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use reqwest::Method;
@@ -63,6 +64,7 @@ impl Resource {
 pub struct Client {
     http: reqwest::Client,
     server: String,
+    /// Empty for a client that shows a certificate.
     token: String,
 }
 
@@ -93,6 +95,38 @@ impl Client {
             http,
             server,
             token,
+        })
+    }
+
+    /// A client that shows a certificate, opens a connection for each call, and finds `server` (`https://HOST:PORT`) at `address`,
+    /// whatever its name resolves to.
+    pub(crate) fn with_certificate(
+        server: String,
+        address: SocketAddr,
+        ca_pem: &str,
+        identity_pem: &[u8],
+    ) -> Result<Self, Error> {
+        let error = |source| Error::Http {
+            name: "kube-apiserver",
+            source,
+        };
+        let ca = reqwest::Certificate::from_pem(ca_pem.as_bytes()).map_err(error)?;
+        let host = server.trim_start_matches("https://");
+        let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .tls_certs_only([ca])
+            .identity(reqwest::Identity::from_pem(identity_pem).map_err(error)?)
+            .resolve(host, address)
+            .pool_max_idle_per_host(0)
+            .retry(reqwest::retry::never())
+            .timeout(REQUEST_LIMIT)
+            .build()
+            .map_err(error)?;
+        Ok(Self {
+            http,
+            server,
+            token: String::new(),
         })
     }
 
@@ -353,10 +387,10 @@ impl Client {
         body: Option<&Value>,
         content_type: &str,
     ) -> Result<Answer, ApiError> {
-        let mut request = self
-            .http
-            .request(method, format!("{}{path}", self.server))
-            .bearer_auth(&self.token);
+        let mut request = self.http.request(method, format!("{}{path}", self.server));
+        if !self.token.is_empty() {
+            request = request.bearer_auth(&self.token);
+        }
         if let Some(body) = body {
             request = request
                 .header(reqwest::header::CONTENT_TYPE, content_type)

@@ -1,6 +1,9 @@
 //! The etcd that tenants share, as Kamaji's etcd driver sets it up: TLS, authentication, and for each tenant a user, a role on its
 //! prefix, and a client certificate.
 
+use std::ffi::{OsStr, OsString};
+use std::process::Command;
+
 use serde_json::Value;
 
 use crate::etcd::{self, Row};
@@ -15,22 +18,27 @@ pub const DATA_STORE: &str = "default";
 pub struct DataStore {
     etcd: Etcd,
     root: TlsFiles,
+    administrator: Administrator,
 }
 
 impl DataStore {
     pub(super) async fn start() -> Result<Self, Error> {
         let etcd = Etcd::start_with_tls().await?;
         let root = pki::authority()?.write_party(etcd.folder(), "root")?;
-        let store = Self { etcd, root };
+        let administrator = Administrator::new(&etcd, &root);
         for arguments in [
             &["user", "add", "root", "--no-password"][..],
             &["role", "add", "root"],
             &["user", "grant-role", "root", "root"],
             &["auth", "enable"],
         ] {
-            store.etcdctl(arguments).await?;
+            administrator.etcdctl(arguments).await?;
         }
-        Ok(store)
+        Ok(Self {
+            etcd,
+            root,
+            administrator,
+        })
     }
 
     /// The etcd.
@@ -56,6 +64,7 @@ impl DataStore {
     /// [`Error::Unexpected`] with what etcdctl printed.
     pub async fn rows(&self, prefix: &str) -> Result<Vec<Row>, Error> {
         let text = self
+            .administrator
             .etcdctl(&["get", "--prefix", prefix, "--write-out=json"])
             .await?;
         let answer: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
@@ -76,6 +85,28 @@ impl DataStore {
     pub async fn row(&self, key: &str) -> Result<Option<Row>, Error> {
         let rows = self.rows(key).await?;
         Ok(rows.into_iter().find(|row| row.key == key))
+    }
+
+    /// What sets tenants up.
+    pub(super) fn administrator(&self) -> &Administrator {
+        &self.administrator
+    }
+}
+
+/// etcdctl as root.
+#[derive(Debug, Clone)]
+pub(super) struct Administrator {
+    program: OsString,
+    arguments: Vec<OsString>,
+}
+
+impl Administrator {
+    fn new(etcd: &Etcd, root: &TlsFiles) -> Self {
+        let command = etcd.etcdctl_as(Some(root));
+        Self {
+            program: command.get_program().to_owned(),
+            arguments: command.get_args().map(OsStr::to_owned).collect(),
+        }
     }
 
     /// Makes user and role of a tenant whose keys begin with `/<schema>/`, unless they are there. The slash keeps out those whose
@@ -106,8 +137,8 @@ impl DataStore {
 
     /// Runs etcdctl as root and gives what it printed.
     async fn etcdctl(&self, arguments: &[&str]) -> Result<String, Error> {
-        let mut command = self.etcd.etcdctl_as(Some(&self.root));
-        command.args(arguments);
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments).args(arguments);
         let output = tokio::task::spawn_blocking(move || command.output()).await;
         let output = output
             .map_err(|error| unexpected(error.to_string()))?

@@ -104,6 +104,7 @@ fn api_server(plane: &Value, wanted: &Value, facts: &Facts) -> Value {
         "imagePullPolicy": "Always",
         "command": [API_SERVER],
         "args": flags(plane, wanted, facts),
+        "env": [{"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
         "volumeMounts": mounts,
         "livenessProbe": probe(plane, "liveness", "/livez"),
         "readinessProbe": probe(plane, "readiness", "/readyz"),
