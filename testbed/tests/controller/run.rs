@@ -80,8 +80,9 @@ fn no_run_begins_before_the_writes_of_the_last_one_are_seen() {
             make_key(&objects, "writes", &format!("k{number}"), json!({})).await;
         }
         let list = async || {
-            let listed = objects.list::<ConfigMap>(Some("writes"), &ListParams::default());
-            let mut owners: Vec<_> = listed.await.unwrap().iter().filter_map(owner).collect();
+            let all = ListParams::default();
+            let listed: Vec<ConfigMap> = objects.list(Some("writes"), &all).await.unwrap();
+            let mut owners: Vec<_> = listed.iter().filter_map(owner).collect();
             owners.sort();
             owners
         };
