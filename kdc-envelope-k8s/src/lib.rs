@@ -57,11 +57,15 @@
 //! | rows | [`rows`]: rows held against the provider and key that should have written them | reading: `client` and `etcd` |
 //! | | `etcd`: rows and snapshots of a live etcd | `etcd` |
 //! | | `rewrite`: rewriting every row through an API server, and the proof that none is stale | `client` |
+//! | controllers | `controller`: leader election, watches, retries, status and events | `controller` |
+//! | custom resources | `crd`: KMSKey, KdcCluster, and Kamaji's objects | `crd` |
 //! | API servers | `cluster`: kubeconfigs, clients, and what an API server says of itself | `client` |
 //!
 //! # Features
 //!
 //! * `client`: what talks to API servers, by `kube`. It runs on tokio.
+//! * `controller`: the frame of a controller, with metrics by `prometheus-client`.
+//! * `crd`: the types of custom resources, for `kube`.
 //! * `etcd`: what talks to etcd, by `tonic`. It runs on tokio.
 //!
 //! Without them the crate is formats and planners, and does no network I/O.
@@ -79,6 +83,10 @@ pub mod api_server;
 pub mod cluster;
 #[cfg(feature = "client")]
 pub mod control_plane;
+#[cfg(feature = "controller")]
+pub mod controller;
+#[cfg(feature = "crd")]
+pub mod crd;
 pub mod encryption_config;
 #[cfg(feature = "etcd")]
 pub mod etcd;

@@ -1,5 +1,7 @@
 //! `/livez`, `/readyz` and `/metrics` over plain HTTP, for probes and scrapers. Nothing here is secret.
 //!
+//! A [`Server`](crate::server::Server) serves its own; [`serve`] is for programs that are no plugin.
+//!
 //! Every client that reaches the address may connect, so none gets much: few connections, little time for the head of a request, little
 //! memory for it.
 
@@ -14,12 +16,11 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use prometheus_client::metrics::counter::Counter;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::connections::{Bounds, Connections, Seat, Served};
-use crate::health::Readiness;
-use crate::metrics::Metrics;
 use crate::throttle::Throttle;
 
 /// Probes and scrapers are few, and have one connection each. A call takes place on each at most, and messages have no use.
@@ -41,11 +42,20 @@ const BUFFER_LEN: usize = 16 * 1_024;
 /// Rest after a failed accept, which is out of file descriptors or memory: both need time, not haste.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves for ever. Dropped, it ends at once, and so do its connections.
-pub(crate) async fn serve(listener: TcpListener, readiness: Readiness, metrics: Metrics) {
+/// What the pages of a program say.
+pub trait Pages: Clone + Send + Sync + 'static {
+    /// Whether the program can do its work: `/readyz` shows the text, and has status 200 or 503.
+    fn readiness(&self) -> impl Future<Output = Result<String, String>> + Send;
+
+    /// Everything that is counted, in the OpenMetrics text format.
+    fn metrics(&self) -> String;
+}
+
+/// Serves for ever. Dropped, it ends at once, and so do its connections. `evicted` counts connections that had to make room for others.
+pub async fn serve(listener: TcpListener, pages: impl Pages, evicted: Counter) {
     let bounds = BOUNDS.within_descriptors(SHARE_OF_DESCRIPTORS);
-    let connections = Connections::new(bounds, metrics.evicted_connections("http"));
-    let router = router(readiness, metrics);
+    let connections = Connections::new(bounds, evicted);
+    let router = router(pages);
     let warnings = Throttle::default();
     let mut tasks = JoinSet::new();
     loop {
@@ -87,22 +97,23 @@ async fn serve_one(stream: TcpStream, seat: Arc<Seat<IpAddr>>, router: Router) {
 }
 
 /// The three endpoints.
-fn router(readiness: Readiness, metrics: Metrics) -> Router {
+fn router<P: Pages>(pages: P) -> Router {
     Router::new()
         .route("/livez", get(async || "ok\n"))
-        .route("/readyz", get(readyz).with_state(readiness))
-        .route("/metrics", get(render).with_state(metrics))
+        .route("/readyz", get(readyz::<P>))
+        .route("/metrics", get(render::<P>))
+        .with_state(pages)
 }
 
-async fn readyz(State(readiness): State<Readiness>) -> impl IntoResponse {
-    match readiness.check().await {
+async fn readyz<P: Pages>(State(pages): State<P>) -> impl IntoResponse {
+    match pages.readiness().await {
         Ok(warnings) => (StatusCode::OK, format!("ok\n{warnings}")),
         Err(reasons) => (StatusCode::SERVICE_UNAVAILABLE, reasons),
     }
 }
 
-async fn render(State(metrics): State<Metrics>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, OPEN_METRICS)], metrics.render())
+async fn render<P: Pages>(State(pages): State<P>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, OPEN_METRICS)], pages.metrics())
 }
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

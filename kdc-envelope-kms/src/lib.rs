@@ -5,7 +5,7 @@
 //! * [`server`]: serves any number of [`KeyEncryptionKey`](kdc_envelope::KeyEncryptionKey)s to kube-apiserver, with health,
 //!   metrics and sockets that look after themselves. Start here to write a plugin.
 //! * [`service`]: the three calls alone, for a gRPC server of your own.
-//! * [`metrics`]: what the server counts.
+//! * [`metrics`]: what the server counts; [`http`]: the pages for probes and scrapers, for other programs too.
 //! * `client` (feature `client`): calls any plugin, and behaves as kube-apiserver does.
 //! * [`proto`]: the generated messages.
 //!
@@ -39,7 +39,7 @@
 pub mod client;
 mod connections;
 mod health;
-mod http;
+pub mod http;
 pub mod metrics;
 mod observe;
 pub mod proto;

@@ -1,7 +1,9 @@
 //! What the programs of this workspace share, and no library should have.
 //!
-//! * [`exit`]: exit codes and their table; [`usage`]: a mistake on the command line, in one line;
+//! * [`exit`]: exit codes and their table; [`console`]: the last words of a program; [`usage`]: a mistake on the command line, in one line;
 //! * [`plugin`]: the settings of kms-plugin, which `kdc plugin doctor` reads too;
+//! * [`config_file`]: a YAML file with settings;
+//! * `manager` (feature `manager`): programs that run controllers;
 //! * [`logging`], [`notify`], [`signals`], and `telemetry` (feature `otel`): a program that serves, and its surroundings.
 #![forbid(unsafe_code)]
 #![expect(
@@ -10,8 +12,12 @@
     reason = "every user of these types is in this workspace"
 )]
 
+pub mod config_file;
+pub mod console;
 pub mod exit;
 pub mod logging;
+#[cfg(feature = "manager")]
+pub mod manager;
 pub mod notify;
 pub mod plugin;
 pub mod signals;

@@ -203,7 +203,12 @@ impl BoundServer {
         // Serves probes until this function ends, also while calls in flight do.
         let mut http = JoinSet::new();
         if let Some(listener) = self.http {
-            http.spawn(http::serve(listener, readiness, self.metrics));
+            let evicted = self.metrics.evicted_connections("http");
+            let pages = KeyPages {
+                readiness,
+                metrics: self.metrics,
+            };
+            http.spawn(http::serve(listener, pages, evicted));
         }
         let outcome = tokio::select! {
             ended = serving.join_next() => Err(unexpected(ended)),
@@ -217,6 +222,23 @@ impl BoundServer {
             tracing::warn!(limit = ?DRAIN_LIMIT, "calls or connections still open; stopping anyway");
         }
         outcome
+    }
+}
+
+/// What a plugin tells probes and scrapers.
+#[derive(Debug, Clone)]
+struct KeyPages {
+    readiness: Readiness,
+    metrics: Metrics,
+}
+
+impl http::Pages for KeyPages {
+    async fn readiness(&self) -> Result<String, String> {
+        self.readiness.check().await
+    }
+
+    fn metrics(&self) -> String {
+        self.metrics.render()
     }
 }
 

@@ -1,12 +1,12 @@
 //! What is wrong with settings.
 
-use std::io;
 use std::path::PathBuf;
 
 use kdc_envelope_bao::settings::BaoSettingsError;
 use kdc_envelope_kms::server::ServeError;
 
 use super::group::GroupError;
+use crate::config_file::FileError;
 
 /// Settings that do not make sense, or a file that cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -67,28 +67,9 @@ pub enum SettingsError {
         /// What is wrong with it.
         source: Box<Self>,
     },
-    /// The configuration file is a pipe, a device or a socket.
-    #[error("configuration file `{}` is not a regular file", .0.display())]
-    NotAFile(PathBuf),
-    /// The configuration file has more than 1 MiB.
-    #[error("configuration file `{}` has more than 1 MiB, which no settings have", .0.display())]
-    TooLarge(PathBuf),
-    /// The configuration file cannot be read.
-    #[error("cannot read configuration file `{}`", .path.display())]
-    Read {
-        /// Which file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The configuration file does not hold settings.
-    #[error("configuration file `{}`", .path.display())]
-    Parse {
-        /// Which file.
-        path: PathBuf,
-        /// What and where.
-        source: Box<serde_saphyr::Error>,
-    },
+    /// The configuration file.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The group is not known.
     #[error(transparent)]
     Group(#[from] GroupError),
