@@ -18,6 +18,7 @@
 //! | [`oracle`] | upstream's own Go transformers, to compare with and to race |
 //! | [`programs`] | `kdc` and `kms-plugin` of this workspace |
 //! | [`python`] | Pythons with pinned packages, for independent test vectors and OpenBao's wheel |
+//! | [`random`] | inputs that are random, and the same in every run |
 //! | [`pki`] | the certificates and keys of all of them |
 //!
 //! Everything listens on 127.0.0.1 on ports taken at start and keeps its data
@@ -40,6 +41,7 @@ pub mod process;
 pub mod programs;
 pub mod proxy;
 pub mod python;
+pub mod random;
 pub mod s3;
 pub mod servers;
 
@@ -54,5 +56,6 @@ pub use node::Node;
 pub use oracle::Oracle;
 pub use process::Process;
 pub use proxy::Proxy;
+pub use random::Random;
 pub use s3::{Moto, S3};
 pub use servers::{KubeMinor, Server};

@@ -7,10 +7,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use kdc_envelope_kms::client::{EncryptAnswer, KmsClient};
+use kdc_testbed::Random;
 use tokio::task::JoinHandle;
 
 use crate::prober::SEED_FILL;
-use crate::random::Random;
 
 const WORKERS: u64 = 8;
 /// What was wrapped lately and is opened again: more than the plugin remembers for long.
@@ -67,7 +67,7 @@ async fn work(kms: KmsClient, shared: Rc<Shared>, mut random: Random) {
 
 async fn encrypt(kms: &KmsClient, shared: &Shared, random: &mut Random) {
     let mut seed = [SEED_FILL; 32];
-    seed[..8].copy_from_slice(&random.next().to_be_bytes());
+    seed[..8].copy_from_slice(&random.next_u64().to_be_bytes());
     let Ok(answer) = kms.encrypt(&seed).await else {
         return;
     };

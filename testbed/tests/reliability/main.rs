@@ -19,12 +19,6 @@ mod machine;
 mod outage;
 mod plugin;
 mod prober;
-#[path = "../differential/random.rs"]
-#[expect(
-    dead_code,
-    reason = "shared with the differential tests, which need more of it"
-)]
-mod random;
 mod soak;
 mod stand;
 mod storm;

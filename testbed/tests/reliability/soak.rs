@@ -3,8 +3,9 @@
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::time::{Duration, Instant};
 
+use kdc_testbed::Random;
+
 use crate::load::{Load, resident_kib};
-use crate::random::Random;
 use crate::stand::{Proxied, Scale, Stand};
 use crate::table::Table;
 use crate::trouble::Trouble;
@@ -54,7 +55,7 @@ async fn soak(lasts: Duration, seed: u64) {
         launch: None,
     };
     let mut stand = Stand::proxied(Table::unwritten(), scale).await;
-    let load = Load::start(&stand.plugin.client, random.next());
+    let load = Load::start(&stand.plugin.client, random.next_u64());
     stand.backend.proxy.reset_counts();
     let (begin, mut faults, mut rotations, mut most) = (Instant::now(), 0, 0, 0);
     while begin.elapsed() < lasts {

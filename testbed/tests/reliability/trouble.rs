@@ -3,13 +3,13 @@
 use std::fs;
 use std::time::Duration;
 
+use kdc_testbed::Random;
 use kdc_testbed::bao::kms_plugin_policy;
 use kdc_testbed::process::Signal;
 use kdc_testbed::proxy::Fault;
 
 use crate::backend::{restore_role, revoke_tokens};
 use crate::plugin::put;
-use crate::random::Random;
 use crate::stand::{Proxied, Stand};
 
 #[derive(Debug, Clone, Copy)]
