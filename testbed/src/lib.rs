@@ -16,6 +16,7 @@
 //! | [`oci`] | container images, written without an image builder |
 //! | [`encryption_config`] | the configuration file that puts a KMS plugin to use |
 //! | [`oracle`] | upstream's own Go transformers, to compare with and to race |
+//! | [`fixtures`] | what tests of our programs stand on: an API server, a plugin, and clients that use both |
 //! | [`programs`] | `kdc` and `kms-plugin` of this workspace |
 //! | [`python`] | Pythons with pinned packages, for independent test vectors and OpenBao's wheel |
 //! | [`random`] | inputs that are random, and the same in every run |
@@ -31,6 +32,7 @@ pub mod controllers;
 pub mod encryption_config;
 mod error;
 pub mod etcd;
+pub mod fixtures;
 pub mod meter;
 pub mod node;
 pub mod oci;

@@ -13,11 +13,15 @@ use serde_json::Value;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::fixture::{Plane, kube_config, run};
+use crate::fixture::{ControlPlane, kube_config, run};
 
 /// An address that is in no certificate, and leads to the API server; it stands for the IP of a pod.
-async fn pod_of(plane: &Plane) -> String {
-    let server = plane.server.url().trim_start_matches("https://").to_owned();
+async fn pod_of(control_plane: &ControlPlane) -> String {
+    let server = control_plane
+        .server
+        .url()
+        .trim_start_matches("https://")
+        .to_owned();
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 2], 0)))
         .await
         .unwrap();
@@ -35,8 +39,8 @@ async fn pod_of(plane: &Plane) -> String {
 }
 
 /// As a Secret holds it: everything inside.
-fn in_memory(plane: &Plane) -> Kubeconfig {
-    let text = std::fs::read_to_string(plane.server.kubeconfig()).unwrap();
+fn in_memory(control_plane: &ControlPlane) -> Kubeconfig {
+    let text = std::fs::read_to_string(control_plane.server.kubeconfig()).unwrap();
     let mut value: Value = serde_json::from_str(&text).unwrap();
     let cluster = value["clusters"][0]["cluster"].as_object_mut().unwrap();
     let file = cluster.remove("certificate-authority").unwrap();
@@ -56,8 +60,8 @@ async fn answers(client: &Client) -> Result<u32, ClusterError> {
 #[test]
 fn a_pod_is_asked_by_ip_with_a_kubeconfig_from_memory() {
     run(async {
-        let plane = Plane::shared().await;
-        let (kubeconfig, pod) = (in_memory(&plane), pod_of(&plane).await);
+        let control_plane = ControlPlane::shared().await;
+        let (kubeconfig, pod) = (in_memory(&control_plane), pod_of(&control_plane).await);
         let whole = connect_kubeconfig(&kubeconfig, Overrides::default()).await;
         let minor = answers(&whole.unwrap()).await.unwrap();
         let by_ip = connect_kubeconfig(&kubeconfig, Overrides::server(Some(&pod))).await;
@@ -72,7 +76,7 @@ fn a_pod_is_asked_by_ip_with_a_kubeconfig_from_memory() {
                 tls_server_name: Some(name),
             };
             let of_text = connect_kubeconfig(&kubeconfig, overrides).await.unwrap();
-            let of_settings = connect(kube_config(&plane.server).await, overrides).unwrap();
+            let of_settings = connect(kube_config(&control_plane.server).await, overrides).unwrap();
             for client in [of_text, of_settings] {
                 match answers(&client).await {
                     Ok(found) => assert_eq!((found, fits), (minor, true)),
@@ -86,8 +90,8 @@ fn a_pod_is_asked_by_ip_with_a_kubeconfig_from_memory() {
 #[test]
 fn what_cannot_be_a_name_or_an_address_is_refused_before_anything_is_sent() {
     run(async {
-        let plane = Plane::shared().await;
-        let config = kube_config(&plane.server).await;
+        let control_plane = ControlPlane::shared().await;
+        let config = kube_config(&control_plane.server).await;
         let refused = |overrides| connect(config.clone(), overrides).map(drop).unwrap_err();
         let plain = refused(Overrides::server(Some("http://127.0.0.1:1")));
         assert!(matches!(plain, ClusterError::Address { .. }), "{plain}");

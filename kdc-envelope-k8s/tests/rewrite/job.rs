@@ -10,7 +10,7 @@ use kdc_envelope_k8s::rewrite::{
 };
 use tokio::runtime::Handle;
 
-use crate::fixture::{Hook, Plane, Reply, Things, counts, hooked, kube_config, run};
+use crate::fixture::{ControlPlane, Hook, Reply, Things, counts, hooked, kube_config, run};
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -25,8 +25,8 @@ async fn until(what: &str, is_so: impl Fn() -> bool) {
 #[test]
 fn a_job_that_is_dropped_stops_and_the_next_one_goes_on() {
     run(async {
-        let plane = Plane::shared().await;
-        let things = Things::stale(&plane, "job-dropped", 100).await;
+        let control_plane = ControlPlane::shared().await;
+        let things = Things::stale(&control_plane, "job-dropped", 100).await;
         // Patches after the first forty get no answer for as long as the job lives.
         let alive = Arc::new(());
         let hook = Hook::new({
@@ -42,7 +42,7 @@ fn a_job_that_is_dropped_stops_and_the_next_one_goes_on() {
                 }
             }
         });
-        let client = hooked(kube_config(&plane.server).await, &hook);
+        let client = hooked(kube_config(&control_plane.server).await, &hook);
         let resources = things.group_resource();
         let options = RewriteOptions::default();
         let runtime = Handle::current();
@@ -58,7 +58,7 @@ fn a_job_that_is_dropped_stops_and_the_next_one_goes_on() {
         until("no patch hangs", || Arc::strong_count(&alive) == 2).await;
         assert_eq!(things.stale_names().await.len(), 60);
 
-        let client = plane.kube().await;
+        let client = control_plane.kube().await;
         let mut job = RewriteJob::spawn(&runtime, client, resources, options);
         let report = job.finished().await.unwrap();
         assert_eq!(counts(&report), [100, 60, 40, 0, 0], "{report:?}");
@@ -71,11 +71,11 @@ fn a_job_that_is_dropped_stops_and_the_next_one_goes_on() {
 #[test]
 fn a_job_tells_why_it_failed_and_that_its_runtime_went_away() {
     run(async {
-        let plane = Plane::shared().await;
-        let things = Things::stale(&plane, "job-failed", 1).await;
+        let control_plane = ControlPlane::shared().await;
+        let things = Things::stale(&control_plane, "job-failed", 1).await;
         let denied = serde_json::json!({"kind": "Status", "code": 401, "message": "no"});
         let hook = Hook::answering(401, &denied, |seen| seen.is_patch());
-        let client = hooked(kube_config(&plane.server).await, &hook);
+        let client = hooked(kube_config(&control_plane.server).await, &hook);
         let (resources, options) = (things.group_resource(), RewriteOptions::default());
         let runtime = Handle::current();
         let mut job = RewriteJob::spawn(&runtime, client, resources.clone(), options.clone());
@@ -84,7 +84,7 @@ fn a_job_tells_why_it_failed_and_that_its_runtime_went_away() {
         assert_eq!(job.status(), JobStatus::Failed(error));
 
         let hook = Hook::new(async |_| std::future::pending::<Reply>().await);
-        let client = hooked(kube_config(&plane.server).await, &hook);
+        let client = hooked(kube_config(&control_plane.server).await, &hook);
         let other = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
@@ -98,7 +98,11 @@ fn a_job_tells_why_it_failed_and_that_its_runtime_went_away() {
 }
 
 /// The most requests for things at the same time, of two passes with these options.
-async fn most_at_once(plane: &Arc<Plane>, group: &str, options: &RewriteOptions) -> usize {
+async fn most_at_once(
+    control_plane: &Arc<ControlPlane>,
+    group: &str,
+    options: &RewriteOptions,
+) -> usize {
     let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let hook = Hook::new({
         let most = Arc::clone(&most);
@@ -114,10 +118,10 @@ async fn most_at_once(plane: &Arc<Plane>, group: &str, options: &RewriteOptions)
             }
         }
     });
-    let config = kube_config(&plane.server).await;
+    let config = kube_config(&control_plane.server).await;
     let mut jobs = Vec::new();
     for name in ["one", "two"] {
-        let things = Things::stale(plane, &format!("{group}-{name}"), 30).await;
+        let things = Things::stale(control_plane, &format!("{group}-{name}"), 30).await;
         let client = hooked(config.clone(), &hook);
         let resources = things.group_resource();
         let job = RewriteJob::spawn(&Handle::current(), client, resources, options.clone());
@@ -134,14 +138,14 @@ async fn most_at_once(plane: &Arc<Plane>, group: &str, options: &RewriteOptions)
 #[test]
 fn passes_share_a_budget_of_requests() {
     run(async {
-        let plane = Plane::shared().await;
+        let control_plane = ControlPlane::shared().await;
         let budget = RequestBudget::new(NonZeroU32::MIN);
         let shared = RewriteOptions {
             budget: Some(budget.clone()),
             ..RewriteOptions::default()
         };
-        assert_eq!(most_at_once(&plane, "shared", &shared).await, 1);
+        assert_eq!(most_at_once(&control_plane, "shared", &shared).await, 1);
         assert_eq!(budget.available(), 1);
-        assert!(most_at_once(&plane, "apart", &RewriteOptions::default()).await > 1);
+        assert!(most_at_once(&control_plane, "apart", &RewriteOptions::default()).await > 1);
     });
 }

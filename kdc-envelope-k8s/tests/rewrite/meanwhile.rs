@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use kdc_envelope_k8s::rewrite::{RewriteError, RewriteOptions};
 use serde_json::json;
 
-use crate::fixture::{Hook, Plane, Reply, Things, counts, hooked, kube_config, pass, run};
+use crate::fixture::{ControlPlane, Hook, Reply, Things, counts, hooked, kube_config, pass, run};
 
 /// Pages of so many objects.
 fn pages_of(size: u32) -> RewriteOptions {
@@ -20,8 +20,8 @@ fn pages_of(size: u32) -> RewriteOptions {
 #[test]
 fn objects_that_others_write_delete_or_make_anew_count_as_changed_concurrently() {
     run(async {
-        let plane = Plane::shared().await;
-        let things = Arc::new(Things::stale(&plane, "overtaken", 20).await);
+        let control_plane = ControlPlane::shared().await;
+        let things = Arc::new(Things::stale(&control_plane, "overtaken", 20).await);
         let hook = Hook::before_patches({
             let things = Arc::clone(&things);
             async move {
@@ -32,7 +32,7 @@ fn objects_that_others_write_delete_or_make_anew_count_as_changed_concurrently()
                 things.create("thing-new", "new").await;
             }
         });
-        let client = hooked(kube_config(&plane.server).await, &hook);
+        let client = hooked(kube_config(&control_plane.server).await, &hook);
         let report = pass(
             &client,
             &things.group_resource(),
@@ -59,14 +59,14 @@ fn objects_that_others_write_delete_or_make_anew_count_as_changed_concurrently()
 #[test]
 fn a_conflict_without_another_writer_is_a_refusal() {
     run(async {
-        let plane = Plane::shared().await;
-        let things = Things::stale(&plane, "disputed", 3).await;
+        let control_plane = ControlPlane::shared().await;
+        let things = Things::stale(&control_plane, "disputed", 3).await;
         let conflict =
             json!({"kind": "Status", "code": 409, "reason": "Conflict", "message": "no\nreason"});
         let hook = Hook::answering(409, &conflict, |seen| {
             seen.is_patch() && seen.path.contains("thing-001")
         });
-        let client = hooked(kube_config(&plane.server).await, &hook);
+        let client = hooked(kube_config(&control_plane.server).await, &hook);
         let report = pass(
             &client,
             &things.group_resource(),
@@ -84,8 +84,8 @@ fn a_conflict_without_another_writer_is_a_refusal() {
 #[test]
 fn a_live_writer_and_a_pass_do_not_disturb_each_other() {
     run(async {
-        let plane = Plane::shared().await;
-        let things = Arc::new(Things::stale(&plane, "lively", 300).await);
+        let control_plane = ControlPlane::shared().await;
+        let things = Arc::new(Things::stale(&control_plane, "lively", 300).await);
         let writer = tokio::spawn({
             let things = Arc::clone(&things);
             async move {
@@ -98,7 +98,7 @@ fn a_live_writer_and_a_pass_do_not_disturb_each_other() {
                 }
             }
         });
-        let client = plane.kube().await;
+        let client = control_plane.kube().await;
         let report = pass(&client, &things.group_resource(), &pages_of(50))
             .await
             .unwrap();
@@ -115,9 +115,9 @@ fn a_continue_token_that_expires_is_followed_by_another() {
     run(async {
         // Compaction is for the whole of etcd. An API server that keeps old lists itself would not notice it.
         let flags = ["--feature-gates=ListFromCacheSnapshot=false"];
-        let plane = Plane::start_with(&["*.*"], &["new"], &flags).await;
-        let plane = Arc::new(plane);
-        let things = Arc::new(Things::stale(&plane, "expiring", 30).await);
+        let control_plane = ControlPlane::start_with(&["*.*"], &["new"], &flags).await;
+        let control_plane = Arc::new(control_plane);
+        let things = Arc::new(Things::stale(&control_plane, "expiring", 30).await);
         let further_pages = Arc::new(AtomicUsize::new(0));
         let hook = Hook::new({
             let things = Arc::clone(&things);
@@ -135,7 +135,7 @@ fn a_continue_token_that_expires_is_followed_by_another() {
                 }
             }
         });
-        let client = hooked(kube_config(&plane.server).await, &hook);
+        let client = hooked(kube_config(&control_plane.server).await, &hook);
         let report = pass(&client, &things.group_resource(), &pages_of(5))
             .await
             .unwrap();
@@ -150,15 +150,15 @@ fn a_continue_token_that_expires_is_followed_by_another() {
 #[test]
 fn a_listing_without_another_token_starts_over() {
     run(async {
-        let plane = Plane::shared().await;
-        let things = Things::stale(&plane, "restarted", 9).await;
+        let control_plane = ControlPlane::shared().await;
+        let things = Things::stale(&control_plane, "restarted", 9).await;
         let expired =
             json!({"kind": "Status", "code": 410, "reason": "Expired", "message": "too old"});
         let once = AtomicBool::new(false);
         let hook = Hook::answering(410, &expired, move |seen| {
             seen.is_further_page() && !once.swap(true, Ordering::Relaxed)
         });
-        let client = hooked(kube_config(&plane.server).await, &hook);
+        let client = hooked(kube_config(&control_plane.server).await, &hook);
         let report = pass(&client, &things.group_resource(), &pages_of(4))
             .await
             .unwrap();
@@ -167,7 +167,7 @@ fn a_listing_without_another_token_starts_over() {
         assert_eq!(things.stale_names().await, Vec::<String>::new());
 
         let hook = Hook::answering(410, &expired, |seen| seen.is_further_page());
-        let client = hooked(kube_config(&plane.server).await, &hook);
+        let client = hooked(kube_config(&control_plane.server).await, &hook);
         let error = pass(&client, &things.group_resource(), &pages_of(4))
             .await
             .unwrap_err();

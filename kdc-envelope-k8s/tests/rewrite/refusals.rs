@@ -7,7 +7,9 @@ use kdc_envelope_k8s::rewrite::{RewriteError, RewriteOptions, Verb};
 use kdc_testbed::Resource;
 use serde_json::{Value, json};
 
-use crate::fixture::{Hook, Plane, Reply, Things, counts, hooked, kube_config, names, pass, run};
+use crate::fixture::{
+    ControlPlane, Hook, Reply, Things, counts, hooked, kube_config, names, pass, run,
+};
 
 const POLICIES: Resource = Resource::new(
     "admissionregistration.k8s.io/v1",
@@ -33,10 +35,10 @@ fn options() -> RewriteOptions {
 fn an_object_that_a_policy_refuses_is_named_and_the_others_are_rewritten() {
     for (group, reason, status) in [("policy", "Invalid", 422), ("policies", "Forbidden", 403)] {
         run(async {
-            let plane = Plane::shared().await;
-            let things = Things::stale(&plane, group, 5).await;
+            let control_plane = ControlPlane::shared().await;
+            let things = Things::stale(&control_plane, group, 5).await;
             forbid(&things, group, reason).await;
-            let client = plane.kube().await;
+            let client = control_plane.kube().await;
             let report = pass(&client, &things.group_resource(), &options())
                 .await
                 .unwrap();
@@ -81,7 +83,7 @@ async fn forbid(things: &Things, name: &str, reason: &str) {
         "metadata": {"name": name},
         "spec": {"policyName": name, "validationActions": ["Deny"]},
     });
-    let client = things.plane().client();
+    let client = things.control_plane().client();
     client.create(POLICIES, "", &policy).await.unwrap();
     client.create(BINDINGS, "", &binding).await.unwrap();
     things.wait_until_refused("thing-003", "not this one").await;
@@ -90,8 +92,8 @@ async fn forbid(things: &Things, name: &str, reason: &str) {
 #[test]
 fn an_object_whose_webhook_is_away_is_refused_after_some_tries() {
     run(async {
-        let plane = Plane::shared().await;
-        let things = Things::stale(&plane, "webhook", 5).await;
+        let control_plane = ControlPlane::shared().await;
+        let things = Things::stale(&control_plane, "webhook", 5).await;
         let webhook = json!({
             "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
             "metadata": {"name": "away"},
@@ -106,11 +108,15 @@ fn an_object_whose_webhook_is_away_is_refused_after_some_tries() {
                 }],
             }],
         });
-        plane.client().create(WEBHOOKS, "", &webhook).await.unwrap();
+        control_plane
+            .client()
+            .create(WEBHOOKS, "", &webhook)
+            .await
+            .unwrap();
         let why = "failed calling webhook";
         things.wait_until_refused("thing-003", why).await;
         let hook = Hook::new(async |_| Reply::Pass);
-        let client = hooked(kube_config(&plane.server).await, &hook);
+        let client = hooked(kube_config(&control_plane.server).await, &hook);
         let report = pass(&client, &things.group_resource(), &options())
             .await
             .unwrap();
@@ -125,13 +131,13 @@ fn an_object_whose_webhook_is_away_is_refused_after_some_tries() {
 #[test]
 fn a_row_that_no_key_decrypts_is_refused_and_then_keeps_the_rest_from_being_listed() {
     run(async {
-        let plane = Plane::shared().await;
-        let things = Arc::new(Things::stale(&plane, "damaged", 5).await);
+        let control_plane = ControlPlane::shared().await;
+        let things = Arc::new(Things::stale(&control_plane, "damaged", 5).await);
         let hook = Hook::before_patches({
             let things = Arc::clone(&things);
             async move { things.damage("thing-003").await }
         });
-        let client = hooked(kube_config(&plane.server).await, &hook);
+        let client = hooked(kube_config(&control_plane.server).await, &hook);
         let report = pass(&client, &things.group_resource(), &options())
             .await
             .unwrap();
@@ -158,7 +164,11 @@ fn a_row_that_no_key_decrypts_is_refused_and_then_keeps_the_rest_from_being_list
             error.to_string().contains("cannot decrypt a row"),
             "{error}"
         );
-        plane.etcd.delete(&things.key("thing-003")).await.unwrap();
+        control_plane
+            .etcd
+            .delete(&things.key("thing-003"))
+            .await
+            .unwrap();
     });
 }
 
@@ -168,15 +178,16 @@ const MAX_REQUEST: usize = 1_572_864;
 #[test]
 fn a_row_that_is_too_large_once_it_is_encrypted_is_refused_and_the_others_are_rewritten() {
     run(async {
-        let plane = Plane::shared().await;
-        let things = Things::stale(&plane, "largest", 4).await;
+        let control_plane = ControlPlane::shared().await;
+        let things = Things::stale(&control_plane, "largest", 4).await;
         let key = things.key("thing-large");
         // As the API server writes it, but for the resourceVersion, which it does not store.
         things.create("thing-large", "small").await;
-        let object = things
-            .plane()
-            .client()
-            .read(things.resource, "default", "thing-large");
+        let object =
+            things
+                .control_plane()
+                .client()
+                .read(things.resource, "default", "thing-large");
         let mut object = object.await.unwrap();
         let metadata = object["metadata"].as_object_mut().unwrap();
         metadata.remove("resourceVersion");
@@ -187,9 +198,9 @@ fn a_row_that_is_too_large_once_it_is_encrypted_is_refused_and_the_others_are_re
         let length = MAX_REQUEST - 120 - object.to_string().len();
         object["spec"]["text"] = json!("x".repeat(length));
         let row = object.to_string().into_bytes();
-        plane.etcd.put(&key, &row).await.unwrap();
+        control_plane.etcd.put(&key, &row).await.unwrap();
         let hook = Hook::new(async |_| Reply::Pass);
-        let client = hooked(kube_config(&plane.server).await, &hook);
+        let client = hooked(kube_config(&control_plane.server).await, &hook);
         let report = pass(&client, &things.group_resource(), &options()).await;
         let report = report.unwrap();
         assert_eq!(counts(&report), [5, 4, 0, 0, 1], "{report:?}");
@@ -212,10 +223,10 @@ fn a_row_that_is_too_large_once_it_is_encrypted_is_refused_and_the_others_are_re
 #[test]
 fn rights_that_are_missing_are_named() {
     run(async {
-        let plane = Plane::shared().await;
-        let things = Things::stale(&plane, "rights", 3).await;
-        let mut config = kube_config(&plane.server).await;
-        config.auth_info.token = Some(token(&plane, "nobody", &json!([])).await.into());
+        let control_plane = ControlPlane::shared().await;
+        let things = Things::stale(&control_plane, "rights", 3).await;
+        let mut config = kube_config(&control_plane.server).await;
+        config.auth_info.token = Some(token(&control_plane, "nobody", &json!([])).await.into());
         let client = kube::Client::try_from(config.clone()).unwrap();
         let error = pass(&client, &names(&["secrets"]), &options())
             .await
@@ -230,7 +241,7 @@ fn rights_that_are_missing_are_named() {
             {"apiGroups": ["apiregistration.k8s.io"], "resources": ["apiservices"], "verbs": ["list"]},
             {"apiGroups": [things.group()], "resources": ["things"], "verbs": ["list"]},
         ]);
-        config.auth_info.token = Some(token(&plane, "reader", &rules).await.into());
+        config.auth_info.token = Some(token(&control_plane, "reader", &rules).await.into());
         let client = kube::Client::try_from(config.clone()).unwrap();
         let error = pass(&client, &things.group_resource(), &options())
             .await
@@ -243,7 +254,7 @@ fn rights_that_are_missing_are_named() {
             {"apiGroups": ["apiregistration.k8s.io"], "resources": ["apiservices"], "verbs": ["list"]},
             {"apiGroups": [things.group()], "resources": ["things"], "verbs": ["list", "patch"]},
         ]);
-        config.auth_info.token = Some(token(&plane, "writer", &rules).await.into());
+        config.auth_info.token = Some(token(&control_plane, "writer", &rules).await.into());
         let client = kube::Client::try_from(config.clone()).unwrap();
         let report = pass(&client, &things.group_resource(), &options())
             .await
@@ -267,8 +278,8 @@ fn assert_denied(error: &RewriteError, wanted: Verb, name: &str) {
 }
 
 /// The token of a service account with these rights.
-async fn token(plane: &Plane, name: &str, rules: &Value) -> String {
-    let client = plane.client();
+async fn token(control_plane: &ControlPlane, name: &str, rules: &Value) -> String {
+    let client = control_plane.client();
     client
         .ensure_service_account("default", name)
         .await

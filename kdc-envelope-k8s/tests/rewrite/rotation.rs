@@ -8,7 +8,7 @@ use kdc_testbed::Resource;
 use kdc_testbed::etcd::Row;
 use serde_json::{Value, json};
 
-use crate::fixture::{Plane, Things, counts, is_encrypted, names, pass, run};
+use crate::fixture::{ControlPlane, Things, counts, is_encrypted, names, pass, run};
 
 const NAMED: [&str; 3] = ["secrets", "configmaps", "things.rotated.example.com"];
 
@@ -23,15 +23,15 @@ const NEVER_ENCRYPTED: [&str; 4] = [
 #[test]
 fn a_first_pass_rewrites_every_row_and_a_second_one_none() {
     run(async {
-        let mut plane = Plane::start(&NAMED, &["old"]).await;
-        plane = create_things(plane, "rotated", 7).await;
-        fill(&plane).await;
-        plane.restart(&NAMED, &["new", "old"]).await;
+        let mut control_plane = ControlPlane::start(&NAMED, &["old"]).await;
+        control_plane = create_things(control_plane, "rotated", 7).await;
+        fill(&control_plane).await;
+        control_plane.restart(&NAMED, &["new", "old"]).await;
 
-        let (before, rows) = (objects(&plane).await, rows(&plane).await);
+        let (before, rows) = (objects(&control_plane).await, rows(&control_plane).await);
         assert!(rows.len() > 1207 && rows.iter().all(|row| is_encrypted(row, "old")));
         let resources = names(&NAMED);
-        let client = plane.kube().await;
+        let client = control_plane.kube().await;
         let total = u64::try_from(rows.len()).unwrap();
         assert_eq!(count(&client, &resources).await.unwrap().objects(), total);
         let options = RewriteOptions::default();
@@ -46,29 +46,29 @@ fn a_first_pass_rewrites_every_row_and_a_second_one_none() {
         assert_eq!(each, resources);
         assert_eq!(report.resources[2].objects, 7);
 
-        let rewritten = self::rows(&plane).await;
+        let rewritten = self::rows(&control_plane).await;
         assert_eq!(rewritten.len(), rows.len());
         assert!(rewritten.iter().all(|row| is_encrypted(row, "new")));
         let report = pass(&client, &resources, &options).await.unwrap();
         assert_eq!(counts(&report), [total, 0, total, 0, 0], "{report:?}");
         assert_eq!(
-            self::rows(&plane).await,
+            self::rows(&control_plane).await,
             rewritten,
             "a verifying pass writes nothing"
         );
 
         // The old key is not needed any more, and nothing of any object has changed.
-        plane.restart(&NAMED, &["new"]).await;
-        assert_eq!(objects(&plane).await, before);
+        control_plane.restart(&NAMED, &["new"]).await;
+        assert_eq!(objects(&control_plane).await, before);
     });
 }
 
 #[test]
 fn custom_objects_in_a_group_that_looks_like_one_of_kubernetes_are_rewritten() {
     run(async {
-        let plane = Plane::shared().await;
-        let things = Things::stale(&plane, "kdc-envelope.k8s.io", 40).await;
-        let (client, options) = (plane.kube().await, RewriteOptions::default());
+        let control_plane = ControlPlane::shared().await;
+        let things = Things::stale(&control_plane, "kdc-envelope.k8s.io", 40).await;
+        let (client, options) = (control_plane.kube().await, RewriteOptions::default());
         let resources = things.group_resource();
         let report = pass(&client, &resources, &options).await.unwrap();
         assert_eq!(counts(&report), [40, 40, 0, 0, 0], "{report:?}");
@@ -79,20 +79,20 @@ fn custom_objects_in_a_group_that_looks_like_one_of_kubernetes_are_rewritten() {
 #[test]
 fn wildcards_cover_every_row_that_can_be_encrypted() {
     run(async {
-        let mut plane = Plane::start(&["*.*"], &["old"]).await;
-        plane = create_things(plane, "wild", 1).await;
+        let mut control_plane = ControlPlane::start(&["*.*"], &["old"]).await;
+        control_plane = create_things(control_plane, "wild", 1).await;
         let event = json!({
             "apiVersion": "v1", "kind": "Event", "metadata": {"name": "one"},
             "involvedObject": {"kind": "Secret", "namespace": "default", "name": "x"},
         });
         let events = Resource::new("v1", "events");
-        plane
+        control_plane
             .client()
             .create(events, "default", &event)
             .await
             .unwrap();
-        plane.restart(&["*.*"], &["new", "old"]).await;
-        let client = plane.kube().await;
+        control_plane.restart(&["*.*"], &["new", "old"]).await;
+        let client = control_plane.kube().await;
 
         let report = pass(
             &client,
@@ -110,7 +110,10 @@ fn wildcards_cover_every_row_that_can_be_encrypted() {
             report.is_complete() && report.rewritten() > 100,
             "{report:?}"
         );
-        assert_eq!(stale_keys(&plane, "new").await, Vec::<String>::new());
+        assert_eq!(
+            stale_keys(&control_plane, "new").await,
+            Vec::<String>::new()
+        );
 
         // Each row by one name, and what has no rows by its reason.
         let resources: Vec<_> = report.resources.iter().map(|each| &each.resource).collect();
@@ -135,8 +138,8 @@ fn wildcards_cover_every_row_that_can_be_encrypted() {
 #[test]
 fn names_that_are_not_served_here_are_named_and_the_rest_is_passed_over() {
     run(async {
-        let plane = Plane::shared().await;
-        let client = plane.kube().await;
+        let control_plane = ControlPlane::shared().await;
+        let client = control_plane.kube().await;
         let service = json!({
             "apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService",
             "metadata": {"name": "v1.away.example.com"},
@@ -146,7 +149,11 @@ fn names_that_are_not_served_here_are_named_and_the_rest_is_passed_over() {
             },
         });
         let services = Resource::new("apiregistration.k8s.io/v1", "apiservices");
-        plane.client().create(services, "", &service).await.unwrap();
+        control_plane
+            .client()
+            .create(services, "", &service)
+            .await
+            .unwrap();
         let wanted = names(&[
             "secrets",
             "secret",
@@ -196,7 +203,7 @@ fn names_that_are_not_served_here_are_named_and_the_rest_is_passed_over() {
             .collect();
         assert_eq!(reasons, [SkipReason::Aggregated, SkipReason::EmptyGroup]);
         assert_eq!(resolution.resources, []);
-        plane
+        control_plane
             .client()
             .delete(services, "", "v1.away.example.com")
             .await
@@ -207,13 +214,17 @@ fn names_that_are_not_served_here_are_named_and_the_rest_is_passed_over() {
 #[test]
 fn an_object_without_a_uid_cannot_be_patched_and_is_named() {
     run(async {
-        let plane = Plane::shared().await;
-        let things = Things::stale(&plane, "restored", 2).await;
+        let control_plane = ControlPlane::shared().await;
+        let things = Things::stale(&control_plane, "restored", 2).await;
         // As another tool put it into etcd.
         let object = things.object("thing-bare", "kept", None).to_string();
         let key = things.key("thing-bare");
-        plane.etcd.put(&key, object.as_bytes()).await.unwrap();
-        let client = plane.kube().await;
+        control_plane
+            .etcd
+            .put(&key, object.as_bytes())
+            .await
+            .unwrap();
+        let client = control_plane.kube().await;
         let report = pass(
             &client,
             &things.group_resource(),
@@ -231,19 +242,19 @@ fn an_object_without_a_uid_cannot_be_patched_and_is_named() {
 }
 
 /// Things that the API server writes itself.
-async fn create_things(plane: Plane, group: &str, count: usize) -> Plane {
-    let plane = Arc::new(plane);
-    let things = Things::stale(&plane, group, 0).await;
+async fn create_things(control_plane: ControlPlane, group: &str, count: usize) -> ControlPlane {
+    let control_plane = Arc::new(control_plane);
+    let things = Things::stale(&control_plane, group, 0).await;
     for number in 0..count {
         things.create(&Things::name(number), "kept").await;
     }
     drop(things);
-    Arc::into_inner(plane).unwrap()
+    Arc::into_inner(control_plane).unwrap()
 }
 
 /// Secrets and ConfigMaps, more than two pages of each, in two namespaces.
-async fn fill(plane: &Plane) {
-    let client = plane.client();
+async fn fill(control_plane: &ControlPlane) {
+    let client = control_plane.client();
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "other"}});
     client
         .create(Resource::NAMESPACES, "", &namespace)
@@ -266,8 +277,8 @@ async fn fill(plane: &Plane) {
 }
 
 /// Keys of rows that this key did not write, though it could.
-async fn stale_keys(plane: &Plane, key: &str) -> Vec<String> {
-    let mut rows = plane.etcd.rows("/registry/").await.unwrap();
+async fn stale_keys(control_plane: &ControlPlane, key: &str) -> Vec<String> {
+    let mut rows = control_plane.etcd.rows("/registry/").await.unwrap();
     rows.retain(|row| {
         let is_never = |prefix: &&str| row.key.starts_with(*prefix);
         !is_encrypted(row, key) && !NEVER_ENCRYPTED.iter().any(is_never)
@@ -275,11 +286,11 @@ async fn stale_keys(plane: &Plane, key: &str) -> Vec<String> {
     rows.into_iter().map(|row| row.key).collect()
 }
 
-async fn rows(plane: &Plane) -> Vec<Row> {
+async fn rows(control_plane: &ControlPlane) -> Vec<Row> {
     let mut rows = Vec::new();
     for resource in ["secrets", "configmaps", "rotated.example.com/things"] {
         rows.extend(
-            plane
+            control_plane
                 .etcd
                 .rows(&format!("/registry/{resource}/"))
                 .await
@@ -290,11 +301,11 @@ async fn rows(plane: &Plane) -> Vec<Row> {
 }
 
 /// All objects as their users see them, but for their resourceVersions.
-async fn objects(plane: &Plane) -> Vec<Value> {
+async fn objects(control_plane: &ControlPlane) -> Vec<Value> {
     let mut objects = Vec::new();
     let things = Resource::new("rotated.example.com/v1", "things");
     for resource in [Resource::SECRETS, Resource::CONFIG_MAPS, things] {
-        let list = plane.list(resource).await;
+        let list = control_plane.list(resource).await;
         for mut object in list["items"].as_array().unwrap().clone() {
             object["metadata"]["resourceVersion"] = Value::Null;
             objects.push(object);

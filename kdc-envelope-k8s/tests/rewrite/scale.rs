@@ -5,7 +5,9 @@ use std::sync::Arc;
 use kdc_envelope_k8s::rewrite::RewriteOptions;
 use kdc_testbed::Meter;
 
-use crate::fixture::{Plane, Things, counts, is_encrypted, kube_client, kube_config, pass, run};
+use crate::fixture::{
+    ControlPlane, Things, counts, is_encrypted, kube_client, kube_config, pass, run,
+};
 
 /// What an object may cost on the wire, both ways and with TLS.
 const BYTES_PER_OBJECT: u64 = 2048;
@@ -13,10 +15,14 @@ const BYTES_PER_OBJECT: u64 = 2048;
 #[test]
 fn passes_through_two_api_servers_at_once_agree() {
     run(async {
-        let plane = Plane::shared().await;
-        let things = Things::stale(&plane, "twofold", 400).await;
-        let other = plane.options().start(&plane.etcd).await.unwrap();
-        let (one, two) = (plane.kube().await, kube_client(&other).await);
+        let control_plane = ControlPlane::shared().await;
+        let things = Things::stale(&control_plane, "twofold", 400).await;
+        let other = control_plane
+            .options()
+            .start(&control_plane.etcd)
+            .await
+            .unwrap();
+        let (one, two) = (control_plane.kube().await, kube_client(&other).await);
         let resources = things.group_resource();
         let options = RewriteOptions::default();
         let (first, second) = tokio::join!(
@@ -40,11 +46,11 @@ fn passes_through_two_api_servers_at_once_agree() {
 #[test]
 fn large_objects_do_not_travel() {
     run(async {
-        let plane = Arc::new(Plane::start(&["*.*"], &["new"]).await);
+        let control_plane = Arc::new(ControlPlane::start(&["*.*"], &["new"]).await);
         let text = "x".repeat(400 << 10);
-        let things = Things::stale_with(&plane, "large", 1000, &text).await;
-        let mut config = kube_config(&plane.server).await;
-        let meter = Meter::start(plane.server.url()).await.unwrap();
+        let things = Things::stale_with(&control_plane, "large", 1000, &text).await;
+        let mut config = kube_config(&control_plane.server).await;
+        let meter = Meter::start(control_plane.server.url()).await.unwrap();
         config.cluster_url = meter.https_url().parse().unwrap();
         let client = kube::Client::try_from(config).unwrap();
         let resources = things.group_resource();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use kdc_envelope_k8s::rewrite::{RewriteError, RewriteOptions, Verb};
 use serde_json::json;
 
-use crate::fixture::{Hook, Plane, Reply, Things, counts, hooked, kube_config, pass, run};
+use crate::fixture::{ControlPlane, Hook, Reply, Things, counts, hooked, kube_config, pass, run};
 
 fn busy() -> String {
     json!({"kind": "Status", "code": 429, "reason": "TooManyRequests", "message": "later"})
@@ -16,8 +16,8 @@ fn busy() -> String {
 #[test]
 fn a_busy_server_is_left_alone_for_as_long_as_it_asks() {
     run(async {
-        let plane = Plane::shared().await;
-        let things = Things::stale(&plane, "busy", 40).await;
+        let control_plane = ControlPlane::shared().await;
+        let things = Things::stale(&control_plane, "busy", 40).await;
         let times = Arc::new(std::sync::Mutex::new(Vec::new()));
         let hook = Hook::new({
             let times = Arc::clone(&times);
@@ -33,7 +33,7 @@ fn a_busy_server_is_left_alone_for_as_long_as_it_asks() {
                 async { reply }
             }
         });
-        let client = hooked(kube_config(&plane.server).await, &hook);
+        let client = hooked(kube_config(&control_plane.server).await, &hook);
         let report = pass(
             &client,
             &things.group_resource(),
@@ -60,8 +60,8 @@ fn a_busy_server_is_left_alone_for_as_long_as_it_asks() {
 #[test]
 fn answers_that_do_not_come_are_asked_for_again() {
     run(async {
-        let plane = Plane::shared().await;
-        let things = Things::stale(&plane, "shaky", 40).await;
+        let control_plane = ControlPlane::shared().await;
+        let things = Things::stale(&control_plane, "shaky", 40).await;
         let hook = Hook::new(|seen| {
             let count = seen.earlier;
             let reply = match count {
@@ -78,7 +78,7 @@ fn answers_that_do_not_come_are_asked_for_again() {
             };
             async { reply }
         });
-        let client = hooked(kube_config(&plane.server).await, &hook);
+        let client = hooked(kube_config(&control_plane.server).await, &hook);
         let options = RewriteOptions {
             request_timeout: Duration::from_secs(10),
             ..RewriteOptions::default()
@@ -95,8 +95,8 @@ fn answers_that_do_not_come_are_asked_for_again() {
 #[test]
 fn a_retry_budget_ends_with_what_was_tried() {
     run(async {
-        let plane = Plane::shared().await;
-        let things = Things::stale(&plane, "gone", 10).await;
+        let control_plane = ControlPlane::shared().await;
+        let things = Things::stale(&control_plane, "gone", 10).await;
         let hook = Hook::new(|seen| {
             let reply = if seen.is_patch() && seen.earlier >= 4 {
                 Reply::Break
@@ -105,7 +105,7 @@ fn a_retry_budget_ends_with_what_was_tried() {
             };
             async { reply }
         });
-        let client = hooked(kube_config(&plane.server).await, &hook);
+        let client = hooked(kube_config(&control_plane.server).await, &hook);
         let options = RewriteOptions {
             retry_budget: Duration::from_secs(2),
             ..RewriteOptions::default()
@@ -139,10 +139,10 @@ fn a_retry_budget_ends_with_what_was_tried() {
 #[test]
 fn an_etcd_that_stands_still_is_waited_for() {
     run(async {
-        let mut plane = Plane::start(&["*.*"], &["new"]).await;
-        let etcd = plane.etcd.process().pid();
-        let plane = Arc::new(plane);
-        let things = Things::stale(&plane, "paused", 60).await;
+        let mut control_plane = ControlPlane::start(&["*.*"], &["new"]).await;
+        let etcd = control_plane.etcd.process().pid();
+        let control_plane = Arc::new(control_plane);
+        let things = Things::stale(&control_plane, "paused", 60).await;
         let hook = Hook::new(move |seen| async move {
             if seen.is_patch() && seen.earlier == 20 {
                 signal(etcd, "STOP");
@@ -153,7 +153,7 @@ fn an_etcd_that_stands_still_is_waited_for() {
             }
             Reply::Pass
         });
-        let client = hooked(kube_config(&plane.server).await, &hook);
+        let client = hooked(kube_config(&control_plane.server).await, &hook);
         let report = pass(
             &client,
             &things.group_resource(),
@@ -177,8 +177,8 @@ fn signal(process: u32, name: &str) {
 #[test]
 fn a_pass_that_is_dropped_loses_nothing_and_the_next_one_writes_only_the_rest() {
     run(async {
-        let plane = Plane::shared().await;
-        let things = Things::stale(&plane, "dropped", 200).await;
+        let control_plane = ControlPlane::shared().await;
+        let things = Things::stale(&control_plane, "dropped", 200).await;
         let (sender, receiver) = tokio::sync::oneshot::channel();
         let sender = Arc::new(std::sync::Mutex::new(Some(sender)));
         let hook = Hook::new(move |seen| {
@@ -188,7 +188,7 @@ fn a_pass_that_is_dropped_loses_nothing_and_the_next_one_writes_only_the_rest() 
             }
             async { Reply::Pass }
         });
-        let client = hooked(kube_config(&plane.server).await, &hook);
+        let client = hooked(kube_config(&control_plane.server).await, &hook);
         let resources = things.group_resource();
         let options = RewriteOptions::default();
         tokio::select! {
@@ -211,9 +211,9 @@ fn a_pass_that_is_dropped_loses_nothing_and_the_next_one_writes_only_the_rest() 
 #[test]
 fn a_rate_is_kept() {
     run(async {
-        let plane = Plane::shared().await;
-        let things = Things::stale(&plane, "slow", 21).await;
-        let client = plane.kube().await;
+        let control_plane = ControlPlane::shared().await;
+        let things = Things::stale(&control_plane, "slow", 21).await;
+        let client = control_plane.kube().await;
         let options = RewriteOptions {
             max_per_second: std::num::NonZeroU32::new(10),
             ..RewriteOptions::default()

@@ -4,12 +4,12 @@ use std::fs;
 use std::time::Duration;
 
 use kdc_testbed::bao::kms_plugin_policy;
+use kdc_testbed::fixtures::put_credential;
 use kdc_testbed::process::Signal;
 use kdc_testbed::proxy::Fault;
 use serde_json::json;
 
-use crate::plugin::put;
-use crate::stand::{Proxied, Scale, Stand, grant};
+use crate::fixture::{Fixture, Proxied, Scale, grant};
 use crate::table::Table;
 
 /// Long enough that calls which wait for their limit end within it.
@@ -21,9 +21,9 @@ const LONG: Duration = Duration::from_secs(7);
 async fn an_openbao_that_is_away_or_hangs_heals() {
     tokio::task::LocalSet::new()
         .run_until(async {
-            let mut stand =
-                Stand::proxied(Table::new("1-away"), Scale::of(1_500).with_api_server()).await;
-            let s = &mut stand;
+            let mut fixture =
+                Fixture::proxied(Table::new("1-away"), Scale::of(1_500).with_api_server()).await;
+            let s = &mut fixture;
             s.fault(
                 "OpenBao killed with SIGKILL, then restarted",
                 async |s| s.backend.bao.process().kill().await.unwrap(),
@@ -67,7 +67,7 @@ async fn an_openbao_that_is_away_or_hangs_heals() {
                 async |_| (),
             )
             .await;
-            stand.finish();
+            fixture.finish();
         })
         .await;
 }
@@ -76,8 +76,8 @@ async fn an_openbao_that_is_away_or_hangs_heals() {
 async fn bad_answers_heal() {
     tokio::task::LocalSet::new()
         .run_until(async {
-            let mut stand = Stand::proxied(Table::new("2-answers"), Scale::of(2_500)).await;
-            let s = &mut stand;
+            let mut fixture = Fixture::proxied(Table::new("2-answers"), Scale::of(2_500)).await;
+            let s = &mut fixture;
             for (name, fault) in [
                 ("no answer at all", Fault::Hang),
                 (
@@ -142,19 +142,19 @@ async fn bad_answers_heal() {
                 },
             )
             .await;
-            stand.finish();
+            fixture.finish();
         })
         .await;
 }
 
 /// Ends every token that a login gave.
-pub(crate) async fn revoke_tokens(s: &mut Stand<Proxied>) {
+pub(crate) async fn revoke_tokens(s: &mut Fixture<Proxied>) {
     let path = "sys/leases/revoke-prefix/auth/approle";
     s.backend.bao.root().call("POST", path, None).await.unwrap();
 }
 
 /// The role, under the ids that the plugin knows.
-pub(crate) async fn restore_role(s: &mut Stand<Proxied>) {
+pub(crate) async fn restore_role(s: &mut Fixture<Proxied>) {
     let root = s.backend.bao.root().clone();
     root.create_approle("approle", "kms", &grant())
         .await
@@ -171,8 +171,8 @@ pub(crate) async fn restore_role(s: &mut Stand<Proxied>) {
 async fn lost_rights_and_credentials_heal() {
     tokio::task::LocalSet::new()
         .run_until(async {
-            let mut stand = Stand::proxied(Table::new("3-rights"), Scale::of(2_500)).await;
-            let s = &mut stand;
+            let mut fixture = Fixture::proxied(Table::new("3-rights"), Scale::of(2_500)).await;
+            let s = &mut fixture;
             s.fault(
                 "policy removed",
                 async |s| {
@@ -215,12 +215,12 @@ async fn lost_rights_and_credentials_heal() {
             .await;
             credential_files(s).await;
             short_tokens(s).await;
-            stand.finish();
+            fixture.finish();
         })
         .await;
 }
 
-async fn credential_files(s: &mut Stand<Proxied>) {
+async fn credential_files(s: &mut Fixture<Proxied>) {
     for (name, content) in [
         ("credential emptied, and the token revoked", Some("")),
         (
@@ -233,19 +233,19 @@ async fn credential_files(s: &mut Stand<Proxied>) {
             name,
             async |s| {
                 match content {
-                    Some(content) => put(&s.path("secret-id"), content),
+                    Some(content) => put_credential(&s.path("secret-id"), content),
                     None => fs::remove_file(s.path("secret-id")).unwrap(),
                 }
                 revoke_tokens(s).await;
             },
             SHORT,
-            async |s| put(&s.path("secret-id"), &s.role.secret_id),
+            async |s| put_credential(&s.path("secret-id"), &s.role.secret_id),
         )
         .await;
     }
 }
 
-async fn short_tokens(s: &mut Stand<Proxied>) {
+async fn short_tokens(s: &mut Fixture<Proxied>) {
     let two = Duration::from_secs(2);
     for (name, short) in [
         (

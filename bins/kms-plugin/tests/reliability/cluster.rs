@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kdc_testbed::bao::{Bao, BaoCluster};
 
-use crate::stand::{Scale, Stand, set_up};
+use crate::fixture::{Fixture, Scale, set_up};
 use crate::table::Table;
 
 const SHORT: Duration = Duration::from_secs(3);
@@ -22,9 +22,9 @@ async fn a_cluster_that_loses_nodes_goes_on_or_heals() {
             let addresses = cluster.addresses().join(",");
             let token = root.token().to_owned();
             let table = Table::new("4-cluster");
-            let mut stand =
-                Stand::start(table, Scale::of(1_500), cluster, (role, &addresses, token)).await;
-            let s = &mut stand;
+            let mut fixture =
+                Fixture::start(table, Scale::of(1_500), cluster, (role, &addresses, token)).await;
+            let s = &mut fixture;
             s.fault(
                 "standbys lag behind rotations",
                 async |s| {
@@ -74,12 +74,12 @@ async fn a_cluster_that_loses_nodes_goes_on_or_heals() {
                 restart_dead,
             )
             .await;
-            stand.finish();
+            fixture.finish();
         })
         .await;
 }
 
-async fn restart_dead(s: &mut Stand<BaoCluster>) {
+async fn restart_dead(s: &mut Fixture<BaoCluster>) {
     for node in s.backend.nodes_mut() {
         if node.process().exit_code().unwrap().is_some() {
             node.restart().await.unwrap();

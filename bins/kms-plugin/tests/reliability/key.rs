@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use kdc_envelope_kms::client::{CallError, EncryptAnswer};
 use kdc_testbed::bao::{Bao, BaoVersion};
+use kdc_testbed::fixtures::{Plugin, SOON, put_credential};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::plugin::{Plugin, SOON, put};
+use crate::fixture::plugin_options;
 
 const SEED: [u8; 32] = [0x5e; 32];
 
@@ -25,7 +26,7 @@ impl Bench {
         bao.root().create_key("transit", "etcd").await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         let token = folder.path().join("token");
-        put(&token, bao.root_token());
+        put_credential(&token, bao.root_token());
         let file = folder.path().join("plugin.log");
         let arguments = [
             ["--bao-address", bao.address()],
@@ -34,7 +35,8 @@ impl Bench {
             ["--bao-hold", hold],
         ];
         let log = log.unwrap_or(&file);
-        let plugin = Plugin::start(folder.path(), log, arguments.as_flattened()).await;
+        let options = plugin_options(folder.path(), log, arguments.as_flattened());
+        let plugin = options.start().await;
         plugin.healthy().await;
         Self {
             plugin,

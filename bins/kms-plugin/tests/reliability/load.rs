@@ -8,14 +8,13 @@ use std::time::Duration;
 
 use kdc_envelope_kms::client::{EncryptAnswer, KmsClient};
 use kdc_testbed::Random;
+use kdc_testbed::fixtures::SEED_FILL;
 use tokio::task::JoinHandle;
-
-use crate::prober::SEED_FILL;
 
 const WORKERS: u64 = 8;
 /// What was wrapped lately and is opened again: more than the plugin remembers for long.
 const REMEMBERED: usize = 2_000;
-const PATIENCE: Duration = Duration::from_secs(3);
+const CALL_LIMIT: Duration = Duration::from_secs(3);
 /// A call that fails at once must not become a busy loop.
 const PAUSE: Duration = Duration::from_millis(4);
 
@@ -36,7 +35,7 @@ impl Load {
     pub(crate) fn start(kms: &KmsClient, seed: u64) -> Self {
         let shared = Rc::<Shared>::default();
         let worker = |number| {
-            let (kms, shared) = (kms.with_timeout(PATIENCE), Rc::clone(&shared));
+            let (kms, shared) = (kms.with_timeout(CALL_LIMIT), Rc::clone(&shared));
             tokio::task::spawn_local(work(kms, shared, Random::new(seed ^ number)))
         };
         let workers = (0..WORKERS).map(worker).collect();

@@ -10,11 +10,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use kdc_testbed::bao::Bao;
+use kdc_testbed::fixtures::SOON;
 use kdc_testbed::proxy::Proxy;
 use tempfile::TempDir;
 
-use crate::plugin::SOON;
-use crate::stand::{Proxied, Scale, Stand, grant, set_up};
+use crate::fixture::{Fixture, Proxied, Scale, grant, set_up};
 use crate::table::Table;
 
 const SHORT: Duration = Duration::from_secs(3);
@@ -77,8 +77,8 @@ async fn a_name_that_no_longer_resolves_heals() {
             let scale = Scale::of(1_500).with_launch(&launch);
             let backend = Proxied { bao, proxy };
             let table = Table::new("5-names");
-            let mut stand = Stand::start(table, scale, backend, (role, &address, token)).await;
-            let s = &mut stand;
+            let mut fixture = Fixture::start(table, scale, backend, (role, &address, token)).await;
+            let s = &mut fixture;
             s.fault(
                 "host name no longer resolves, connections stay",
                 async |_| names.go(),
@@ -97,12 +97,12 @@ async fn a_name_that_no_longer_resolves_heals() {
                 async |_| names.come(),
             )
             .await;
-            let lost = s.look();
+            let lost = s.tallies();
             assert!(
                 lost.new_seeds.failed > 0,
                 "nobody reached it without a name"
             );
-            stand.finish();
+            fixture.finish();
         })
         .await;
 }
@@ -173,8 +173,8 @@ async fn a_clock_that_jumps_is_not_noticed() {
             let scale = Scale::of(1_500).with_launch(&launch);
             let backend = Proxied { bao, proxy };
             let table = Table::new("6-clock");
-            let mut stand = Stand::start(table, scale, backend, (role, &address, token)).await;
-            let s = &mut stand;
+            let mut fixture = Fixture::start(table, scale, backend, (role, &address, token)).await;
+            let s = &mut fixture;
             for (name, jump) in [
                 ("the plugin's clock jumps an hour ahead, and back", HOUR),
                 ("the plugin's clock jumps an hour back, and ahead", -HOUR),
@@ -190,19 +190,19 @@ async fn a_clock_that_jumps_is_not_noticed() {
                     async |_| clock.set(0),
                 )
                 .await;
-                let seen = s.look();
+                let seen = s.tallies();
                 let tallies = [seen.known_seeds, seen.new_seeds, seen.wraps, seen.status];
                 let failed: u32 = tallies.iter().map(|tally| tally.failed).sum();
                 assert_eq!(failed, 0, "{name}: {seen:?}");
             }
-            stand.finish();
+            fixture.finish();
         })
         .await;
 }
 
 /// The minute of the day that the plugin wrote last.
-fn minute_of_log(stand: &Stand<Proxied>) -> i64 {
-    let log = stand.plugin.process.log();
+fn minute_of_log(fixture: &Fixture<Proxied>) -> i64 {
+    let log = fixture.plugin.process.log();
     let last = log.lines().rev().find_map(|line| {
         let (_, time) = line.split_once("\"timestamp\":\"")?;
         let (_, clock) = time.split_once('T')?;
@@ -214,11 +214,11 @@ fn minute_of_log(stand: &Stand<Proxied>) -> i64 {
 }
 
 /// The plugin must have seen it, or the test would show nothing.
-async fn await_jump(stand: &Stand<Proxied>, before: i64, jump: i64) {
+async fn await_jump(fixture: &Fixture<Proxied>, before: i64, jump: i64) {
     const DAY: i64 = 24 * 60;
     let begin = std::time::Instant::now();
     loop {
-        let gone = (minute_of_log(stand) - before - jump).rem_euclid(DAY);
+        let gone = (minute_of_log(fixture) - before - jump).rem_euclid(DAY);
         if gone <= 2 {
             return;
         }

@@ -13,14 +13,12 @@
 
 mod backend;
 mod cluster;
+mod fixture;
 mod key;
 mod load;
 mod machine;
 mod outage;
-mod plugin;
-mod prober;
 mod soak;
-mod stand;
 mod storm;
 mod table;
 mod trouble;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use kdc_testbed::process::Signal;
 
-use crate::stand::{Scale, Stand};
+use crate::fixture::{Fixture, Scale};
 use crate::table::Table;
 
 /// How long a seed is remembered, in seconds.
@@ -28,25 +28,25 @@ async fn outage(ttl: u64) {
         cache_ttl: &format!("{ttl}s"),
         launch: None,
     };
-    let mut stand = Stand::proxied(Table::unwritten(), scale).await;
+    let mut fixture = Fixture::proxied(Table::unwritten(), scale).await;
     // As near to the whole time as a busy machine allows.
     let lasts = Duration::from_millis(ttl * 950);
     let mut first_write_failed = None;
     let begin = Instant::now();
-    stand
+    fixture
         .fault(
             "OpenBao stopped with SIGSTOP, almost as long as the cache",
             async |s| s.backend.bao.process().pause().await.unwrap(),
             Duration::ZERO,
             async |s| {
                 while begin.elapsed() < lasts {
-                    let seen = s.look();
+                    let seen = s.tallies();
                     if first_write_failed.is_none() && seen.writes.failed > 0 {
                         first_write_failed = Some(begin.elapsed());
                     }
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
-                let seen = s.look();
+                let seen = s.tallies();
                 assert_eq!(seen.reads.failed, 0, "reads of a Secret");
                 assert_eq!(seen.known_seeds.failed, 0, "known seeds");
                 assert!(seen.reads.ok > 0 && seen.known_seeds.ok > 0, "{seen:?}");
@@ -69,9 +69,9 @@ async fn outage(ttl: u64) {
         .await;
     say(&format!(
         "well again after {:.1} s",
-        stand.last_recovery().as_secs_f64()
+        fixture.last_recovery().as_secs_f64()
     ));
-    stand.finish();
+    fixture.finish();
 }
 
 /// Progress for a run by hand; cargo shows it with `--nocapture`.

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use kdc_testbed::Random;
 
+use crate::fixture::{Fixture, Proxied, Scale};
 use crate::load::{Load, resident_kib};
-use crate::stand::{Proxied, Scale, Stand};
 use crate::table::Table;
 use crate::trouble::Trouble;
 
@@ -54,13 +54,13 @@ async fn soak(lasts: Duration, seed: u64) {
         cache_ttl: "3s",
         launch: None,
     };
-    let mut stand = Stand::proxied(Table::unwritten(), scale).await;
-    let load = Load::start(&stand.plugin.client, random.next_u64());
-    stand.backend.proxy.reset_counts();
+    let mut fixture = Fixture::proxied(Table::unwritten(), scale).await;
+    let load = Load::start(&fixture.plugin.client, random.next_u64());
+    fixture.backend.proxy.reset_counts();
     let (begin, mut faults, mut rotations, mut most) = (Instant::now(), 0, 0, 0);
     while begin.elapsed() < lasts {
         if random.below(3) == 0 {
-            let version = rotate(&stand).await;
+            let version = rotate(&fixture).await;
             rotations += 1;
             say(&format!(
                 "{:>5.0} s: rotated to version {version}",
@@ -69,7 +69,7 @@ async fn soak(lasts: Duration, seed: u64) {
         } else {
             let trouble = Trouble::any(&mut random);
             let for_long = Duration::from_millis(u64::try_from(500 + random.below(5_500)).unwrap());
-            stand
+            fixture
                 .fault(
                     trouble.name(),
                     async |s| trouble.begin(s).await,
@@ -85,7 +85,7 @@ async fn soak(lasts: Duration, seed: u64) {
                 for_long.as_secs_f64()
             ));
         }
-        let resident = resident_kib(stand.plugin.process.pid());
+        let resident = resident_kib(fixture.plugin.process.pid());
         assert!(
             resident < MAX_RESIDENT_KIB,
             "{resident} KiB after {faults} faults"
@@ -98,23 +98,23 @@ async fn soak(lasts: Duration, seed: u64) {
     }
     let elapsed = begin.elapsed();
     let calls = load.stop().await;
-    stand.stop_probing();
-    let requests = stand.backend.proxy.counts().requests("") as u64;
+    fixture.stop_probing();
+    let requests = fixture.backend.proxy.counts().requests("") as u64;
     say(&format!(
         "{faults} faults, {rotations} rotations, {calls} calls, {requests} requests to OpenBao, at most {} MiB",
         most >> 10
     ));
     let limit = calls + EXTRA_REQUESTS_A_SECOND * elapsed.as_secs();
     assert!(requests <= limit, "{requests} requests for {calls} calls");
-    stand.backend.proxy.reset_counts();
+    fixture.backend.proxy.reset_counts();
     tokio::time::sleep(IDLE).await;
-    let idle = stand.backend.proxy.counts().requests("");
+    let idle = fixture.backend.proxy.counts().requests("");
     assert!(idle <= IDLE_REQUESTS, "{idle} requests by an idle plugin");
-    stand.finish();
+    fixture.finish();
 }
 
-async fn rotate(stand: &Stand<Proxied>) -> u64 {
-    let root = stand.backend.bao.root();
+async fn rotate(fixture: &Fixture<Proxied>) -> u64 {
+    let root = fixture.backend.bao.root();
     root.rotate_key("transit", "etcd").await.unwrap()
 }
 

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use kdc_envelope_kms::client::load::{ColdStartOptions, WrappedSeeds, cold_start};
 use kdc_testbed::bao::Bao;
+use kdc_testbed::fixtures::put_credential;
 use kdc_testbed::proxy::{Fault, Proxy};
 
-use crate::plugin::{Plugin, put};
-use crate::stand::set_up;
+use crate::fixture::{plugin_options, set_up};
 
 const SEEDS: usize = 2_500;
 const DUPLICATES: usize = 4;
@@ -19,7 +19,7 @@ async fn ten_thousand_decrypts_at_once_unwrap_each_seed_once_in_batches() {
     let role = set_up(bao.root()).await;
     let proxy = Proxy::start(bao.address()).await.unwrap();
     let secret_id = folder.path().join("secret-id");
-    put(&secret_id, &role.secret_id);
+    put_credential(&secret_id, &role.secret_id);
     let address = proxy.address();
     let arguments = [
         ["--bao-address", address.as_str()],
@@ -28,7 +28,8 @@ async fn ten_thousand_decrypts_at_once_unwrap_each_seed_once_in_batches() {
         ["--bao-secret-id-file", secret_id.to_str().unwrap()],
     ];
     let log = folder.path().join("plugin.log");
-    let mut plugin = Plugin::start(folder.path(), &log, arguments.as_flattened()).await;
+    let options = plugin_options(folder.path(), &log, arguments.as_flattened());
+    let mut plugin = options.start().await;
     plugin.healthy().await;
     let socket = plugin.socket.to_str().unwrap().parse().unwrap();
     let seeds = WrappedSeeds::prepare(&socket, SEEDS, Duration::from_secs(3))

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::prober::{Tallies, Tally};
+use kdc_testbed::fixtures::{Tallies, Tally};
 
 /// The variable that names the folder for the tables.
 const FOLDER: &str = "KDC_RELIABILITY_TABLES";

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use kdc_testbed::Random;
 use kdc_testbed::bao::kms_plugin_policy;
+use kdc_testbed::fixtures::put_credential;
 use kdc_testbed::process::Signal;
 use kdc_testbed::proxy::Fault;
 
 use crate::backend::{restore_role, revoke_tokens};
-use crate::plugin::put;
-use crate::stand::{Proxied, Stand};
+use crate::fixture::{Fixture, Proxied};
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Trouble {
@@ -79,7 +79,7 @@ impl Trouble {
         })
     }
 
-    pub(crate) async fn begin(self, s: &mut Stand<Proxied>) {
+    pub(crate) async fn begin(self, s: &mut Fixture<Proxied>) {
         if let Some(fault) = self.at_the_proxy() {
             return s.backend.proxy.set(fault);
         }
@@ -101,7 +101,7 @@ impl Trouble {
                 revoke_tokens(s).await;
             }
             Self::CredentialWrong => {
-                put(&s.path("secret-id"), "wrong");
+                put_credential(&s.path("secret-id"), "wrong");
                 revoke_tokens(s).await;
             }
             Self::CredentialRemoved => {
@@ -113,7 +113,7 @@ impl Trouble {
         }
     }
 
-    pub(crate) async fn end(self, s: &mut Stand<Proxied>) {
+    pub(crate) async fn end(self, s: &mut Fixture<Proxied>) {
         match self {
             Self::Killed => s.backend.bao.restart().await.unwrap(),
             Self::Stopped => s.backend.bao.process().signal(Signal::CONT).unwrap(),
@@ -127,7 +127,7 @@ impl Trouble {
             }
             Self::RoleRemoved => restore_role(s).await,
             Self::CredentialWrong | Self::CredentialRemoved => {
-                put(&s.path("secret-id"), &s.role.secret_id);
+                put_credential(&s.path("secret-id"), &s.role.secret_id);
             }
             _ => s.backend.proxy.clear(),
         }

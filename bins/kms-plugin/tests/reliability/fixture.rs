@@ -1,24 +1,27 @@
 //! Everything that a fault needs: servers, a plugin between them, and clients that use them.
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use kdc_testbed::bao::{AppRole, Bao, Caller, Grant, kms_plugin_policy};
+use kdc_testbed::fixtures::{
+    ControlPlane, Launch, Plugin, PluginOptions, Prober, SEED_FILL, SOON, Tallies, put_credential,
+    secret, wrap_seeds,
+};
 use kdc_testbed::proxy::Proxy;
-use kdc_testbed::{ApiServer, Etcd, Resource, encryption_config};
+use kdc_testbed::{KubeMinor, Resource, encryption_config};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::plugin::{Launch, Plugin, put};
-use crate::prober::{Prober, SEED_FILL, Tallies, wrap_seeds};
 use crate::table::{Row, Table};
 
 /// After a fault has ended, every kind of call must succeed again within this time.
 const RECOVERY_LIMIT: Duration = Duration::from_secs(10);
 
 /// The servers, the plugin and the clients of one test. Fields are dropped in this order.
-pub(crate) struct Stand<B> {
+pub(crate) struct Fixture<B> {
     prober: Prober,
     pub(crate) plugin: Plugin,
     pub(crate) role: AppRole,
@@ -27,10 +30,10 @@ pub(crate) struct Stand<B> {
     secrets: Vec<String>,
     last_recovery: Duration,
     folder: TempDir,
-    control_plane: Option<(ApiServer, Etcd)>,
+    control_plane: Option<ControlPlane>,
 }
 
-/// The size of a [`Stand`], and how its plugin is run.
+/// The size of a [`Fixture`], and how its plugin is run.
 #[derive(Clone, Copy)]
 pub(crate) struct Scale<'a> {
     /// Seeds that no call has requested yet; the prober uses five a second.
@@ -92,7 +95,7 @@ pub(crate) fn grant() -> Grant {
     Grant::of(["kms"]).without_default_policy()
 }
 
-impl Stand<Proxied> {
+impl Fixture<Proxied> {
     /// A plugin that reaches OpenBao through the proxy; with an API server if it is asked for.
     pub(crate) async fn proxied(table: Table, scale: Scale<'_>) -> Self {
         let bao = Bao::options().persistent().start().await.unwrap();
@@ -106,7 +109,7 @@ impl Stand<Proxied> {
     }
 }
 
-impl<B> Stand<B> {
+impl<B> Fixture<B> {
     pub(crate) async fn start(
         table: Table,
         scale: Scale<'_>,
@@ -115,7 +118,7 @@ impl<B> Stand<B> {
     ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let secret_id = folder.path().join("secret-id");
-        put(&secret_id, &role.secret_id);
+        put_credential(&secret_id, &role.secret_id);
         let arguments = [
             ["--bao-address", addresses],
             ["--bao-auth", "approle"],
@@ -125,20 +128,20 @@ impl<B> Stand<B> {
             ["--cache-ttl", scale.cache_ttl],
         ];
         let log = folder.path().join("plugin.log");
-        let arguments = arguments.as_flattened();
+        let options = plugin_options(folder.path(), &log, arguments.as_flattened());
         let plugin = match scale.launch {
-            None => Plugin::start(folder.path(), &log, arguments).await,
-            Some(launch) => Plugin::launch(launch, folder.path(), &log, arguments).await,
+            None => options.start().await,
+            Some(launch) => options.launch(launch).await,
         };
         plugin.healthy().await;
         let known = wrap_seeds(&plugin.client, scale.seeds).await;
         let control_plane = match scale.with_api_server {
-            true => Some(control_plane(&folder, &plugin).await),
+            true => Some(control_plane(&plugin).await),
             false => None,
         };
         let api = control_plane
             .as_ref()
-            .map(|(server, _)| server.client().clone());
+            .map(|control_plane| control_plane.client().clone());
         // The part that all seeds share, as a log would show it: a search for each would take longer than the tests.
         let seeds = [
             STANDARD.encode([SEED_FILL; 18]),
@@ -159,7 +162,7 @@ impl<B> Stand<B> {
         }
     }
 
-    pub(crate) fn path(&self, name: &str) -> std::path::PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
@@ -177,14 +180,14 @@ impl<B> Stand<B> {
         tokio::time::sleep(lasts).await;
         end(self).await;
         let healed = Instant::now();
-        let seen = self.prober.look();
+        let seen = self.prober.tallies();
         let recovery = self.all_well(name, healed).await;
         assert!(
             recovery <= RECOVERY_LIMIT,
             "{name}: {recovery:?}\n{}",
             self.plugin.process.log_tail()
         );
-        let after = self.prober.look();
+        let after = self.prober.tallies();
         let wrong =
             after.known_seeds.wrong + after.new_seeds.wrong + after.wraps.wrong + after.reads.wrong;
         assert_eq!(wrong, 0, "{name}: wrong answers");
@@ -202,7 +205,7 @@ impl<B> Stand<B> {
     async fn all_well(&mut self, name: &str, moment: Instant) -> Duration {
         let begin = Instant::now();
         loop {
-            let seen = self.prober.look();
+            let seen = self.prober.tallies();
             let has_api = self.control_plane.is_some();
             let plugin = [seen.status, seen.wraps, seen.known_seeds, seen.new_seeds];
             let api = [seen.reads, seen.writes];
@@ -213,7 +216,7 @@ impl<B> Stand<B> {
             }
             self.plugin.process.ensure_running().unwrap();
             assert!(
-                begin.elapsed() < crate::plugin::SOON,
+                begin.elapsed() < SOON,
                 "{name}: not well: {seen:?}\n{}",
                 self.plugin.process.log_tail()
             );
@@ -222,8 +225,8 @@ impl<B> Stand<B> {
     }
 
     /// What was seen since the last fault began.
-    pub(crate) fn look(&self) -> Tallies {
-        self.prober.look()
+    pub(crate) fn tallies(&self) -> Tallies {
+        self.prober.tallies()
     }
 
     /// How long the last fault took to heal.
@@ -252,22 +255,23 @@ impl<B> Stand<B> {
     }
 }
 
-async fn control_plane(folder: &TempDir, plugin: &Plugin) -> (ApiServer, Etcd) {
-    let etcd = Etcd::start().await.unwrap();
-    let config = folder.path().join("encryption.yaml");
-    let text = encryption_config::kms_v2(&["secrets"], "kube-dc-kms-plugin", &plugin.socket);
-    std::fs::write(&config, text).unwrap();
-    let options = ApiServer::options().encryption_config(config);
-    let server = options.start(&etcd).await.unwrap();
-    let secret = json!({
-        "apiVersion": "v1", "kind": "Secret",
-        "metadata": {"name": "demo", "annotations": {"count": "0"}},
-        "data": {"value": "aHVudGVyMg=="},
-    });
-    server
+async fn control_plane(plugin: &Plugin) -> ControlPlane {
+    let config = encryption_config::kms_v2(&["secrets"], "kube-dc-kms-plugin", &plugin.socket);
+    let control_plane = ControlPlane::start(KubeMinor::usual().unwrap(), &config).await;
+    let mut demo = secret("demo", "hunter2");
+    demo["metadata"]["annotations"] = json!({"count": "0"});
+    let created = control_plane
         .client()
-        .create(Resource::SECRETS, "default", &secret)
-        .await
-        .unwrap();
-    (server, etcd)
+        .create(Resource::SECRETS, "default", &demo);
+    created.await.unwrap();
+    control_plane
+}
+
+/// A plugin with the key `etcd` in OpenBao, its socket in `folder`, and further `arguments`.
+pub(crate) fn plugin_options(folder: &Path, log: &Path, arguments: &[&str]) -> PluginOptions {
+    PluginOptions::new(folder, "kms")
+        .log(log)
+        .arguments(["--bao-key", "etcd", "--bao-insecure-http"])
+        .arguments(["--bao-poll-interval", "2s", "--log-level", "debug"])
+        .arguments(arguments.iter().copied())
 }
