@@ -332,7 +332,7 @@ fn links_in_a_folder_lead_nowhere() {
 }
 
 #[test]
-fn a_pipe_in_the_place_of_a_file_makes_nobody_wait() {
+fn a_pipe_in_the_place_of_a_file_makes_no_reader_wait() {
     let folder = TempDir::new().unwrap();
     let place = folder.path().join("c/s");
     std::fs::create_dir_all(&place).unwrap();
@@ -351,7 +351,7 @@ fn a_pipe_in_the_place_of_a_file_makes_nobody_wait() {
 }
 
 #[test]
-fn a_lock_that_somebody_holds_is_waited_for_and_named() {
+fn a_lock_that_another_process_holds_is_waited_for_and_named() {
     let folder = TempDir::new().unwrap();
     let files = bucket(&folder).snapshot("c", "s");
     files.create_data().unwrap().finish().unwrap();

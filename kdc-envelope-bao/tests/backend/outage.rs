@@ -75,7 +75,7 @@ async fn a_server_that_hangs_costs_a_bounded_time_and_then_nothing() {
         kek.session().client().breaker_state() != BreakerState::Closed
     })
     .await;
-    // Also while nobody asks it, what is said names the server and what is wrong with it.
+    // Also without calls, the status names the server and what is wrong with it.
     let trouble = kek.status().unwrap_err();
     let said = ErrorChain::new(&trouble).to_string();
     let expected = format!("{} did not answer within", bao.address());
@@ -108,7 +108,7 @@ async fn a_dead_first_address_does_not_matter() {
     let bao = server(Bao::options()).await;
     let files = Files::new();
     let token = files.put("token", bao.root_token());
-    // Nobody listens on the first; the second is in a network that drops everything or refuses.
+    // No server listens on the first; the second is in a network that drops everything or refuses.
     let addresses = ["http://127.0.0.1:1", bao.address()];
     let kek = kek(
         config(&addresses, None),

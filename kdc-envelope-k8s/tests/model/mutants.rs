@@ -45,7 +45,7 @@ fn is_caught(scenario: &Scenario, see: See, act: Act, promises: &str) {
 fn sees_all(_: &mut Observed, _: &Desired) {}
 fn does_all(_: &mut Plan, _: &Observed, _: &Desired) {}
 
-/// Everyone who answers has loaded its file.
+/// Every server that answers has loaded its file.
 fn loads_at_once(observed: &mut Observed) {
     for server in &mut observed.servers {
         if let (Ok(loaded), Ok(file)) = (&mut server.loaded, &server.file) {
@@ -356,7 +356,7 @@ fn pruned_with_the_promotion() {
 }
 
 #[test]
-fn a_file_of_somebody_else_is_overwritten() {
+fn a_file_of_another_writer_is_overwritten() {
     let act: Act = |plan, _, desired| {
         if plan.phase == Phase::Readable {
             let wanted = desired.writers.values().next().unwrap();

@@ -1,4 +1,4 @@
-//! Data keys that OpenBao makes, moves and opens, each by somebody who may do nothing else.
+//! Data keys that OpenBao makes, moves and opens, each by a client that may do nothing else.
 
 use kdc_testbed::bao::{Bao, Grant};
 

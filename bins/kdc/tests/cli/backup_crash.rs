@@ -159,7 +159,7 @@ impl Killer {
         complete.map(|(name, _)| name).collect()
     }
 
-    /// Everything that looks complete opens, to its last byte. A server may still be doing what somebody who is dead asked for.
+    /// Everything that looks complete opens, to its last byte. A server may still be doing what a client that was killed asked for.
     fn verify(&self, what: &str) -> BTreeSet<String> {
         loop {
             let before = self.complete();
@@ -228,7 +228,7 @@ fn kill_again_and_again(place: Place) {
         let seal = killer.seal();
         killer.complete_run(&seal);
     }
-    // How long each takes if nobody kills it: the moments are drawn from that.
+    // How long each takes if it is not killed: the moments are drawn from that.
     let mut lasts = BTreeMap::new();
     for verb in VERBS {
         let words = killer.prepared(verb);

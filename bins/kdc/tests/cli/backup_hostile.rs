@@ -1,4 +1,4 @@
-//! What somebody else does to a bucket, or to a run, at the worst moment: nothing is lost, nothing outside is touched, and what was not
+//! What another process does to a bucket, or to a run, at the worst moment: nothing is lost, nothing outside is touched, and what was not
 //! looked at is told.
 
 use std::collections::BTreeSet;
@@ -172,7 +172,7 @@ fn prune_deletes_nothing_through_a_link() {
 }
 
 #[test]
-fn pipes_and_locks_in_a_folder_make_nobody_wait_for_ever() {
+fn pipes_and_locks_in_a_folder_make_no_run_wait_for_ever() {
     let stand = three(Place::Folder);
     let pipe = |name: &str| {
         let path = stand.file(name);
@@ -212,7 +212,7 @@ fn pipes_and_locks_in_a_folder_make_nobody_wait_for_ever() {
 }
 
 #[test]
-fn a_time_that_nobody_can_have_written_makes_no_snapshot_the_newest() {
+fn a_time_that_no_clock_can_have_shown_makes_no_snapshot_the_newest() {
     let stand = three(Place::Folder);
     date(&stand, "old", "9999-01-01T00:00:00Z");
     let prune = stand.run("prune", &["--keep-last", "1", "--yes", "--output", "json"]);
@@ -307,7 +307,7 @@ fn nothing_and_something_unknown_are_no_proof() {
         1,
         "prod/one: cannot rewrap data keys: unknown key id",
     );
-    // A snapshot that lies where none is looked for: the prefix is too short.
+    // A snapshot that lies where the catalogue expects none: the prefix is too short.
     let up = stand.scene.path("bucket-above");
     fs::create_dir(&up).unwrap();
     fs::rename(stand.scene.path("bucket"), up.join("bucket")).unwrap();
@@ -408,7 +408,7 @@ fn restore_leaves_no_plaintext_whatever_ends_it() {
             program.to_str().unwrap(),
         ];
         let mut child = start(&stand, &stand.words("restore", &restore));
-        // The program has the whole snapshot, and nobody else can find it.
+        // The program has the whole snapshot, and no other program can find it.
         let seen = until(|| fs::read_to_string(stand.scene.path("length")).ok());
         assert_eq!(seen.trim(), length.to_string());
         fs::remove_file(stand.scene.path("length")).unwrap();

@@ -61,7 +61,7 @@ fn meet(stand: &Stand, case: &Hostile) {
             vec![("open", [&PROD[..], &open].concat())]
         }
         Asker::Delete => vec![("prune", vec!["--keep-last", "1", "--yes"])],
-        _ => panic!("{}: nobody asks for it", case.name),
+        _ => panic!("{}: no request asks for it", case.name),
     };
     for (verb, more) in verbs {
         let proxy = stand

@@ -7,7 +7,7 @@ use crate::support::{Run, Scene};
 
 const KUBECONFIG: &str = "no/kubeconfig";
 
-/// A folder with a configuration, and with a state that nobody else writes.
+/// A folder with a configuration, and with a state that no other user writes.
 fn scene() -> Scene {
     let scene = Scene::new();
     scene.write("enc.yaml", "not looked at yet");
@@ -50,7 +50,7 @@ fn a_configuration_that_is_a_mount_is_named_before_anything_is_done() {
 }
 
 #[test]
-fn a_state_folder_of_everybody_is_refused_and_no_link_in_it_is_followed() {
+fn a_state_folder_that_all_users_write_is_refused_and_no_link_in_it_is_followed() {
     let scene = scene();
     scene.write("precious", "precious");
     let state = scene.path("state");
@@ -82,7 +82,7 @@ fn one_run_at_a_time_whatever_state_is_named() {
         );
         assert!(!busy.stderr.contains("--state"), "{}", busy.stderr);
     }
-    // Once nobody holds them, the next thing that is missing is the kubeconfig.
+    // Once no other process holds them, the next thing that is missing is the kubeconfig.
     assert_eq!(enable(&scene, "enc.yaml", "state").code, 66);
 }
 

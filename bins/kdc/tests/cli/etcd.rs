@@ -264,7 +264,7 @@ fn what_etcdctl_prints_is_told_and_taken() {
     let two = print(&["--prefix", "/registry/secrets/"]);
     open(&["--format", "etcdctl"], &two).fails(65, "of several rows take `-w json`");
     open(&["--etcd-key", ETCD_KEY], &two).fails(65, "--format etcdctl");
-    // Somebody wrote back what etcdctl had printed: ciphertext that no API server reads.
+    // An operator wrote back what etcdctl had printed: ciphertext that no API server reads.
     let spoilt = print(&[ETCD_KEY]);
     runtime.block_on(etcd.put(ETCD_KEY, &spoilt)).unwrap();
     let from = ["--etcd-endpoints", etcd.endpoint(), "--etcd-key", ETCD_KEY];

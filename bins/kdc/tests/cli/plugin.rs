@@ -36,7 +36,7 @@ fn check_passes_our_own_plugin() {
 }
 
 #[test]
-fn check_of_a_socket_that_nobody_serves_is_a_no() {
+fn check_of_a_socket_that_no_plugin_serves_is_a_no() {
     let scene = Scene::new();
     let socket = scene.socket();
     let run = scene.kdc(&["plugin", "check", "--socket", &socket, "--timeout", "200ms"]);

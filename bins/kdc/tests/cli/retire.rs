@@ -150,7 +150,7 @@ fn an_etcd_without_a_row_of_the_keyring_proves_nothing() {
     scene.kdc(&forced).succeeds();
 }
 
-/// Whoever connects to etcd has read the keyring before. Then another one is put in its place.
+/// A client that connects to etcd has read the keyring before. Then another one is put in its place.
 #[test]
 fn a_keyring_that_is_replaced_while_etcd_is_looked_through_loses_no_key() {
     let runtime = runtime();

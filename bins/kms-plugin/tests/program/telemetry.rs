@@ -85,7 +85,7 @@ async fn calls_become_spans_that_hold_no_seed() {
 
 #[tokio::test]
 async fn a_collector_that_is_away_or_hangs_delays_nothing() {
-    // The kernel takes the connection, and nobody reads.
+    // The kernel takes the connection, and no server reads.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let hanging = format!("http://{}", listener.local_addr().unwrap());
     for address in ["http://127.0.0.1:1", &hanging] {

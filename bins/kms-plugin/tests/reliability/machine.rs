@@ -100,7 +100,7 @@ async fn a_name_that_no_longer_resolves_heals() {
             let lost = s.tallies();
             assert!(
                 lost.new_seeds.failed > 0,
-                "nobody reached it without a name"
+                "OpenBao was reached without a name"
             );
             fixture.finish();
         })

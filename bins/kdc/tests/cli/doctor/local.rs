@@ -118,7 +118,7 @@ fn sockets_are_looked_at_from_outside() {
 fn a_process_that_is_no_plugin_is_a_failure() {
     let patient = Patient::with_keyring();
     let listener = UnixListener::bind(patient.scene.path("kms.sock")).unwrap();
-    // Whoever connects is hung up on, for as long as the test runs.
+    // Every client that connects is hung up on, for as long as the test runs.
     std::thread::spawn(move || listener.incoming().for_each(drop));
     patient
         .examine(&["--keyring", "keyring"])

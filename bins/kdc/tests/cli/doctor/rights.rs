@@ -52,7 +52,7 @@ async fn each_missing_right_is_named_with_the_line_to_add() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rights_that_nobody_needs_are_warned_of() {
+async fn rights_that_the_plugin_does_not_need_are_warned_of() {
     let bao = server(Bao::options()).await;
     let (root, address) = (bao.root(), bao.address());
     let mut patient = Patient::new();

@@ -39,7 +39,7 @@ impl Backend {
         root.create_key("transit", "etcd").await.unwrap();
         let policy = kms_plugin_policy("etcd");
         root.write_policy("tcp", &policy).await.unwrap();
-        // With TLS the proxy cannot stand in between, and nobody asks it.
+        // With TLS the proxy cannot stand in between, and is not used.
         let proxy = Proxy::start(bao.address()).await.unwrap();
         Self {
             bao,
