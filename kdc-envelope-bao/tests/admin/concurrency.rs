@@ -7,7 +7,7 @@ use kdc_testbed::BaoCluster;
 use kdc_testbed::bao::{Bao, BaoVersion, Caller};
 use serde_json::{Value, json};
 
-use crate::support::{Set, administrator, key, transit};
+use crate::fixture::{Set, administrator, key, transit};
 
 /// Others who rotate `k` at the same time.
 const OTHERS: usize = 3;

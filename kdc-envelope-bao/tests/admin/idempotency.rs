@@ -9,7 +9,7 @@ use kdc_envelope_bao::{BaoError, Operation, Outcome};
 use kdc_testbed::bao::Bao;
 use kdc_testbed::proxy::{Fault, Proxy, Rule};
 
-use crate::support::{Set, each_version, key, mount, name, namespace};
+use crate::fixture::{Set, each_version, key, mount, name, namespace};
 
 /// What a controller asserts for one tenant.
 async fn assert_everything(admin: &Admin, pem: &str) -> Vec<Change> {

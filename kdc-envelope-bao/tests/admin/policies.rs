@@ -7,7 +7,7 @@ use kdc_envelope_bao::{BaoError, BaoErrorClass};
 use kdc_testbed::proxy::{Fault, Proxy};
 use serde_json::json;
 
-use crate::support::{each_version, name};
+use crate::fixture::{each_version, name};
 
 const TEXT: &str =
     "path \"transit/encrypt/k\" {\r\n  capabilities = [\"update\"]  # never create\n}\n";

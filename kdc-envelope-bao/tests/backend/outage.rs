@@ -7,7 +7,7 @@ use kdc_envelope_bao::{BreakerState, LoginMethod, TransitKek};
 use kdc_testbed::bao::Bao;
 use kdc_testbed::process::Signal;
 
-use crate::support::{
+use crate::fixture::{
     Files, config, connected, kek, opens, quick, server, unwrap, within_ten_seconds, wrap,
 };
 
@@ -98,7 +98,7 @@ async fn it_starts_without_openbao_and_finds_it_later() {
     );
     watch(&kek);
     assert!(kek.connect().await.is_err());
-    assert!(kek.wrap(&[1; 32], crate::support::AAD).await.is_err());
+    assert!(kek.wrap(&[1; 32], crate::fixture::AAD).await.is_err());
     bao.restart().await.unwrap();
     healthy(&kek).await;
 }

@@ -7,7 +7,7 @@ use kdc_envelope::{Aad, KekErrorKind, KeyEncryptionKey as _};
 use kdc_envelope_bao::{AAD_ANNOTATION, LoginMethod, Operation, Outcome, TransitCiphertext};
 use serde_json::json;
 
-use crate::support::{
+use crate::fixture::{
     AAD, Files, KEY, SEED, config, connected, each_version, kek, opens, quick, server, unwrap, wrap,
 };
 use kdc_testbed::bao::{Bao, Grant};

@@ -84,7 +84,7 @@ fn a_written_file_is_a_loaded_file() {
 }
 
 #[test]
-fn what_may_still_be_loading_does_not_matter() {
+fn files_that_may_still_be_loading_do_not_matter() {
     let see: See = |observed, _| {
         for file in observed
             .servers
@@ -191,7 +191,7 @@ fn only_the_new_writer_is_noted_of_the_rows() {
 }
 
 #[test]
-fn what_an_earlier_file_has_is_dropped_when_it_is_restored() {
+fn keys_of_an_earlier_file_are_dropped_when_it_is_restored() {
     let act: Act = |plan, observed, _| {
         let is_restoring = plan
             .blockers

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustix::fs::FlockOperation;
 
-use crate::support::{
+use crate::fixture::{
     Fixture, Mood, Running, TestKek, at, connect, encrypt, eventually, folder, local_kek, status,
 };
 use kdc_envelope_kms::server::{
@@ -327,7 +327,7 @@ async fn an_abstract_socket_serves_us_and_is_not_stolen() {
     let running = Running::start(local_kek(), SocketOptions::new(address.clone())).await;
     for origin in ["http://localhost".to_owned(), format!("http://@{name}")] {
         let path = format!("@{name}");
-        let mut client = crate::support::connect_as(path.as_ref(), &origin)
+        let mut client = crate::fixture::connect_as(path.as_ref(), &origin)
             .await
             .unwrap();
         assert!(status(&mut client).await.is_ok(), "{origin}");

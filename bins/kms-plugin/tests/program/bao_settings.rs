@@ -7,7 +7,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
-use crate::support::{Place, output, stderr};
+use crate::fixture::{Place, output, stderr};
 use clap::{CommandFactory as _, Parser as _};
 use kdc_envelope_bao::settings::{DEFAULT_JWT_FILE, DEFAULT_KUBERNETES_MOUNT};
 use kdc_envelope_bao::{LoginMethod, LoginPlace, RoleId};

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::support::{Place, Running, decrypt, encrypt, eventually, get, http_address, status};
+use crate::fixture::{Place, Running, decrypt, encrypt, eventually, get, http_address, status};
 use kdc_envelope::local::keyring_file;
 
 const SEED: [u8; 32] = [0x5a; 32];

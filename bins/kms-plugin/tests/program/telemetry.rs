@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
-use crate::support::{Place, decrypt, encrypt, output, stderr};
+use crate::fixture::{Place, decrypt, encrypt, output, stderr};
 
 const SEED: [u8; 32] = *b"a seed that no span may ever see";
 

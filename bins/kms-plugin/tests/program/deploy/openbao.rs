@@ -11,7 +11,7 @@ use kdc_testbed::{BaoVersion, Server, servers};
 use serde_json::{Value, json};
 
 use super::{BAO_SAMPLE, deploy, text};
-use crate::support::{Place, Running, encrypt, eventually, http_address, program, stderr};
+use crate::fixture::{Place, Running, encrypt, eventually, http_address, program, stderr};
 
 /// The defaults of the variables of `setup.sh`.
 pub(super) fn defaults() -> BTreeMap<String, String> {

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::support::{
+use crate::fixture::{
     Client, Place, Running, decrypt, encrypt, eventually, get, http_address, program, status,
 };
 use kdc_testbed::bao::{Bao, Grant, kms_plugin_policy};

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use super::{Backend, SEED, healthy, unhealthy, write_private};
-use crate::support::{decrypt, encrypt, program};
+use crate::fixture::{decrypt, encrypt, program};
 use clap::Parser as _;
 use kdc_shared::plugin::Settings;
 use kdc_testbed::bao::JwtIssuer;

@@ -21,7 +21,7 @@ use tokio::runtime::Runtime;
 pub(crate) const ETCD_KEY: &str = "/registry/secrets/default/demo";
 
 /// A folder for one test.
-pub(crate) struct Scene {
+pub(crate) struct Fixture {
     folder: TempDir,
     /// What the program finds in its environment beside what the tests have.
     environment: Vec<(String, String)>,
@@ -34,7 +34,7 @@ pub(crate) struct Run {
     pub(crate) stderr: String,
 }
 
-impl Scene {
+impl Fixture {
     pub(crate) fn new() -> Self {
         Self {
             folder: tempfile::tempdir().unwrap(),
@@ -48,9 +48,9 @@ impl Scene {
 
     /// One with a keyring of one version in `keyring`.
     pub(crate) fn with_keyring() -> Self {
-        let scene = Self::new();
-        scene.kdc(&["keyring", "init", "keyring"]).succeeds();
-        scene
+        let fixture = Self::new();
+        fixture.kdc(&["keyring", "init", "keyring"]).succeeds();
+        fixture
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {

@@ -1,4 +1,4 @@
-//! A server, and somebody who may do everything with it.
+//! A server, and an administrator who may do everything with it.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -51,7 +51,7 @@ impl Set {
         patient(&[address], token, &self.folder, Duration::from_millis(300))
     }
 
-    /// Answers a request of somebody else, who may do everything too.
+    /// A request of another administrator, who may do everything too.
     pub(crate) async fn raw(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
         let body = (!body.is_null()).then_some(body);
         self.bao.root().request(method, path, body).await.unwrap()

@@ -7,7 +7,7 @@ use kdc_testbed::s3::{ACCESS_KEY_ID, SECRET_ACCESS_KEY};
 use kdc_testbed::{Etcd, S3};
 use tokio::runtime::Runtime;
 
-use crate::support::{ETCD_KEY, Run, Scene, runtime};
+use crate::fixture::{ETCD_KEY, Fixture, Run, runtime};
 
 /// The bucket's name, and what is before the clusters in it.
 const BUCKET: &str = "backups";
@@ -25,29 +25,29 @@ pub(crate) enum Place {
 }
 
 /// A place, a keyring, and the program between them.
-pub(crate) struct Stand {
-    pub(crate) scene: Scene,
+pub(crate) struct BackupFixture {
+    pub(crate) fixture: Fixture,
     flags: Vec<String>,
     server: Option<S3>,
     /// Ends after the server in it.
     pub(crate) runtime: Runtime,
 }
 
-impl Stand {
+impl BackupFixture {
     /// An empty bucket, and a keyring of one version in `keyring`.
     pub(crate) fn new(place: Place) -> Self {
-        let mut stand = Self {
-            scene: Scene::with_keyring(),
+        let mut backups = Self {
+            fixture: Fixture::with_keyring(),
             flags: vec!["--bucket".to_owned(), "bucket".to_owned()],
             server: None,
             runtime: runtime(),
         };
         match place {
-            Place::Folder => fs::create_dir(stand.scene.path("bucket")).unwrap(),
-            Place::S3 => stand.start_plain(),
-            Place::S3WithTls => stand.start_with_tls(),
+            Place::Folder => fs::create_dir(backups.fixture.path("bucket")).unwrap(),
+            Place::S3 => backups.start_plain(),
+            Place::S3WithTls => backups.start_with_tls(),
         }
-        stand
+        backups
     }
 
     fn start_plain(&mut self) {
@@ -59,7 +59,7 @@ impl Stand {
             ("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY),
         ];
         for (name, value) in variables {
-            self.scene.set_env(name, value);
+            self.fixture.set_env(name, value);
         }
         self.take_server(server, &["--s3-allow-http"]);
     }
@@ -70,10 +70,10 @@ impl Stand {
             "[other]\naws_access_key_id = no\n\n[backup]\naws_access_key_id = {ACCESS_KEY_ID}\n\
              aws_secret_access_key = {SECRET_ACCESS_KEY}\n"
         );
-        self.scene.write("credentials", credentials);
-        self.scene
+        self.fixture.write("credentials", credentials);
+        self.fixture
             .set_env("AWS_SHARED_CREDENTIALS_FILE", "credentials");
-        self.scene.set_env("AWS_PROFILE", "backup");
+        self.fixture.set_env("AWS_PROFILE", "backup");
         let endpoint = server.endpoint().to_owned();
         let authority = server.ca_file().unwrap().to_str().unwrap().to_owned();
         let flags = ["--s3-endpoint", &endpoint, "--s3-ca-file", &authority];
@@ -112,20 +112,20 @@ impl Stand {
 
     pub(crate) fn run_words(&self, words: &[String]) -> Run {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        self.scene.kdc(&words)
+        self.fixture.kdc(&words)
     }
 
     /// Makes the next version of the keyring the one that wraps.
     pub(crate) fn rotate(&self) {
         for step in ["add", "promote"] {
-            self.scene.kdc(&["keyring", step, "keyring"]).succeeds();
+            self.fixture.kdc(&["keyring", step, "keyring"]).succeeds();
         }
     }
 
     /// The file that holds an object, or the folder of those below a key: of the bucket itself without one.
     pub(crate) fn file(&self, key: &str) -> PathBuf {
         match &self.server {
-            None => self.scene.path("bucket").join(key),
+            None => self.fixture.path("bucket").join(key),
             Some(server) => server.bucket_folder(BUCKET).join(PREFIX).join(key),
         }
     }
@@ -156,7 +156,7 @@ impl Stand {
         let etcd = runtime.block_on(Etcd::start()).unwrap();
         let put = |key: &str, value: &[u8]| runtime.block_on(etcd.put(key, value)).unwrap();
         for number in 0..40 {
-            let row = self.scene.row(format!("secret {number}").as_bytes());
+            let row = self.fixture.row(format!("secret {number}").as_bytes());
             put(&format!("{ETCD_KEY}{number}"), &row);
             put(&format!("{ETCD_KEY}{number}"), &row);
         }
@@ -171,7 +171,7 @@ impl Stand {
     /// A snapshot of such an etcd in `saved.db`.
     pub(crate) fn save_snapshot(&self) {
         let etcd = self.etcd_with_rows();
-        etcd.save_snapshot(&self.scene.path("saved.db")).unwrap();
+        etcd.save_snapshot(&self.fixture.path("saved.db")).unwrap();
     }
 }
 

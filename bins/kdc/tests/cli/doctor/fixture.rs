@@ -6,7 +6,7 @@ use std::time::Duration;
 use kdc_testbed::bao::{Bao, Caller, Grant, Options};
 use serde_json::Value;
 
-use crate::support::{Run, Scene, set_mode};
+use crate::fixture::{Fixture, Run, set_mode};
 
 pub(super) const KEY: &str = "etcd";
 
@@ -57,7 +57,7 @@ pub(super) async fn token(root: &Caller, grant: &Grant) -> String {
 
 /// Everything that one run needs, in a folder of its own.
 pub(super) struct Patient {
-    pub(super) scene: Scene,
+    pub(super) fixture: Fixture,
     secrets: Vec<String>,
 }
 
@@ -70,7 +70,7 @@ pub(super) struct Diagnosis {
 impl Patient {
     pub(super) fn new() -> Self {
         Self {
-            scene: Scene::new(),
+            fixture: Fixture::new(),
             secrets: Vec::new(),
         }
     }
@@ -78,21 +78,21 @@ impl Patient {
     /// One with a keyring of one version in `keyring`.
     pub(super) fn with_keyring() -> Self {
         Self {
-            scene: Scene::with_keyring(),
+            fixture: Fixture::with_keyring(),
             secrets: Vec::new(),
         }
     }
 
     /// A file of mode 0600 whose content must never be shown.
     pub(super) fn secret(&mut self, name: &str, content: &str) -> PathBuf {
-        self.scene.write(name, content);
+        self.fixture.write(name, content);
         self.secrets.push(content.trim().to_owned());
-        self.scene.path(name)
+        self.fixture.path(name)
     }
 
     pub(super) fn file(&self, name: &str, content: &str) -> PathBuf {
-        self.scene.write(name, content);
-        self.scene.path(name)
+        self.fixture.write(name, content);
+        self.fixture.path(name)
     }
 
     /// Runs with `arguments` behind a socket in the folder.
@@ -109,13 +109,13 @@ impl Patient {
     }
 
     pub(super) fn run(&self, arguments: &[&str]) -> Run {
-        let socket = self.scene.socket();
+        let socket = self.fixture.socket();
         self.checked(&[&["plugin", "doctor", "--socket", &socket], arguments].concat())
     }
 
     /// Runs; whatever comes out must be free of the secrets in the folder.
     fn checked(&self, arguments: &[&str]) -> Run {
-        let run = self.scene.kdc(arguments);
+        let run = self.fixture.kdc(arguments);
         for secret in self.secrets.iter().filter(|secret| !secret.is_empty()) {
             assert!(
                 !run.text().contains(secret) && !run.stderr.contains(secret),
