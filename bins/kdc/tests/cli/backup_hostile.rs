@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use kdc_testbed::proxy::{Fault, Rule};
 use rustix::fs::{CWD, Mode, mkfifoat};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::backup_fixture::{Place, BackupFixture};
+use crate::backup_fixture::{BackupFixture, Place};
 use crate::fixture::Run;
 
 /// A bucket with `saved.db` sealed under some ids of cluster `prod`.
@@ -58,10 +58,27 @@ fn ends_with(run: &Run, code: i32, words: &str) {
     assert!(run.stderr.contains(words), "`{words}`: {}", run.stderr);
 }
 
+/// With the signals in effect that end programs: what runs the tests may have been started with some of them ignored, as by `nohup` or
+/// in the background of a shell, and `kdc` leaves those ignored.
 fn start(backups: &BackupFixture, words: &[String]) -> Child {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let mut command = backups.fixture.command(&words);
+    let kdc = backups.fixture.command(&words);
+    let mut command = Command::new("env");
     command
+        .arg("--default-signal=INT,TERM,HUP")
+        .arg(kdc.get_program())
+        .args(kdc.get_args());
+    if let Some(folder) = kdc.get_current_dir() {
+        command.current_dir(folder);
+    }
+    for (name, value) in kdc.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command
+        .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -193,7 +210,10 @@ fn pipes_and_locks_in_a_folder_make_no_run_wait_for_ever() {
         backups.has("prod/old/snapshot.db.enc"),
         "its data is no orphan"
     );
-    assert!(!backups.has("prod/mid"), "the others are pruned nevertheless");
+    assert!(
+        !backups.has("prod/mid"),
+        "the others are pruned nevertheless"
+    );
     let verify = backups.on_prod("verify", &["--all"]);
     assert_eq!(verify.code, 1);
     assert!(verify.text().contains("`prod/old/metadata.json` is a pipe"));
@@ -300,7 +320,10 @@ fn nothing_and_something_unknown_are_no_proof() {
         "nothing was found",
     );
     // Another keyring, none of whose keys wraps anything here.
-    backups.fixture.kdc(&["keyring", "init", "other"]).succeeds();
+    backups
+        .fixture
+        .kdc(&["keyring", "init", "other"])
+        .succeeds();
     let rewrap = backups.run("rewrap", &["--keyring", "other"]);
     ends_with(
         &rewrap,
