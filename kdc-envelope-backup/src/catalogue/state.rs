@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use kdc_envelope::ErrorChain;
 use kdc_envelope::snapshot::metadata::{Metadata, MetadataError};
 use serde::Serialize;
 
-use crate::error::{BackupError, chain};
+use crate::error::BackupError;
 use crate::store::{Entry, Seen, SnapshotFiles, SnapshotStore};
 
 /// How far ahead the clock of the machine may be that took a snapshot, in seconds: a day.
@@ -199,7 +200,7 @@ pub fn judge(entry: Entry, json: Option<&[u8]>, now: u64) -> CatalogueEntry {
             known(entry, state, detail, Some(metadata))
         }
         Err(error) => {
-            let detail = chain(&error);
+            let detail = ErrorChain::new(&error).to_string();
             known(entry, state_of(&error), Some(detail), None)
         }
     }

@@ -4,11 +4,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
+use kdc_envelope::ErrorChain;
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
 use super::*;
-use crate::error::{BackupErrorKind as ErrorKind, chain};
+use crate::error::BackupErrorKind as ErrorKind;
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     let mut builder = Builder::new_multi_thread();
@@ -23,7 +24,7 @@ pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
 /// All that an error says.
 pub(super) fn line(error: &BackupError) -> String {
     let advice = error.advice().map(|advice| format!("; {advice}"));
-    format!("{}{}", chain(error), advice.unwrap_or_default())
+    format!("{}{}", ErrorChain::new(error), advice.unwrap_or_default())
 }
 
 /// A store, asked by threads that may wait.
