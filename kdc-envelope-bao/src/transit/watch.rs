@@ -253,9 +253,9 @@ impl Watch {
     /// The trouble with OpenBao behind a failed proof; or that the version does not hold what it promises.
     fn unproven(&self, problem: KekError, version: u32) -> BaoError {
         let trouble = match problem {
-            KekError::Unavailable { source } | KekError::Denied { source } => {
-                source.downcast::<BaoError>().ok()
-            }
+            KekError::Unavailable { source }
+            | KekError::DeadlineExceeded { source }
+            | KekError::Denied { source } => source.downcast::<BaoError>().ok(),
             _ => None,
         };
         trouble.map_or_else(
