@@ -1,6 +1,7 @@
 //! What the programs of this workspace share, and no library should have.
 //!
 //! * [`exit`]: exit codes and their table; [`usage`]: a mistake on the command line, in one line;
+//! * `backups` (feature `backups`): what retained snapshots need of an EncryptionConfiguration;
 //! * [`plugin`]: the settings of kms-plugin, which `kdc plugin doctor` reads too;
 //! * [`logging`], [`notify`], [`signals`], and `telemetry` (feature `otel`): a program that serves, and its surroundings.
 #![forbid(unsafe_code)]
@@ -10,6 +11,8 @@
     reason = "every user of these types is in this workspace"
 )]
 
+#[cfg(feature = "backups")]
+pub mod backups;
 pub mod exit;
 pub mod logging;
 pub mod notify;
