@@ -24,7 +24,8 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     let tables = tempfile::tempdir().context("cannot make a temporary folder")?;
     let status = Command::new(env!("CARGO"))
         .current_dir(root)
-        .args(["test", "--locked", "--package", "kdc-testbed"])
+        // The features of `cargo xtask test`, so that nothing is built twice.
+        .args(["test", "--locked", "--workspace", "--all-features"])
         .args(["--test", "reliability", "--", "--test-threads", "1"])
         .env("KDC_RELIABILITY_TABLES", tables.path())
         .status()

@@ -2,7 +2,7 @@
 //!
 //! When two rotations of one key overlap, or one meets another change, OpenBao answers one of them with 500 and yet goes on with the
 //! version that it did not store: it encrypts with it until the node restarts or another takes over, and then nothing decrypts it (seen
-//! with 2.6.2 and 2.7.2). So a rotation is sent once, its outcome is looked at, and the new version may be tried before it is reported.
+//! with 2.6.2 and 2.7.2). So a rotation is sent once, its outcome is read, and the new version may be tried before it is reported.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

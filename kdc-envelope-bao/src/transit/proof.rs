@@ -80,9 +80,9 @@ impl fmt::Debug for Proof {
 /// What OpenBao said, if the call failed for that.
 fn trouble_behind(problem: KekError) -> Option<BaoError> {
     match problem {
-        KekError::Unavailable { source } | KekError::Denied { source } => {
-            source.downcast().ok().map(|trouble| *trouble)
-        }
+        KekError::Unavailable { source }
+        | KekError::DeadlineExceeded { source }
+        | KekError::Denied { source } => source.downcast().ok().map(|trouble| *trouble),
         _ => None,
     }
 }

@@ -8,7 +8,7 @@ use kdc_testbed::bao::Bao;
 use kdc_testbed::proxy::{Fault, Proxy};
 use serde_json::{Value, json};
 
-use crate::support::{Files, KEY, config, kek, opens, quick, server, unwrap, wrap};
+use crate::fixture::{Files, KEY, config, kek, opens, quick, server, unwrap, wrap};
 
 const READ: &str = "GET /v1/transit/keys/etcd";
 const ENCRYPT: &str = "POST /v1/transit/encrypt/etcd";
@@ -183,7 +183,7 @@ async fn a_result_of_another_request_is_no_answer() {
     between
         .proxy
         .set(Fault::answer(200, &[], &other.to_string()).on(ENCRYPT));
-    assert!(kek.wrap(&[1; 32], crate::support::AAD).await.is_err());
+    assert!(kek.wrap(&[1; 32], crate::fixture::AAD).await.is_err());
     between.proxy.clear();
     assert!(opens(&kek, &wrapped).await);
 }

@@ -7,7 +7,7 @@ use kdc_envelope_bao::{BreakerState, LoginMethod, TransitKek};
 use kdc_testbed::bao::Bao;
 use kdc_testbed::process::Signal;
 
-use crate::support::{
+use crate::fixture::{
     Files, config, connected, kek, opens, quick, server, unwrap, within_ten_seconds, wrap,
 };
 
@@ -75,7 +75,7 @@ async fn a_server_that_hangs_costs_a_bounded_time_and_then_nothing() {
         kek.session().client().breaker_state() != BreakerState::Closed
     })
     .await;
-    // Also while nobody asks it, what is said names the server and what is wrong with it.
+    // Also without calls, the status names the server and what is wrong with it.
     let trouble = kek.status().unwrap_err();
     let said = ErrorChain::new(&trouble).to_string();
     let expected = format!("{} did not answer within", bao.address());
@@ -98,7 +98,7 @@ async fn it_starts_without_openbao_and_finds_it_later() {
     );
     watch(&kek);
     assert!(kek.connect().await.is_err());
-    assert!(kek.wrap(&[1; 32], crate::support::AAD).await.is_err());
+    assert!(kek.wrap(&[1; 32], crate::fixture::AAD).await.is_err());
     bao.restart().await.unwrap();
     healthy(&kek).await;
 }
@@ -108,7 +108,7 @@ async fn a_dead_first_address_does_not_matter() {
     let bao = server(Bao::options()).await;
     let files = Files::new();
     let token = files.put("token", bao.root_token());
-    // Nobody listens on the first; the second is in a network that drops everything or refuses.
+    // No server listens on the first; the second is in a network that drops everything or refuses.
     let addresses = ["http://127.0.0.1:1", bao.address()];
     let kek = kek(
         config(&addresses, None),
@@ -166,14 +166,8 @@ async fn a_server_under_an_unknown_authority_gets_no_token() {
         quick(),
     );
     let error = kek.connect().await.unwrap_err();
-    let source = std::error::Error::source(&error).unwrap();
-    let mut chain = vec![source.to_string()];
-    let mut next = source.source();
-    while let Some(error) = next {
-        chain.push(error.to_string());
-        next = error.source();
-    }
-    assert!(chain.join(": ").contains("certificate"), "{chain:?}");
+    let chain = ErrorChain::new(&error).to_string();
+    assert!(chain.contains("certificate"), "{chain}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -177,7 +177,7 @@ impl ServerView<'_> {
         matches!(self.loaded, Loaded::Other(_))
     }
 
-    /// Whether nobody knows what it uses.
+    /// Whether it is unknown what it uses.
     pub(super) const fn is_unknown(&self) -> bool {
         matches!(self.loaded, Loaded::Unknown)
     }

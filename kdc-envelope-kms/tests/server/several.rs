@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use tonic::Code;
 use tonic_health::pb::health_check_response::ServingStatus;
 
-use crate::support::{
+use crate::fixture::{
     Client, Mood, Running, TestKek, at, connect, decrypt, echo, encrypt, eventually, folder,
     health, local_kek, status,
 };

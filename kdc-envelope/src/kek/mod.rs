@@ -39,7 +39,7 @@ pub const MAX_WRAPPED_LEN: usize = 1024;
 pub struct WrappedKey {
     /// Names the KEK version which made `ciphertext`; from the same backend answer.
     pub key_id: KeyId,
-    /// What the backend made of the plaintext; opaque to everyone else. At most [`MAX_WRAPPED_LEN`] bytes.
+    /// What the backend made of the plaintext; opaque to all others. At most [`MAX_WRAPPED_LEN`] bytes.
     pub ciphertext: Vec<u8>,
     /// Public attributes that the backend wants back when it unwraps. Mostly empty.
     pub annotations: Annotations,
@@ -64,7 +64,7 @@ impl WrappedKey {
     }
 }
 
-/// What a backend knows about itself without asking anyone.
+/// What a backend knows about itself without a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KekStatus {

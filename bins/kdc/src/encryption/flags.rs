@@ -309,7 +309,7 @@ pub(super) struct TimeoutFlag {
     pub(super) timeout: Duration,
 }
 
-/// Nobody is asked in a script.
+/// A script is not asked.
 #[derive(Debug, Args)]
 pub(super) struct YesFlag {
     /// Do not ask.

@@ -7,7 +7,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
-use crate::support::{Place, output, stderr};
+use crate::fixture::{Place, output, stderr};
 use clap::{CommandFactory as _, Parser as _};
 use kdc_envelope_bao::settings::{DEFAULT_JWT_FILE, DEFAULT_KUBERNETES_MOUNT};
 use kdc_envelope_bao::{LoginMethod, LoginPlace, RoleId};
@@ -231,14 +231,14 @@ fn flags_variables_and_names_in_the_file_are_the_same() {
 }
 
 #[test]
-fn validate_lists_every_finding_and_asks_nobody() {
+fn validate_lists_every_finding_and_asks_no_server() {
     let place = Place::new();
     let file = place.path("config.yaml");
     let token = place.path("token");
     fs::write(&token, "s.a-token-that-others-can-read").unwrap();
     fs::set_permissions(&token, Permissions::from_mode(0o604)).unwrap();
     let folder = place.folder.path().display();
-    // The address is that of nobody: whoever asked would wait.
+    // No server has this address: a request would wait.
     let text = format!(
         "bao-address: https://192.0.2.1:8200
 keys:

@@ -52,7 +52,7 @@ pub(super) async fn count(stand: &Stand) -> Result<()> {
     Ok(())
 }
 
-/// A plugin that nobody asks for anything but its Status.
+/// A plugin that answers nothing but Status.
 pub(super) struct Steady {
     proxy: Proxy,
     since: Instant,

@@ -1,4 +1,4 @@
-//! What OpenBao's policy `default` costs whoever has it.
+//! What OpenBao's policy `default` costs a client that has it.
 
 use std::time::Duration;
 

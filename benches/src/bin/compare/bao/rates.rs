@@ -17,7 +17,7 @@ const ROUNDS: usize = 5;
 /// More than are in flight, so that no two calls ask for the same.
 const SEEDS: usize = 500;
 
-/// Encrypt, and Decrypt of what nobody remembers.
+/// Encrypt, and Decrypt of what no cache remembers.
 pub(super) async fn against_bare(stand: &Stand) -> Result<()> {
     // Without time to live nothing is remembered.
     let settings = ["--cache-ttl", "0s"];

@@ -111,7 +111,7 @@ async fn rows(stand: &Stand, set: &Set, kubectl: &Path) -> Result<()> {
     stand.clear().await
 }
 
-/// The 99th percentile of reads, in ms, while nobody rewrites.
+/// The 99th percentile of reads, in ms, while nothing is rewritten.
 async fn idle(stand: &Stand) -> Result<f64> {
     let reader = Reader::start(stand)?;
     tokio::time::sleep(reader::IDLE).await;

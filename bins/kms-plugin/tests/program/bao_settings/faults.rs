@@ -4,7 +4,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::KEY;
-use crate::support::{Place, output, program, stderr};
+use crate::fixture::{Place, output, program, stderr};
 
 /// Flags that follow [`KEY`], and what the one line says. Exit code 64.
 const FAULTS: &[(&str, &str)] = &[

@@ -212,7 +212,7 @@ fn the_sidecar_logs_in_as_the_role_is_bound() {
     assert_eq!(path, file);
 }
 
-/// The address of a pod is reached from everywhere, unless somebody says otherwise.
+/// The address of a pod is reached from everywhere, unless a NetworkPolicy says otherwise.
 #[test]
 fn the_policy_leaves_the_port_of_probes_to_prometheus_and_that_of_kube_apiserver_to_all() {
     let policy = pod("native-sidecar-networkpolicy.yaml");

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::support::{
+use crate::fixture::{
     Client, Place, Running, decrypt, encrypt, eventually, get, http_address, program, status,
 };
 use kdc_testbed::bao::{Bao, Grant, kms_plugin_policy};
@@ -39,7 +39,7 @@ impl Backend {
         root.create_key("transit", "etcd").await.unwrap();
         let policy = kms_plugin_policy("etcd");
         root.write_policy("tcp", &policy).await.unwrap();
-        // With TLS the proxy cannot stand in between, and nobody asks it.
+        // With TLS the proxy cannot stand in between, and is not used.
         let proxy = Proxy::start(bao.address()).await.unwrap();
         Self {
             bao,
