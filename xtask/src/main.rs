@@ -69,7 +69,11 @@ enum Task {
     /// Pack every library as for a registry, and build them from the packages.
     Package,
     /// Apply every fault to real servers, and write the results into docs/reliability.md.
-    Reliability,
+    Reliability {
+        /// End parts of a real node in place of it, and write that table alone. Needs root.
+        #[arg(long)]
+        node: bool,
+    },
     /// Run load, key rotations and random faults on a real OpenBao, kube-apiserver and the plugin.
     ///
     /// Fails on a wrong byte, a recovery that takes more than 10 s, an exit, or unbounded memory or calls of OpenBao.
@@ -173,7 +177,8 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Dist => dist::run(&root)?,
         Task::Package => package::run(&root)?,
         Task::Images => images::run(&root)?,
-        Task::Reliability => reliability::run(&root)?,
+        Task::Reliability { node: false } => reliability::run(&root)?,
+        Task::Reliability { node: true } => reliability::run_node(&root)?,
         Task::Soak { minutes, seed } => soak::soak(&root, minutes, seed)?,
         Task::Chaos { kills, seed } => soak::chaos(&root, kills, seed)?,
         Task::Attack { minutes, seed } => attack::run(&root, minutes, seed)?,

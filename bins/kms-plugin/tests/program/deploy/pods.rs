@@ -229,3 +229,23 @@ fn the_policy_leaves_the_port_of_probes_to_prometheus_and_that_of_kube_apiserver
         assert_ne!(&all["ports"][0]["port"], port, "{name}");
     }
 }
+
+/// Else it diagnoses something else than what runs.
+#[test]
+fn the_doctor_has_the_settings_and_volumes_of_the_sidecar() {
+    let doctor = pod("native-sidecar-doctor.yaml");
+    let sidecar = pod(SIDECAR);
+    let plugin = container(&sidecar, "initContainers", "kms-plugin");
+    let words = doctor["args"].as_array().unwrap();
+    assert_eq!(words[..2], ["plugin", "doctor"]);
+    let settings: Vec<&Value> = plugin["args"].as_array().unwrap().iter().collect();
+    let of_serving = ["--http-address", "--log-format"];
+    let expected = settings.into_iter().filter(|setting| {
+        let setting = setting.as_str().unwrap();
+        !of_serving.iter().any(|flag| setting.starts_with(flag))
+    });
+    assert!(words[2..].iter().eq(expected));
+    for field in ["securityContext", "volumeMounts"] {
+        assert_eq!(doctor[field], plugin[field], "{field}");
+    }
+}
