@@ -9,6 +9,7 @@ mod kek;
 mod key;
 mod options;
 mod plain_row;
+mod proof;
 mod single;
 mod snapshot_deks;
 mod versions;

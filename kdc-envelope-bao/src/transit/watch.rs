@@ -7,7 +7,7 @@ use core::time::Duration;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use kdc_envelope::{Aad, ErrorChain, KekError, KekStatus, Key256, KeyId};
+use kdc_envelope::{ErrorChain, KekError, KekStatus, KeyId};
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{error, info, warn};
@@ -18,6 +18,7 @@ use super::clock::{Clocks, Doubt};
 use super::grace::Grace;
 use super::key::{KeyIdentity, TransitKey, TransitKeyName};
 use super::options::TransitOptions;
+use super::proof::Proof;
 use super::versions::{Announced, Note, Observation, View, observe};
 use crate::client::{Method, Operation, Request, Response, jittered};
 use crate::deadline;
@@ -32,8 +33,6 @@ const SECOND_LOOK: Duration = Duration::from_millis(500);
 const LOOKUP_INTERVAL: Duration = Duration::from_secs(1);
 /// Polls that may be missed before what is known counts as stale.
 const STALE_POLLS: u32 = 5;
-/// What the proof is bound to.
-const PROOF_AAD: Aad<'static> = Aad::new(b"kdc-envelope transit proof");
 
 #[derive(Debug)]
 pub(super) struct Watch {
@@ -52,6 +51,7 @@ struct Health {
     outcome: Result<(), BaoError>,
     looked: Option<Instant>,
     proven: Option<Instant>,
+    proof: Option<Arc<Proof>>,
     /// Failures in a row that may pass by themselves.
     doubts: u32,
     needs_proof: bool,
@@ -77,6 +77,7 @@ impl Watch {
                 outcome: Err(BaoError::NotAskedYet),
                 looked: None,
                 proven: None,
+                proof: None,
                 doubts: 0,
                 needs_proof: true,
                 grace: Grace::new(options.effective_status_grace()),
@@ -211,8 +212,9 @@ impl Watch {
         self.put(view.clone());
         let needs_proof = self.needs_proof();
         if is_new || needs_proof {
-            self.prove(candidate.version).await?;
+            let proof = Proof::make(&self.calls, &self.target.key, candidate.clone()).await?;
             let mut health = self.health();
+            health.proof = Some(Arc::new(proof));
             health.proven = Some(Instant::now());
             health.needs_proof = false;
         }
@@ -235,6 +237,7 @@ impl Watch {
         };
         let hold = self.options.hold;
         let observation = observe(&self.identity, before.as_deref(), key, clocks, hold)?;
+        self.check_times(&observation.view, &answer).await?;
         self.report_clock(observation.doubt, &answer);
         self.target.index.learn(answer.index);
         if before.is_none() {
@@ -245,41 +248,19 @@ impl Watch {
         Ok(observation)
     }
 
-    /// Wraps a random secret under `version`, unwraps it and compares.
-    async fn prove(&self, version: u32) -> Result<(), BaoError> {
-        let secret = Key256::random()?;
-        let unproven = |problem: KekError| self.unproven(problem, version);
-        let wrapped = self
-            .calls
-            .encrypt(version, secret.expose(), PROOF_AAD)
-            .await
-            .map_err(unproven)?;
-        let opened = self
-            .calls
-            .decrypt(&wrapped.ciphertext, Some(PROOF_AAD))
-            .await
-            .map_err(unproven)?;
-        if opened.expose() == secret.expose() {
-            return Ok(());
-        }
-        Err(self.unproven(KekError::Authentication, version))
-    }
-
-    /// The trouble with OpenBao behind a failed proof; or that the version does not hold what it promises.
-    fn unproven(&self, problem: KekError, version: u32) -> BaoError {
-        let trouble = match problem {
-            KekError::Unavailable { source } | KekError::Denied { source } => {
-                source.downcast::<BaoError>().ok()
+    /// Refuses creation times that would make another key of one that still opens what it wrapped: rows written under ids made from them
+    /// could not be opened once the true times are back.
+    async fn check_times(&self, seen: &View, answer: &Response) -> Result<(), BaoError> {
+        let proof = self.health().proof.clone();
+        match proof {
+            Some(proof)
+                if seen.denies(proof.announced()) && proof.still_opens(&self.calls).await? =>
+            {
+                Err(answer
+                    .strange("a key with other creation times that opens what it wrapped before"))
             }
-            _ => None,
-        };
-        trouble.map_or_else(
-            || BaoError::Canary {
-                key: self.target.key.shown(),
-                version,
-            },
-            |trouble| *trouble,
-        )
+            _ => Ok(()),
+        }
     }
 
     fn needs_proof(&self) -> bool {
