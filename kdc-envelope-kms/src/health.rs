@@ -88,9 +88,7 @@ impl Health {
 
     async fn test(&self) -> Result<(), String> {
         match tokio::time::timeout(CALL_DEADLINE, self.0.service.self_test()).await {
-            Ok(result) => {
-                result.map_err(|error| one_line(&ErrorChain::new(&error).to_string()))
-            }
+            Ok(result) => result.map_err(|error| one_line(&ErrorChain::new(&error).to_string())),
             Err(_) => Err(format!(
                 "the self-test had no answer within {CALL_DEADLINE:?}"
             )),

@@ -112,16 +112,21 @@ impl Watch {
 
     /// The version that wraps, if wrapping and unwrapping work as far as is known, or did until OpenBao could not be reached.
     pub(super) fn status(&self) -> Result<KekStatus, KekError> {
-        let degraded = match self.trouble() {
+        let announced = self.announced()?;
+        let trouble = self.trouble();
+        let health = self.health();
+        // What OpenBao has shown since then may be another key.
+        let is_proven = |proof: &Arc<Proof>| *proof.announced() == announced;
+        let is_proven = health.proof.as_ref().is_some_and(is_proven);
+        let reason = match trouble {
             None => None,
-            Some(trouble) => match self.health().grace.left(&trouble, Instant::now()) {
-                Some(left) => Some(degraded(&trouble, left)),
-                None => return Err(trouble.into()),
+            Some(trouble) => match health.grace.left(&trouble, Instant::now()) {
+                Some(left) if is_proven => Some(degraded(&trouble, left)),
+                _ => return Err(trouble.into()),
             },
         };
-        let announced = self.announced()?;
         let status = KekStatus::new(announced.key_id, announced.version);
-        Ok(match degraded {
+        Ok(match reason {
             Some(reason) => status.degraded_by(reason),
             None => status,
         })
@@ -377,7 +382,10 @@ impl Watch {
 /// What is told of a key that counts as usable although OpenBao cannot be reached.
 fn degraded(trouble: &BaoError, left: Duration) -> String {
     let left = left.as_secs();
-    format!("{}; Status stays good for {left} s", ErrorChain::new(trouble))
+    format!(
+        "{}; Status stays good for {left} s",
+        ErrorChain::new(trouble)
+    )
 }
 
 /// Since 1970; nothing before it.

@@ -13,6 +13,7 @@
 
 mod backend;
 mod cluster;
+mod grace;
 mod key;
 mod load;
 mod machine;
@@ -25,6 +26,7 @@ mod prober;
     reason = "shared with the differential tests, which need more of it"
 )]
 mod random;
+mod service;
 mod soak;
 mod stand;
 mod storm;

@@ -14,8 +14,8 @@ use std::time::Duration;
 use kdc_envelope::cache::Limits;
 use kdc_envelope::local::keyring_file::KeyringFileError;
 use kdc_envelope::local::{Keyring, keyring_file, root_secret};
-use kdc_envelope_bao::settings::section::Section as _;
 use kdc_envelope_bao::TransitOptions;
+use kdc_envelope_bao::settings::section::Section as _;
 use kdc_envelope_bao::settings::{BaoConnection, TransitSettings};
 use kdc_envelope_kms::server::{SocketMode, SocketOptions, check_distinct};
 use tracing_subscriber::filter::Targets;
@@ -99,13 +99,17 @@ impl BaoSource {
         let options = self.transit.options();
         let (grace, hold) = (options.status_grace, options.hold);
         if grace.is_zero() {
-            return format!("Status fails as soon as OpenBao does not answer; new versions of the key wrap after {hold:?}");
+            return format!(
+                "Status fails as soon as OpenBao does not answer; new versions of the key wrap after {hold:?}"
+            );
         }
         let limit = match grace == options.longest_status_grace() {
             true => ", which allows no longer grace",
             false => "",
         };
-        format!("Status goes on for {grace:?} after OpenBao last worked; new versions of the key wrap after {hold:?}{limit}")
+        format!(
+            "Status goes on for {grace:?} after OpenBao last worked; new versions of the key wrap after {hold:?}{limit}"
+        )
     }
 }
 
