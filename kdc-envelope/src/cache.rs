@@ -14,6 +14,9 @@
 //! given again, also not when the backend goes away afterwards. The price that remains: a key that the backend retires or
 //! denies stays usable here until its time to live is over, and during an outage until the grace is.
 //!
+//! The status is the backend's own. One that lets its status outlast an outage ([`KekStatus::degraded`]) should do so for no longer than the
+//! time to live: beyond twice that time nothing is given any more, so a good status would promise too much.
+//!
 //! The cache has no timer. A backend that does not answer must say so with [`KekErrorKind::Unavailable`] before its callers
 //! lose patience; a caller that is dropped while it waits gets nothing.
 

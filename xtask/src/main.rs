@@ -102,6 +102,9 @@ enum Task {
         /// The cache's time to live.
         #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(2..=86_400))]
         ttl: u64,
+        /// Instead, outages of so many minutes, such as 1,4,6,10, under two API servers behind a Service that follows their readiness.
+        #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with = "ttl", value_parser = clap::value_parser!(u64).range(1..=60))]
+        minutes: Vec<u64>,
     },
     /// Kill `kdc encryption` and API servers at random moments of key rotations, while clients read and write.
     ///
@@ -182,7 +185,8 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Soak { minutes, seed } => soak::soak(&root, minutes, seed)?,
         Task::Chaos { kills, seed } => soak::chaos(&root, kills, seed)?,
         Task::Attack { minutes, seed } => attack::run(&root, minutes, seed)?,
-        Task::Outage { ttl } => soak::outage(&root, ttl)?,
+        Task::Outage { ttl, minutes } if minutes.is_empty() => soak::outage(&root, ttl)?,
+        Task::Outage { minutes, .. } => soak::outages_of_minutes(&root, &minutes)?,
         Task::Model { servers, rows } => return model::run(&root, servers, rows),
         Task::Codegen { check } => codegen::run(&root, check)?,
     }

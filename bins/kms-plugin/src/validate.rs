@@ -62,6 +62,7 @@ fn checks_of(key: &KeySettings) -> Vec<(&'static str, Result<String, Failure>)> 
                 ("key", Ok(describe(source))),
                 ("connection", check_connection(connection)),
                 ("login", check_login(connection)),
+                ("outage", Ok(source.outage())),
             ]
         }
     };

@@ -4,6 +4,7 @@ mod batch;
 mod batch_calls;
 mod calls;
 mod clock;
+mod grace;
 mod kek;
 mod key;
 mod options;

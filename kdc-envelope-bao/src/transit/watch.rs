@@ -7,7 +7,7 @@ use core::time::Duration;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use kdc_envelope::{ErrorChain, KekError, KeyId};
+use kdc_envelope::{ErrorChain, KekError, KekStatus, KeyId};
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{error, info, warn};
@@ -15,6 +15,7 @@ use tracing::{error, info, warn};
 use super::batch_calls::Target;
 use super::calls::Calls;
 use super::clock::{Clocks, Doubt};
+use super::grace::Grace;
 use super::key::{KeyIdentity, TransitKey, TransitKeyName};
 use super::options::TransitOptions;
 use super::proof::Proof;
@@ -54,6 +55,9 @@ struct Health {
     /// Failures in a row that may pass by themselves.
     doubts: u32,
     needs_proof: bool,
+    grace: Grace,
+    /// Whether the grace was last said to cover the failure.
+    is_degraded: bool,
     next_look: Duration,
     /// What was last said about the clock of the server.
     doubt: Option<Doubt>,
@@ -76,6 +80,8 @@ impl Watch {
                 proof: None,
                 doubts: 0,
                 needs_proof: true,
+                grace: Grace::new(options.effective_status_grace()),
+                is_degraded: false,
                 next_look: options.poll_interval,
                 doubt: None,
             }),
@@ -104,12 +110,26 @@ impl Watch {
         announced.ok_or_else(|| self.trouble().unwrap_or(BaoError::NotAskedYet).into())
     }
 
-    /// The version that wraps, if wrapping and unwrapping work as far as is known.
-    pub(super) fn healthy(&self) -> Result<Announced, KekError> {
-        match self.trouble() {
-            Some(trouble) => Err(trouble.into()),
-            None => self.announced(),
-        }
+    /// The version that wraps, if wrapping and unwrapping work as far as is known, or did until OpenBao could not be reached.
+    pub(super) fn status(&self) -> Result<KekStatus, KekError> {
+        let announced = self.announced()?;
+        let trouble = self.trouble();
+        let health = self.health();
+        // What OpenBao has shown since then may be another key.
+        let is_proven = |proof: &Arc<Proof>| *proof.announced() == announced;
+        let is_proven = health.proof.as_ref().is_some_and(is_proven);
+        let reason = match trouble {
+            None => None,
+            Some(trouble) => match health.grace.left(&trouble, Instant::now()) {
+                Some(left) if is_proven => Some(degraded(&trouble, left)),
+                _ => return Err(trouble.into()),
+            },
+        };
+        let status = KekStatus::new(announced.key_id, announced.version);
+        Ok(match reason {
+            Some(reason) => status.degraded_by(reason),
+            None => status,
+        })
     }
 
     fn trouble(&self) -> Option<BaoError> {
@@ -271,7 +291,9 @@ impl Watch {
                     poll.min(next.saturating_add(jittered(Duration::from_secs(1))))
                 });
                 health.outcome = Ok(());
-                health.looked = Some(Instant::now());
+                let now = Instant::now();
+                health.looked = Some(now);
+                health.grace.begin(now);
                 health.doubts = 0;
                 Ok(())
             }
@@ -285,10 +307,15 @@ impl Watch {
                     jittered(RETRY_INTERVAL)
                 };
                 health.needs_proof = true;
+                let now = Instant::now();
+                health.grace.note(&trouble, now);
                 if !is_first {
-                    if health.outcome.is_ok() || health.doubts == 1 {
-                        error!(key = %self.target.key, error = %ErrorChain::new(&trouble), "the Transit key cannot be used");
+                    let left = health.grace.left(&trouble, now);
+                    let is_told = health.outcome.is_err() && health.doubts != 1;
+                    if !is_told || health.is_degraded != left.is_some() {
+                        self.report_trouble(&trouble, left);
                     }
+                    health.is_degraded = left.is_some();
                     health.outcome = Err(trouble.clone());
                 }
                 Err(trouble)
@@ -316,6 +343,17 @@ impl Watch {
         }
     }
 
+    fn report_trouble(&self, trouble: &BaoError, left: Option<Duration>) {
+        let (key, error) = (&self.target.key, ErrorChain::new(trouble));
+        match left {
+            Some(left) => {
+                let for_seconds = left.as_secs();
+                warn!(%key, %error, for_seconds, "degraded: OpenBao cannot be reached; Status stays good for the rest of the grace");
+            }
+            None => error!(%key, %error, "the Transit key cannot be used"),
+        }
+    }
+
     /// Says once how the clock of the server is in doubt.
     fn report_clock(&self, doubt: Option<Doubt>, answer: &Response) {
         let former = core::mem::replace(&mut self.health().doubt, doubt);
@@ -339,6 +377,15 @@ impl Watch {
     fn health(&self) -> MutexGuard<'_, Health> {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What is told of a key that counts as usable although OpenBao cannot be reached.
+fn degraded(trouble: &BaoError, left: Duration) -> String {
+    let left = left.as_secs();
+    format!(
+        "{}; Status stays good for {left} s",
+        ErrorChain::new(trouble)
+    )
 }
 
 /// Since 1970; nothing before it.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kdc_envelope::{ErrorChain, KekErrorKind, KeyEncryptionKey as _};
-use kdc_envelope_bao::{BreakerState, LoginMethod, TransitKek};
+use kdc_envelope_bao::{BreakerState, LoginMethod, TransitKek, TransitOptions};
 use kdc_testbed::bao::Bao;
 use kdc_testbed::process::Signal;
 
@@ -53,6 +53,33 @@ async fn a_crash_shows_and_a_restart_heals() {
     bao.restart().await.unwrap();
     healthy(&kek).await;
     assert!(opens(&kek, &wrapped).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_outlasts_a_crash_for_the_grace_that_the_hold_allows() {
+    let mut bao = server(Bao::options()).await;
+    let files = Files::new();
+    let token = files.put("token", bao.root_token());
+    let mut options = quick();
+    options.poll_interval = Duration::from_secs(1);
+    options.hold = TransitOptions::HOLD_MARGIN + Duration::from_secs(8);
+    let kek = kek(
+        config(&[bao.address()], None),
+        LoginMethod::TokenFile(token),
+        options,
+    );
+    watch(&kek);
+    healthy(&kek).await;
+    let before = kek.status().unwrap();
+    assert_eq!(before.degraded, None);
+    bao.process().kill().await.unwrap();
+    within_ten_seconds("degraded", async || {
+        let status = kek.status();
+        status.is_ok_and(|status| status.degraded.is_some() && status.key_id == before.key_id)
+    })
+    .await;
+    assert!(kek.wrap(&[1; 32], crate::support::AAD).await.is_err());
+    unhealthy(&kek).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -44,6 +44,11 @@ async fn identities(bao: &Bao) -> Vec<(&'static str, String, Annotations)> {
             Annotations::new(),
         ),
         (
+            "vault-kms-plugin",
+            format!("transit/etcd/{version}"),
+            Annotations::new(),
+        ),
+        (
             "kleidi",
             format!("kleidi-kms-plugin_{version}_{created}"),
             kleidi,

@@ -123,10 +123,49 @@ fn everything_reaches_the_client() {
         Duration::from_secs(2)
     );
     assert_eq!(settings.transit.options().hold, Duration::ZERO);
+    assert_eq!(settings.transit.options().status_grace, Duration::ZERO);
     assert_eq!(source.cache.time_to_live, Duration::from_secs(90));
     assert_eq!(source.cache.entries.get(), 7);
     let off = in_bao(resolve(&format!("{KEY} --bao-role r --cache-ttl 0")));
     assert!(off.cache.time_to_live.is_zero());
+}
+
+#[test]
+fn a_grace_that_is_not_given_is_that_of_the_cache_as_far_as_the_hold_allows() {
+    for (flags, grace, words) in [
+        ("", 300, "after 420s"),
+        (
+            "--bao-hold 3m",
+            90,
+            "after 180s, which allows no longer grace",
+        ),
+        ("--bao-hold 90s", 0, "as soon as OpenBao does not answer"),
+        ("--bao-hold 0", 0, "as soon as OpenBao does not answer"),
+        ("--cache-ttl 1m", 60, "Status goes on for 60s"),
+        ("--cache-ttl 1h", 330, "which allows no longer grace"),
+        ("--cache-ttl 0", 0, "as soon as OpenBao does not answer"),
+        (
+            "--status-grace 0 --bao-hold 1s",
+            0,
+            "as soon as OpenBao does not answer",
+        ),
+        (
+            "--status-grace 10m --bao-hold 690s",
+            600,
+            "Status goes on for 600s",
+        ),
+        (
+            "--cache-ttl 0 --status-grace 2m",
+            120,
+            "Status goes on for 120s",
+        ),
+    ] {
+        let source = in_bao(resolve(&format!("{KEY} --bao-role r {flags}")));
+        let options = source.transit.options();
+        assert_eq!(options.status_grace, Duration::from_secs(grace), "{flags}");
+        let outage = source.outage();
+        assert!(outage.contains(words), "{flags}: {outage}");
+    }
 }
 
 #[test]
@@ -260,6 +299,7 @@ keys:
         "ok    good socket:",
         "ok    open key: transit/k in OpenBao",
         "ok    open connection: https://192.0.2.1:8200; not tried",
+        "ok    open outage: Status goes on for 300s after OpenBao last worked",
         "FAIL  open login: token file",
         "FAIL  files connection: cannot read CA certificate file",
         "FAIL  files login: cannot read service account token file",

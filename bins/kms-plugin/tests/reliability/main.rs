@@ -14,10 +14,12 @@
 mod backend;
 mod cluster;
 mod fixture;
+mod grace;
 mod key;
 mod load;
 mod machine;
 mod outage;
+mod service;
 mod soak;
 mod storm;
 mod table;

@@ -227,7 +227,7 @@ impl Pages for ManagerPages {
             .filter_map(|health| health.readiness().err());
         let missing: String = missing.collect();
         match missing.is_empty() {
-            true => Ok(String::new()),
+            true => Ok("ok\n".to_owned()),
             false => Err(missing),
         }
     }

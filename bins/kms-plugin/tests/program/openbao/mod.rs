@@ -1,6 +1,7 @@
 //! The program with its key in a real OpenBao, which it reaches through a proxy that counts and can refuse.
 
 mod calls;
+mod grace;
 mod hostile;
 mod logins;
 mod outages;
@@ -66,7 +67,7 @@ impl Backend {
         path
     }
 
-    /// The program with the key, probes, and the login that `flags` say; logs of one line each.
+    /// The program with the key, probes, and the login that `flags` say; logs of one line each. Status has no grace unless they give one.
     fn command(&self, flags: &[&str]) -> Command {
         let mut command = program();
         command.arg("--socket").arg(&self.place.socket);
@@ -77,6 +78,9 @@ impl Backend {
         ]);
         command.args(["--bao-key", "etcd", "--http-address", "127.0.0.1:0"]);
         command.args(["--bao-poll-interval", "1s"]).args(flags);
+        if !flags.contains(&"--status-grace") {
+            command.args(["--status-grace", "0"]);
+        }
         command
     }
 

@@ -11,14 +11,17 @@ async fn it_starts_and_listens_while_openbao_is_away_and_recovers() {
     let mut backend = Backend::start().await;
     backend.proxy.refuse_connections().await;
     let token = backend.file("token", &backend.token().await);
-    let login = [
+    let flags = [
         "--bao-auth",
         "token",
         "--bao-token-file",
         token.to_str().unwrap(),
+        "--status-grace",
+        "5m",
     ];
-    let running = backend.place.start(backend.command(&login)).await;
+    let running = backend.place.start(backend.command(&flags)).await;
     let mut client = backend.place.client().await;
+    // There is no grace before OpenBao was reached once.
     let refused = status(&mut client).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unavailable, "honest, and not a text");
     let refused = encrypt(&mut client, &SEED).await.unwrap_err();
