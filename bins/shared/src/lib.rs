@@ -3,6 +3,7 @@
 //! * [`exit`]: exit codes and their table; [`usage`]: a mistake on the command line, in one line;
 //! * [`plugin`]: the settings of kms-plugin, which `kdc plugin doctor` reads too;
 //! * [`config_file`]: a YAML file with settings;
+//! * `manager` (feature `manager`): programs that run controllers;
 //! * [`logging`], [`notify`], [`signals`], and `telemetry` (feature `otel`): a program that serves, and its surroundings.
 #![forbid(unsafe_code)]
 #![expect(
@@ -14,6 +15,8 @@
 pub mod config_file;
 pub mod exit;
 pub mod logging;
+#[cfg(feature = "manager")]
+pub mod manager;
 pub mod notify;
 pub mod plugin;
 pub mod signals;

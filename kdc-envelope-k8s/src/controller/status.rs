@@ -1,6 +1,5 @@
 //! Status and finalizers: the least that has to be written, and nothing if nothing changed.
 
-use kube::Resource as _;
 use kube::api::ObjectMeta;
 use serde::Serialize;
 use serde_json::{Map, Value, json};

@@ -8,7 +8,7 @@ use core::time::Duration;
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use futures_util::{StreamExt as _, TryStreamExt as _};
+use futures_util::StreamExt as _;
 use kube::api::{ListParams, ObjectList, WatchEvent, WatchParams};
 use kube::core::{DeserializeGuard, Request};
 use tokio::sync::watch;
@@ -261,8 +261,7 @@ impl<K: Object> Follower<K> {
         let failed = |error| self.failed(Verb::List, error);
         let request = request.map_err(|error| failed(kube::Error::BuildRequest(error)))?;
         let started = self.objects.client().request_events(request).await;
-        let events = started.map_err(failed)?.into_stream();
-        let mut events = std::pin::pin!(events);
+        let mut events = std::pin::pin!(started.map_err(failed)?);
         while let Some(event) = events.next().await {
             match event.map_err(failed)? {
                 WatchEvent::Added(guard) | WatchEvent::Modified(guard) => self.put(guard, at),

@@ -204,17 +204,19 @@ pub fn interval(spec: &KdcClusterSpec) -> Result<Option<Interval>, RotationRefus
 
 const SECONDS_PER_DAY: u64 = 86_400;
 
-/// What is, as far as encryption says it.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+/// What is, as far as encryption says it. Serialized, it is that alone, for patches from one state to another.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(clippy::exhaustive_structs, reason = "callers fill it in")]
 pub struct KdcClusterStatus {
     /// How far encryption is.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub encryption: Option<EncryptionStatus>,
     /// All conditions, those of others as well.
     #[serde(default)]
     pub conditions: Conditions,
-    /// The platform's own word for the state of the control plane.
+    /// The platform's own word for the state of the control plane; it is not ours to write.
+    #[serde(skip_serializing)]
     pub phase: Option<String>,
 }
 
