@@ -44,10 +44,11 @@ pub trait KeyService: Send + Sync {
     /// Destroys a key with all versions, for ever.
     async fn delete_key(&self, place: &KeyPlace) -> Result<(), ServiceError>;
 
-    /// The namespaces of the cluster whose ServiceAccounts may log in by a role of this name; `None` if there is no such role.
+    /// The namespaces of the cluster whose ServiceAccounts may log in by a role of the auth method at `mount`; `None` if there is no such role.
     async fn role_namespaces(
         &self,
         namespace: &str,
+        mount: &str,
         role: &str,
     ) -> Result<Option<Vec<String>>, ServiceError>;
 

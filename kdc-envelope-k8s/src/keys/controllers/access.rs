@@ -84,8 +84,9 @@ impl AccessReconciler {
         };
         let role = match &place {
             Ok(place) if !namesakes.is_empty() => {
-                let name = role_name(&own.name);
-                Some(self.shared.service.role_namespaces(&place.namespace, &name).await)
+                let (mount, name) = (&settings.access.auth_mount, role_name(&own.name));
+                let service = &self.shared.service;
+                Some(service.role_namespaces(&place.namespace, mount, &name).await)
             }
             _ => None,
         };

@@ -249,7 +249,7 @@ impl Planner<'_> {
         if *deletion == Deletion::Due {
             let message = "the key was deleted at the end of its countdown";
             let _: Go<()> = self.not_ready("Deleted", message);
-            return match self.has_finalizer() {
+            return match self.has_finalizer() && self.is_going() {
                 true => self.step(Step::RemoveFinalizer),
                 false => Err(()),
             };
@@ -269,6 +269,8 @@ impl Planner<'_> {
                 ConditionStatus::Unknown,
                 "OpenBao gives no answer; what else the status says is what was seen last",
             ),
+            // Nobody may look, so that nothing is known of a key that was there.
+            ServiceErrorKind::Denied if self.was_made() => (ConditionStatus::Unknown, &*error.message),
             _ => (ConditionStatus::False, &*error.message),
         };
         self.ready(status, reason, message);
