@@ -57,7 +57,8 @@ impl<K: Object> Store<K> {
         self.read(|inner| inner.objects.get(key).cloned())
     }
 
-    /// All objects as they were last seen, by namespace and name.
+    /// All objects that can be read, as they were last seen, by namespace and name. What follows from an object that is *not* among them
+    /// holds only if the store [is complete](Self::is_complete).
     #[must_use]
     pub fn list(&self) -> Vec<Arc<K>> {
         self.read(|inner| {
@@ -73,6 +74,12 @@ impl<K: Object> Store<K> {
     #[must_use]
     pub fn unreadable(&self, key: &ObjectKey) -> Option<Box<str>> {
         self.read(|inner| inner.unreadable.get(key).cloned())
+    }
+
+    /// Whether all objects were seen once, and all of them can be read.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.read(|inner| inner.revision.is_some() && inner.unreadable.is_empty())
     }
 
     /// Whether all objects were seen once.
@@ -338,6 +345,7 @@ pub(super) trait AnyStore: Send + Sync {
     fn kind(&self) -> Box<str>;
     fn is_ready(&self) -> bool;
     fn has_seen(&self, written: &Written) -> bool;
+    fn why_unreadable(&self, key: &ObjectKey) -> Option<Box<str>>;
 }
 
 impl<K: Object> AnyStore for Store<K> {
@@ -351,5 +359,9 @@ impl<K: Object> AnyStore for Store<K> {
 
     fn has_seen(&self, written: &Written) -> bool {
         self.sees(written)
+    }
+
+    fn why_unreadable(&self, key: &ObjectKey) -> Option<Box<str>> {
+        self.unreadable(key)
     }
 }
