@@ -27,7 +27,7 @@ use tokio::time::sleep;
 pub use audit::AuditDevice;
 pub use change::Change;
 pub use error::AdminError;
-pub use keys::{KeyConfig, TransitKeys};
+pub use keys::{KeyConfig, KeyKind, TransitKeys};
 pub use kubernetes::{
     AliasNameSource, KubernetesAuth, KubernetesConfig, KubernetesRole, StoredKubernetesConfig,
 };
