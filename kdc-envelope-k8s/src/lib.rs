@@ -58,6 +58,7 @@
 //! | | `etcd`: rows and snapshots of a live etcd | `etcd` |
 //! | | `rewrite`: rewriting every row through an API server, and the proof that none is stale | `client` |
 //! | controllers | `controller`: leader election, watches, retries, status and events | `controller` |
+//! | | `hosted`: encryption of hosted control planes, from a KdcCluster to proven rows | `hosted` |
 //! | custom resources | `crd`: KMSKey, KdcCluster, and Kamaji's objects | `crd` |
 //! | API servers | `cluster`: kubeconfigs, clients, and what an API server says of itself | `client` |
 //!
@@ -67,6 +68,7 @@
 //! * `controller`: the frame of a controller, with metrics by `prometheus-client`.
 //! * `crd`: the types of custom resources, for `kube`.
 //! * `etcd`: what talks to etcd, by `tonic`. It runs on tokio.
+//! * `hosted`: the controller of hosted control planes.
 //!
 //! Without them the crate is formats and planners, and does no network I/O.
 //!
@@ -91,6 +93,8 @@ pub mod encryption_config;
 #[cfg(feature = "etcd")]
 pub mod etcd;
 pub mod files;
+#[cfg(feature = "hosted")]
+pub mod hosted;
 mod percent;
 #[cfg(feature = "client")]
 pub mod rewrite;
