@@ -25,9 +25,16 @@ fn facts(yaml: &str) -> Vec<String> {
         format!("short-names {}", joined(&names["shortNames"])),
         format!("scope {}", text(&spec["scope"])),
         format!("version {}", text(&version["name"])),
-        format!("status-subresource {}", version["subresources"]["status"].is_object()),
+        format!(
+            "status-subresource {}",
+            version["subresources"]["status"].is_object()
+        ),
     ];
-    for column in version["additionalPrinterColumns"].as_array().into_iter().flatten() {
+    for column in version["additionalPrinterColumns"]
+        .as_array()
+        .into_iter()
+        .flatten()
+    {
         let (name, kind) = (text(&column["name"]), text(&column["type"]));
         let (path, priority) = (text(&column["jsonPath"]), column["priority"].as_i64());
         let priority = priority.unwrap_or_default();
@@ -43,7 +50,14 @@ fn facts(yaml: &str) -> Vec<String> {
 fn flatten(schema: &Value, path: &str, lines: &mut Vec<String>) {
     let mut line = format!("{path} {}", schema["type"].as_str().unwrap_or("any"));
     let limits = [
-        "format", "pattern", "minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems",
+        "format",
+        "pattern",
+        "minimum",
+        "maximum",
+        "minLength",
+        "maxLength",
+        "minItems",
+        "maxItems",
         "x-kubernetes-list-type",
     ];
     for limit in limits {
@@ -63,7 +77,11 @@ fn flatten(schema: &Value, path: &str, lines: &mut Vec<String>) {
         line += &format!(" required={}", joined(&sorted(&schema["required"])));
     }
     lines.push(line);
-    let properties: BTreeMap<_, _> = schema["properties"].as_object().into_iter().flatten().collect();
+    let properties: BTreeMap<_, _> = schema["properties"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .collect();
     for (name, schema) in properties {
         flatten(schema, &format!("{path}.{name}"), lines);
     }
@@ -80,7 +98,9 @@ fn sorted(list: &Value) -> Value {
 
 fn joined(list: &Value) -> String {
     let texts = list.as_array().into_iter().flatten();
-    let texts: Vec<_> = texts.map(|value| value.as_str().unwrap_or_default()).collect();
+    let texts: Vec<_> = texts
+        .map(|value| value.as_str().unwrap_or_default())
+        .collect();
     texts.join(",")
 }
 
@@ -127,7 +147,8 @@ fn full(file: &str) -> Value {
     for line in &lines {
         let mut words = line.split(' ');
         let (path, kind) = (words.next().unwrap(), words.next().unwrap_or_default());
-        if !path.starts_with("spec") && !path.starts_with("status") || path == "status-subresource" {
+        if !path.starts_with("spec") && !path.starts_with("status") || path == "status-subresource"
+        {
             continue;
         }
         let rest: Vec<_> = words.collect();
@@ -211,8 +232,14 @@ fn a_cluster_is_read_in_every_published_field_that_is_ours() {
     assert_eq!(read, spec["backup"]);
     // What is written is what was read, so no field of it is lost or renamed.
     let encryption = cluster.status.encryption.unwrap();
-    assert_eq!(serde_json::to_value(encryption).unwrap(), status["encryption"]);
-    assert_eq!(serde_json::to_value(cluster.status.conditions).unwrap(), status["conditions"]);
+    assert_eq!(
+        serde_json::to_value(encryption).unwrap(),
+        status["encryption"]
+    );
+    assert_eq!(
+        serde_json::to_value(cluster.status.conditions).unwrap(),
+        status["conditions"]
+    );
     assert_eq!(json!(cluster.status.phase), status["phase"]);
 }
 

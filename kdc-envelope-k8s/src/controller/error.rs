@@ -251,7 +251,11 @@ mod tests {
     fn a_status_says_what_the_next_attempt_is() {
         let denial = "admission webhook \"vtcp.kb.io\" denied the request: no such volume";
         for (code, message, kind) in [
-            (403, "secrets is forbidden: User \"x\" cannot get", ErrorKind::Denied),
+            (
+                403,
+                "secrets is forbidden: User \"x\" cannot get",
+                ErrorKind::Denied,
+            ),
             (403, denial, ErrorKind::Rejected),
             (401, "Unauthorized", ErrorKind::Denied),
             (404, "", ErrorKind::Missing),

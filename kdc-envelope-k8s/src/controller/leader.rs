@@ -190,14 +190,20 @@ impl Elector {
     }
 
     fn is_leader(&self) -> bool {
-        self.until.borrow().is_some_and(|until| Instant::now() < until)
+        self.until
+            .borrow()
+            .is_some_and(|until| Instant::now() < until)
     }
 
     fn report(&self, was_leader: bool) {
         let (lease, identity) = (&self.key, &self.settings.identity);
         match (was_leader, self.is_leader()) {
-            (false, true) => tracing::info!(%lease, %identity, "took the Lease; this process leads"),
-            (true, false) => tracing::warn!(%lease, %identity, "lost the Lease; nothing is written"),
+            (false, true) => {
+                tracing::info!(%lease, %identity, "took the Lease; this process leads")
+            }
+            (true, false) => {
+                tracing::warn!(%lease, %identity, "lost the Lease; nothing is written")
+            }
             _ => {}
         }
     }

@@ -56,7 +56,11 @@ impl ControllerMetrics {
             "Time that one reconcile took",
             families.durations.clone(),
         );
-        registry.register("reconcile_runs", "Reconciles that ended", families.runs.clone());
+        registry.register(
+            "reconcile_runs",
+            "Reconciles that ended",
+            families.runs.clone(),
+        );
         registry.register(
             "reconcile_failures",
             "Reconciles that failed, by the kind of error",

@@ -60,7 +60,9 @@ impl Queue {
                 let mut state = self.lock();
                 let now = Instant::now();
                 let free = state.by_time.iter();
-                let next = free.into_iter().find(|(_, key)| !state.running.contains(key));
+                let next = free
+                    .into_iter()
+                    .find(|(_, key)| !state.running.contains(key));
                 match next.cloned() {
                     Some((at, key)) if at <= now => {
                         state.by_time.remove(&(at, key.clone()));
@@ -91,7 +93,11 @@ impl Queue {
     pub(super) fn waiting(&self) -> usize {
         let now = Instant::now();
         let state = self.lock();
-        state.by_time.iter().take_while(|(at, _)| *at <= now).count()
+        state
+            .by_time
+            .iter()
+            .take_while(|(at, _)| *at <= now)
+            .count()
     }
 }
 

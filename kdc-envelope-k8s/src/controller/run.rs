@@ -47,6 +47,13 @@ pub trait Reconciler: Send + Sync + 'static {
     async fn reconcile(&self, key: &ObjectKey, objects: &Objects) -> Result<Next, ReconcileError>;
 }
 
+#[async_trait]
+impl<R: Reconciler + ?Sized> Reconciler for Arc<R> {
+    async fn reconcile(&self, key: &ObjectKey, objects: &Objects) -> Result<Next, ReconcileError> {
+        (**self).reconcile(key, objects).await
+    }
+}
+
 /// How a controller runs.
 #[derive(Debug, Clone)]
 #[expect(clippy::exhaustive_structs, reason = "callers fill it in")]
@@ -153,19 +160,23 @@ struct Ended {
 
 /// Watches objects, and calls a [`Reconciler`] for those that changed or are due.
 pub struct Controller {
+    state: State,
+    followers: Vec<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+struct State {
     settings: ControllerSettings,
     objects: Objects,
     metrics: Option<ControllerMetrics>,
     queue: Arc<Queue>,
     watched: Vec<Watched>,
-    followers: Vec<Pin<Box<dyn Future<Output = ()> + Send>>>,
     memory: HashMap<ObjectKey, Memory>,
 }
 
 impl fmt::Debug for Controller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Controller")
-            .field("settings", &self.settings)
+            .field("settings", &self.state.settings)
             .finish_non_exhaustive()
     }
 }
@@ -175,20 +186,22 @@ impl Controller {
     #[must_use]
     pub fn new(settings: ControllerSettings, objects: Objects) -> Self {
         Self {
-            settings,
-            objects,
-            metrics: None,
-            queue: Arc::default(),
-            watched: Vec::new(),
+            state: State {
+                settings,
+                objects,
+                metrics: None,
+                queue: Arc::default(),
+                watched: Vec::new(),
+                memory: HashMap::new(),
+            },
             followers: Vec::new(),
-            memory: HashMap::new(),
         }
     }
 
     /// The same, and runs are counted.
     #[must_use]
     pub fn with_metrics(mut self, metrics: ControllerMetrics) -> Self {
-        self.metrics = Some(metrics);
+        self.state.metrics = Some(metrics);
         self
     }
 
@@ -201,9 +214,9 @@ impl Controller {
     ) -> Arc<Store<K>> {
         let store = Arc::new(Store::default());
         let (works, watching) = watch::channel(false);
-        let (queue, for_broken) = (Arc::clone(&self.queue), Arc::clone(&self.queue));
+        let (queue, for_broken) = (Arc::clone(&self.state.queue), Arc::clone(&self.state.queue));
         let follower = Follower {
-            objects: self.objects.clone(),
+            objects: self.state.objects.clone(),
             namespace: namespace.map(Into::into),
             store: Arc::clone(&store),
             changed: Box::new(move |object: &K| {
@@ -214,7 +227,7 @@ impl Controller {
             broken: Box::new(move |key: &ObjectKey| for_broken.add(key.clone())),
             works,
         };
-        self.watched.push(Watched {
+        self.state.watched.push(Watched {
             store: Arc::<Store<K>>::clone(&store),
             namespace: namespace.map(Into::into),
             works: watching,
@@ -226,37 +239,38 @@ impl Controller {
     /// Makes objects due for reasons of the program's own.
     #[must_use]
     pub fn trigger(&self) -> Trigger {
-        Trigger(Arc::clone(&self.queue))
+        Trigger(Arc::clone(&self.state.queue))
     }
 
     /// Whether it can do its work, with all that is watched up to now.
     #[must_use]
     pub fn health(&self) -> Health {
-        Health(self.watched.clone())
+        Health(self.state.watched.clone())
     }
 
     /// Works until `stop`, and then lets runs end within their grace.
-    pub async fn run(mut self, reconciler: impl Reconciler, stop: CancellationToken) {
+    pub async fn run(self, reconciler: impl Reconciler, stop: CancellationToken) {
+        let Self {
+            mut state,
+            followers,
+        } = self;
         let reconciler: Arc<dyn Reconciler> = Arc::new(reconciler);
-        let mut following = JoinSet::new();
-        for follower in self.followers.drain(..) {
-            following.spawn(follower);
-        }
-        loop {
+        // They end when this function does.
+        let _following: JoinSet<()> = followers.into_iter().collect();
+        while !stop.is_cancelled() {
             tokio::select! {
                 () = stop.cancelled() => break,
-                () = self.may_begin() => {}
+                () = state.may_begin() => {}
             }
-            self.set_leader(true);
-            self.lead(&reconciler, &stop).await;
-            self.set_leader(false);
-            if stop.is_cancelled() {
-                break;
-            }
+            state.set_leader(true);
+            state.lead(&reconciler, &stop).await;
+            state.set_leader(false);
         }
-        tracing::info!(controller = %self.settings.name, "stopped");
+        tracing::info!(controller = %state.settings.name, "stopped");
     }
+}
 
+impl State {
     /// Waits until everything was seen once, and this process leads.
     async fn may_begin(&self) {
         for watched in &self.watched {
@@ -316,7 +330,11 @@ impl Controller {
     }
 
     /// Lets runs end, for a while.
-    async fn finish(&mut self, runs: &mut JoinSet<Ended>, working: &mut HashMap<tokio::task::Id, ObjectKey>) {
+    async fn finish(
+        &mut self,
+        runs: &mut JoinSet<Ended>,
+        working: &mut HashMap<tokio::task::Id, ObjectKey>,
+    ) {
         let deadline = tokio::time::sleep(self.settings.grace);
         tokio::pin!(deadline);
         loop {
@@ -342,7 +360,10 @@ impl Controller {
         let watched = &self.watched;
         memory.unseen.retain(|written| {
             watched.iter().any(|watched| {
-                let covers = watched.namespace.as_deref().is_none_or(|namespace| *namespace == *written.key.namespace);
+                let covers = watched
+                    .namespace
+                    .as_deref()
+                    .is_none_or(|namespace| *namespace == *written.key.namespace);
                 covers && watched.store.kind() == written.kind && !watched.store.has_seen(written)
             })
         });

@@ -63,7 +63,9 @@ impl<K: Object> Store<K> {
         self.read(|inner| {
             let mut all: Vec<_> = inner.objects.iter().collect();
             all.sort_by_key(|(key, _)| *key);
-            all.into_iter().map(|(_, object)| Arc::clone(object)).collect()
+            all.into_iter()
+                .map(|(_, object)| Arc::clone(object))
+                .collect()
         })
     }
 
@@ -94,7 +96,8 @@ impl<K: Object> Store<K> {
             match &written.outcome {
                 Outcome::Stored(version) => {
                     let revision = inner.revision.as_deref();
-                    let object = object.and_then(|object| object.meta().resource_version.as_deref());
+                    let object =
+                        object.and_then(|object| object.meta().resource_version.as_deref());
                     [revision, object]
                         .into_iter()
                         .flatten()
@@ -182,9 +185,8 @@ impl<K: Object> Follower<K> {
         let mut parameters = ListParams::default().limit(PAGE);
         loop {
             let request = Request::new(self.url()).list(&parameters);
-            let request = request.map_err(|error| {
-                self.failed(Verb::List, kube::Error::BuildRequest(error))
-            })?;
+            let request = request
+                .map_err(|error| self.failed(Verb::List, kube::Error::BuildRequest(error)))?;
             let client = self.objects.client();
             let listing = client.request::<ObjectList<DeserializeGuard<K>>>(request);
             let page = tokio::time::timeout(LIST_DEADLINE, listing).await;
@@ -315,7 +317,8 @@ impl<K: Object> Follower<K> {
 
     fn move_to(&self, version: &str, at: &mut String) {
         version.clone_into(at);
-        self.store.change(|inner| inner.revision = Some(version.into()));
+        self.store
+            .change(|inner| inner.revision = Some(version.into()));
     }
 }
 

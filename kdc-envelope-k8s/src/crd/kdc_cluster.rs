@@ -301,7 +301,10 @@ mod tests {
         for text in ["2w", "6d23h", "731d", "90", ""] {
             let rotation = json!({"enabled": true, "interval": text});
             let refused = interval(&spec(rotation, json!(null)));
-            assert!(matches!(refused, Err(RotationRefused::Interval(_))), "{text}");
+            assert!(
+                matches!(refused, Err(RotationRefused::Interval(_))),
+                "{text}"
+            );
         }
         let rotation = json!({"enabled": true, "interval": "90d"});
         let taken = interval(&spec(rotation, json!(null))).unwrap().unwrap();

@@ -170,7 +170,9 @@ pub enum KeySpecError {
     #[error("spec.exportable must be false: the key material never leaves OpenBao")]
     Exportable,
     /// Rotation is enabled, and no interval given.
-    #[error("spec.rotation.enabled is true without an interval; set spec.rotation.interval, such as 90d")]
+    #[error(
+        "spec.rotation.enabled is true without an interval; set spec.rotation.interval, such as 90d"
+    )]
     NoInterval,
     /// The interval is none, or out of bounds.
     #[error("spec.rotation.interval is refused")]
@@ -309,7 +311,8 @@ mod tests {
 
     #[test]
     fn unknown_words_are_refused_by_name() {
-        let spec = spec(json!({"purpose": "x", "algorithm": "rsa-4096", "deletionPolicy": "Retain"}));
+        let spec =
+            spec(json!({"purpose": "x", "algorithm": "rsa-4096", "deletionPolicy": "Retain"}));
         let refused = [
             spec.purpose().unwrap_err(),
             spec.algorithm().unwrap_err(),
@@ -326,7 +329,12 @@ mod tests {
         assert_eq!(off.interval(), Ok(None));
         let without = spec(json!({"rotation": {"enabled": true}}));
         assert_eq!(without.interval(), Err(KeySpecError::NoInterval));
-        for (text, is_taken) in [("1h", true), ("3600000ms", true), ("59m", false), ("1w", false)] {
+        for (text, is_taken) in [
+            ("1h", true),
+            ("3600000ms", true),
+            ("59m", false),
+            ("1w", false),
+        ] {
             let spec = spec(json!({"rotation": {"enabled": true, "interval": text}}));
             assert_eq!(spec.interval().is_ok(), is_taken, "{text}");
         }

@@ -26,7 +26,9 @@ fn a_call_without_an_answer_ends_at_its_deadline() {
         assert_eq!(error.kind(), ErrorKind::Transient);
         assert!(start.elapsed() >= limit);
         assert!(error.to_string().contains("KMSKey default/x"), "{error}");
-        let written = objects.apply::<KmsKey>(&key, &json!({"spec": {}}), true).await;
+        let written = objects
+            .apply::<KmsKey>(&key, &json!({"spec": {}}), true)
+            .await;
         assert!(matches!(written, Err(CallError::Deadline { .. })));
         plane.server.process().kill().await.unwrap();
         let error = objects.get::<KmsKey>(&key).await.unwrap_err();
@@ -39,20 +41,31 @@ fn a_missing_right_is_named_with_verb_and_resource() {
     run(async {
         let plane = Plane::shared().await;
         let testbed = plane.server.client();
-        testbed.ensure_service_account("default", "nobody").await.unwrap();
-        let token = testbed.service_account_token("default", "nobody", None, Duration::from_secs(600));
+        testbed
+            .ensure_service_account("default", "nobody")
+            .await
+            .unwrap();
+        let token =
+            testbed.service_account_token("default", "nobody", None, Duration::from_secs(600));
         let token = token.await.unwrap();
         let text = std::fs::read_to_string(plane.server.kubeconfig()).unwrap();
         let mut kubeconfig: kube::config::Kubeconfig = serde_json::from_str(&text).unwrap();
         let user = kubeconfig.auth_infos[0].auth_info.as_mut().unwrap();
         user.token = Some(token.into());
-        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default());
+        let options = kube::config::KubeConfigOptions::default();
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options);
         let client = connect(config.await.unwrap(), Overrides::default()).unwrap();
         let objects = Objects::new(client, "nobody");
         let key = ObjectKey::new("default", "x");
         let get = objects.get::<Secret>(&key).await.unwrap_err();
-        let list = objects.list::<KmsKey>(None, &ListParams::default()).await.unwrap_err();
-        let apply = objects.apply::<KmsKey>(&key, &json!({"spec": {}}), true).await.unwrap_err();
+        let list = objects
+            .list::<KmsKey>(None, &ListParams::default())
+            .await
+            .unwrap_err();
+        let apply = objects
+            .apply::<KmsKey>(&key, &json!({"spec": {}}), true)
+            .await
+            .unwrap_err();
         for (error, verb, resource) in [
             (get, "cannot get resource", "secrets"),
             (list, "cannot list resource", "kmskeys"),
@@ -71,7 +84,10 @@ fn what_the_schema_refuses_is_rejected() {
         let objects = Plane::shared().await.objects().await;
         let key = ObjectKey::new("default", "refused");
         let fields = json!({"spec": {"purpose": "fun"}});
-        let error = objects.apply::<KmsKey>(&key, &fields, true).await.unwrap_err();
+        let error = objects
+            .apply::<KmsKey>(&key, &fields, true)
+            .await
+            .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Rejected, "{error}");
         assert!(error.to_string().contains("spec.purpose"), "{error}");
     });

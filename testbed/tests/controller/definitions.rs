@@ -22,7 +22,10 @@ fn a_key_gets_the_defaults_and_its_columns() {
         );
         let kinds = raw(plane, "/apis/security.kube-dc.com/v1alpha1").await;
         let kind = &kinds["resources"][0];
-        assert_eq!((&kind["name"], &kind["shortNames"]), (&json!("kmskeys"), &json!(["kkey"])));
+        assert_eq!(
+            (&kind["name"], &kind["shortNames"]),
+            (&json!("kmskeys"), &json!(["kkey"]))
+        );
     });
 }
 
@@ -32,15 +35,27 @@ fn rules_of_the_schema_refuse_by_name() {
         let objects = Plane::shared().await.objects().await;
         let key = ObjectKey::new("default", "rules");
         for (spec, named) in [
-            (json!({"rotation": {"enabled": true}}), "interval is required"),
-            (json!({"rotation": {"enabled": true, "interval": "2w"}}), "spec.rotation.interval"),
-            (json!({"rotation": {"enabled": true, "interval": "090d"}}), "spec.rotation.interval"),
+            (
+                json!({"rotation": {"enabled": true}}),
+                "interval is required",
+            ),
+            (
+                json!({"rotation": {"enabled": true, "interval": "2w"}}),
+                "spec.rotation.interval",
+            ),
+            (
+                json!({"rotation": {"enabled": true, "interval": "090d"}}),
+                "spec.rotation.interval",
+            ),
             (json!({"exportable": true}), "must be false"),
             (json!({"algorithm": "rsa-4096"}), "spec.algorithm"),
             (json!({"deletionPolicy": "purge"}), "spec.deletionPolicy"),
         ] {
             let fields = json!({"spec": spec});
-            let refused = objects.apply::<KmsKey>(&key, &fields, true).await.unwrap_err();
+            let refused = objects
+                .apply::<KmsKey>(&key, &fields, true)
+                .await
+                .unwrap_err();
             assert!(refused.to_string().contains(named), "{refused}");
         }
         for spec in [
@@ -77,7 +92,9 @@ fn a_cluster_has_its_defaults_and_keeps_what_the_platform_adds() {
         assert_eq!(stored["spec"]["backup"]["schedule"], "0 2 * * *");
         let key = ObjectKey::new("default", "no-resources");
         let spec = json!({"version": "v1.35.0", "encryption": {"etcd": {"enabled": true, "resources": []}}});
-        let refused = objects.apply::<KdcCluster>(&key, &json!({"spec": spec}), true).await;
+        let refused = objects
+            .apply::<KdcCluster>(&key, &json!({"spec": spec}), true)
+            .await;
         assert!(refused.unwrap_err().to_string().contains("resources"));
     });
 }

@@ -13,9 +13,16 @@ fn the_same_event_is_written_once_and_another_one_too() {
         let objects = plane.objects().await;
         let key = make_key(&objects, "events", "k", json!({})).await;
         let recorder = Recorder::new("k8s.kube-dc.com/kdc-manager", "pod-1");
-        for note in ["policy differed", "policy differed", "role differed", "policy differed"] {
+        for note in [
+            "policy differed",
+            "policy differed",
+            "role differed",
+            "policy differed",
+        ] {
             let what = ("DriftRepaired", "Repair");
-            recorder.record(&objects, &key, EventKind::Warning, what, note).await;
+            recorder
+                .record(&objects, &key, EventKind::Warning, what, note)
+                .await;
         }
         let listed = raw(plane, "/apis/events.k8s.io/v1/namespaces/events/events").await;
         let events = listed["items"].as_array().unwrap();
@@ -25,6 +32,9 @@ fn the_same_event_is_written_once_and_another_one_too() {
         let event = &events[0];
         assert_eq!(event["regarding"]["kind"], "KMSKey");
         assert_eq!(event["regarding"]["uid"], json!(key.metadata.uid));
-        assert_eq!((&event["type"], &event["reason"]), (&json!("Warning"), &json!("DriftRepaired")));
+        assert_eq!(
+            (&event["type"], &event["reason"]),
+            (&json!("Warning"), &json!("DriftRepaired"))
+        );
     });
 }

@@ -65,8 +65,12 @@ impl Plane {
 
     /// Makes a namespace.
     pub async fn namespace(&self, name: &str) {
-        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-        let made = self.server.client().ensure(Resource::NAMESPACES, "", &namespace);
+        let namespace =
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+        let made = self
+            .server
+            .client()
+            .ensure(Resource::NAMESPACES, "", &namespace);
         made.await.unwrap();
     }
 }
@@ -77,7 +81,9 @@ pub async fn client(kubeconfig: &Path) -> kube::Client {
         source: KubeconfigSource::File(kubeconfig.to_owned()),
         context: None,
     };
-    connect_kubeconfig(&kubeconfig, Overrides::default()).await.unwrap()
+    connect_kubeconfig(&kubeconfig, Overrides::default())
+        .await
+        .unwrap()
 }
 
 /// A definition as JSON.
@@ -119,7 +125,12 @@ pub async fn make_key(objects: &Objects, namespace: &str, name: &str, spec: Valu
 }
 
 /// Makes a KdcCluster of this spec.
-pub async fn make_cluster(objects: &Objects, namespace: &str, name: &str, spec: Value) -> KdcCluster {
+pub async fn make_cluster(
+    objects: &Objects,
+    namespace: &str,
+    name: &str,
+    spec: Value,
+) -> KdcCluster {
     let fields = json!({"spec": spec});
     let key = ObjectKey::new(namespace, name);
     objects.apply(&key, &fields, true).await.unwrap()

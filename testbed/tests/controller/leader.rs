@@ -95,7 +95,10 @@ fn a_leader_that_ends_gives_the_lease_up() {
         assert!(!leadership.may_write());
         let acquired = tokio::time::timeout(Duration::from_mins(2), second.leadership.acquired());
         acquired.await.unwrap();
-        let spec = lease(&plane.objects().await, "given-up").await.spec.unwrap();
+        let spec = lease(&plane.objects().await, "given-up")
+            .await
+            .spec
+            .unwrap();
         assert_eq!(spec.holder_identity.as_deref(), Some("b"));
         assert_eq!(spec.lease_transitions, Some(1));
         second.stop().await;
@@ -114,7 +117,10 @@ fn a_lease_that_is_taken_away_by_hand_ends_the_writing() {
         objects.patch::<Lease>(&key, &patch).await.unwrap();
         candidate.leadership.lost().await;
         let found = lease(&objects, "by-hand").await;
-        assert_eq!(found.spec.unwrap().holder_identity.as_deref(), Some("an-operator"));
+        assert_eq!(
+            found.spec.unwrap().holder_identity.as_deref(),
+            Some("an-operator")
+        );
         // Nobody renews it, so it comes back.
         candidate.leadership.acquired().await;
         candidate.stop().await;
@@ -131,15 +137,32 @@ fn a_holder_that_hears_nothing_stops_by_its_own_clock_and_sends_nothing() {
         let objects = objects.with_leadership(candidate.leadership.clone());
         let key = ObjectKey::new("default", "written");
         let fields = json!({"data": {"a": "b"}});
-        objects.apply::<ConfigMap>(&key, &fields, true).await.unwrap();
+        objects
+            .apply::<ConfigMap>(&key, &fields, true)
+            .await
+            .unwrap();
         plane.server.process().pause().await.unwrap();
         candidate.leadership.lost().await;
-        let refused = objects.apply::<ConfigMap>(&key, &fields, true).await.unwrap_err();
+        let refused = objects
+            .apply::<ConfigMap>(&key, &fields, true)
+            .await
+            .unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::NotLeader);
         assert!(refused.was_not_sent());
-        let read = objects.with_deadline(Duration::from_millis(300)).get::<ConfigMap>(&key).await;
-        assert_eq!(read.unwrap_err().kind(), ErrorKind::Transient, "reads are sent, and not answered");
-        plane.server.process().signal(rustix::process::Signal::CONT).unwrap();
+        let read = objects
+            .with_deadline(Duration::from_millis(300))
+            .get::<ConfigMap>(&key)
+            .await;
+        assert_eq!(
+            read.unwrap_err().kind(),
+            ErrorKind::Transient,
+            "reads are sent, and not answered"
+        );
+        plane
+            .server
+            .process()
+            .signal(rustix::process::Signal::CONT)
+            .unwrap();
         candidate.leadership.acquired().await;
         candidate.stop().await;
     });
@@ -187,7 +210,11 @@ fn a_stopped_leader_writes_nothing_after_another_took_the_lease() {
         };
         let mut command = Command::new(std::env::current_exe().unwrap());
         command
-            .args(["--exact", "leader::child_that_writes_as_long_as_it_leads", "--ignored"])
+            .args([
+                "--exact",
+                "leader::child_that_writes_as_long_as_it_leads",
+                "--ignored",
+            ])
             .env("KDC_TEST_KUBECONFIG", plane.server.kubeconfig())
             .env("KDC_TEST_JOURNAL", &journal);
         let log = folder.path().join("log");
@@ -211,7 +238,10 @@ fn a_stopped_leader_writes_nothing_after_another_took_the_lease() {
         })
         .await;
         let now: ConfigMap = objects.get(&key).await.unwrap().unwrap();
-        assert_eq!(now.metadata.resource_version, ours.metadata.resource_version);
+        assert_eq!(
+            now.metadata.resource_version,
+            ours.metadata.resource_version
+        );
         // The answer to a request from before the stop may have been waiting.
         assert!(count("written") <= written_before + 1);
         assert!(second.leadership.may_write());

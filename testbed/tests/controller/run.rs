@@ -37,7 +37,9 @@ impl Reconciler for MakesOne {
             return Ok(Next::OnChange);
         }
         let maps = self.maps.list();
-        let is_there = maps.iter().any(|map| owner(map).as_deref() == Some(&*key.name));
+        let is_there = maps
+            .iter()
+            .any(|map| owner(map).as_deref() == Some(&*key.name));
         if !is_there {
             let map = ConfigMap {
                 metadata: ObjectMeta {
@@ -104,9 +106,14 @@ struct Fails {
 }
 
 #[async_trait]
-impl Reconciler for Arc<Fails> {
+impl Reconciler for Fails {
     async fn reconcile(&self, key: &ObjectKey, _: &Objects) -> Result<Next, ReconcileError> {
-        *self.runs.lock().unwrap().entry(key.name.clone()).or_default() += 1;
+        *self
+            .runs
+            .lock()
+            .unwrap()
+            .entry(key.name.clone())
+            .or_default() += 1;
         if self.is_well.load(Ordering::Relaxed) {
             return Ok(Next::OnChange);
         }
@@ -140,7 +147,12 @@ fn each_failure_has_its_own_next_attempt_and_hinders_no_other_object() {
         assert!(health.readiness().is_ok(), "nothing is watched yet");
         controller.watch::<KmsKey>(Some("fails"), |key| vec![ObjectKey::of(key)]);
         let health = controller.health();
-        assert!(health.readiness().unwrap_err().contains("KMSKey: not listed yet"));
+        assert!(
+            health
+                .readiness()
+                .unwrap_err()
+                .contains("KMSKey: not listed yet")
+        );
         let fails = Arc::new(Fails {
             runs: Mutex::default(),
             is_well: Arc::default(),
@@ -148,9 +160,10 @@ fn each_failure_has_its_own_next_attempt_and_hinders_no_other_object() {
         let count = |name: &str| fails.runs.lock().unwrap().get(name).copied().unwrap_or(0);
         let stop = CancellationToken::new();
         let running = tokio::spawn(controller.run(Arc::clone(&fails), stop.clone()));
-        eventually("transient errors are tried again, and so are runs that hang", async || {
-            count("transient") >= 3 && count("hangs") >= 2
-        })
+        eventually(
+            "transient errors are tried again, and so are runs that hang",
+            async || count("transient") >= 3 && count("hangs") >= 2,
+        )
         .await;
         assert_eq!((count("invalid"), count("well")), (1, 1));
         health.readiness().unwrap();

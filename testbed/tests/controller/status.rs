@@ -28,22 +28,34 @@ fn a_status_that_did_not_change_is_not_written() {
         let wanted = |key: &KmsKey, now| {
             let mut status = key.status.clone();
             status.key_id = Some("acme/transit/keys/x".to_owned());
-            status.conditions.set(&AVAILABLE, key.metadata.generation, now);
+            status
+                .conditions
+                .set(&AVAILABLE, key.metadata.generation, now);
             status
         };
         let first = wanted(&key, now);
-        assert!(write_status::<KmsKey>(&objects, &key.metadata, &key.status, &first).await.unwrap());
+        assert!(
+            write_status::<KmsKey>(&objects, &key.metadata, &key.status, &first)
+                .await
+                .unwrap()
+        );
         let name = ObjectKey::new("default", "unchanged");
         let stored: KmsKey = objects.get(&name).await.unwrap().unwrap();
         assert_eq!(stored.status, first);
         for seconds in 1..=20 {
-            let later = now.checked_add(jiff::SignedDuration::from_secs(seconds)).unwrap();
+            let later = now
+                .checked_add(jiff::SignedDuration::from_secs(seconds))
+                .unwrap();
             let again = wanted(&stored, later);
-            let written = write_status::<KmsKey>(&objects, &stored.metadata, &stored.status, &again);
+            let written =
+                write_status::<KmsKey>(&objects, &stored.metadata, &stored.status, &again);
             assert!(!written.await.unwrap());
         }
         let last: KmsKey = objects.get(&name).await.unwrap().unwrap();
-        assert_eq!(last.metadata.resource_version, stored.metadata.resource_version);
+        assert_eq!(
+            last.metadata.resource_version,
+            stored.metadata.resource_version
+        );
     });
 }
 
@@ -80,15 +92,23 @@ fn fields_and_conditions_of_the_platform_stay_as_they_are() {
             }),
             ..EncryptionStatus::default()
         });
-        wanted.conditions.set(&AVAILABLE, seen.metadata.generation, Timestamp::now());
+        wanted
+            .conditions
+            .set(&AVAILABLE, seen.metadata.generation, Timestamp::now());
         let written = write_status::<KdcCluster>(&objects, &seen.metadata, &seen.status, &wanted);
         assert!(written.await.unwrap());
 
         let after = raw(plane, path).await;
         assert_eq!(after["spec"], before["spec"]);
-        assert_eq!(after["metadata"]["generation"], before["metadata"]["generation"]);
+        assert_eq!(
+            after["metadata"]["generation"],
+            before["metadata"]["generation"]
+        );
         let status = &after["status"];
-        assert_eq!((&status["phase"], &status["endpoint"]), (&json!("Ready"), &json!("https://x")));
+        assert_eq!(
+            (&status["phase"], &status["endpoint"]),
+            (&json!("Ready"), &json!("https://x"))
+        );
         assert_eq!(status["conditions"][0], theirs);
         assert_eq!(status["conditions"][1]["type"], condition::AVAILABLE);
         assert_eq!(
@@ -114,7 +134,10 @@ fn a_write_over_something_newer_is_a_conflict_and_changes_nothing() {
         let refused = add_finalizer::<KmsKey>(&objects, &old.metadata, "example.com/f").await;
         assert_eq!(refused.unwrap_err().kind(), ErrorKind::Conflict);
         let now: KmsKey = objects.get(&name).await.unwrap().unwrap();
-        assert_eq!((now.status.current_version, now.metadata.finalizers), (None, None));
+        assert_eq!(
+            (now.status.current_version, now.metadata.finalizers),
+            (None, None)
+        );
         // A second object of the name is a conflict too.
         let copy = KmsKey {
             metadata: kube::api::ObjectMeta {
@@ -137,10 +160,18 @@ fn an_object_waits_for_its_finalizer_and_takes_none_when_it_goes() {
         let name = ObjectKey::new("default", "finalized");
         let key = make_key(&objects, "default", "finalized", json!({})).await;
         const OURS: &str = "security.kube-dc.com/test";
-        assert!(add_finalizer::<KmsKey>(&objects, &key.metadata, OURS).await.unwrap());
+        assert!(
+            add_finalizer::<KmsKey>(&objects, &key.metadata, OURS)
+                .await
+                .unwrap()
+        );
         let held: KmsKey = objects.get(&name).await.unwrap().unwrap();
         assert!(has_finalizer(&held.metadata, OURS));
-        assert!(!add_finalizer::<KmsKey>(&objects, &held.metadata, OURS).await.unwrap());
+        assert!(
+            !add_finalizer::<KmsKey>(&objects, &held.metadata, OURS)
+                .await
+                .unwrap()
+        );
         // One made again under the name would not be deleted instead.
         let mut other = held.metadata.clone();
         other.uid = Some("00000000-0000-0000-0000-000000000000".to_owned());
@@ -151,8 +182,15 @@ fn an_object_waits_for_its_finalizer_and_takes_none_when_it_goes() {
         assert!(going.metadata.deletion_timestamp.is_some());
         let added = add_finalizer::<KmsKey>(&objects, &going.metadata, "example.com/late");
         assert!(!added.await.unwrap());
-        assert!(remove_finalizer::<KmsKey>(&objects, &going.metadata, OURS).await.unwrap());
+        assert!(
+            remove_finalizer::<KmsKey>(&objects, &going.metadata, OURS)
+                .await
+                .unwrap()
+        );
         assert!(objects.get::<KmsKey>(&name).await.unwrap().is_none());
-        assert!(!objects.delete::<KmsKey>(&going.metadata).await.unwrap(), "it is gone");
+        assert!(
+            !objects.delete::<KmsKey>(&going.metadata).await.unwrap(),
+            "it is gone"
+        );
     });
 }

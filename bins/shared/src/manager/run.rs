@@ -175,7 +175,9 @@ async fn serve(
     };
     // Serves probes until this function ends, also while runs end.
     let mut serving = JoinSet::new();
-    let http = listener.as_ref().and_then(|listener| listener.local_addr().ok());
+    let http = listener
+        .as_ref()
+        .and_then(|listener| listener.local_addr().ok());
     if let Some(listener) = listener {
         serving.spawn(http::serve(listener, pages, evicted));
     }
@@ -216,7 +218,10 @@ impl Pages for ManagerPages {
         if self.stop.is_cancelled() {
             return Err("not ready: shutting down\n".to_owned());
         }
-        let missing = self.health.iter().filter_map(|health| health.readiness().err());
+        let missing = self
+            .health
+            .iter()
+            .filter_map(|health| health.readiness().err());
         let missing: String = missing.collect();
         match missing.is_empty() {
             true => Ok(String::new()),

@@ -209,7 +209,9 @@ impl ManagerArgs {
             leader,
             http_address: self.http_address,
             log_format: self.log_format.unwrap_or_default(),
-            log_level: self.log_level.unwrap_or_else(|| Targets::new().with_default(tracing::Level::INFO)),
+            log_level: self
+                .log_level
+                .unwrap_or_else(|| Targets::new().with_default(tracing::Level::INFO)),
         })
     }
 }
@@ -275,11 +277,14 @@ mod tests {
     }
     section!(Own { openbao_url: "openbao-url" by plain, });
 
-    fn gather(arguments: &[&str]) -> Result<(ManagerSettings, Own), ManagerSettingsError> {
+    fn options(arguments: &[&str]) -> ManagerOptions<Test, Own> {
         let command = ManagerOptions::<Test, Own>::augment_args(Command::new("manager"));
         let matches = command.try_get_matches_from(std::iter::once(&"manager").chain(arguments));
-        let options = ManagerOptions::<Test, Own>::from_arg_matches(&matches.unwrap()).unwrap();
-        options.gather("manager")
+        ManagerOptions::from_arg_matches(&matches.unwrap()).unwrap()
+    }
+
+    fn gather(arguments: &[&str]) -> Result<(ManagerSettings, Own), ManagerSettingsError> {
+        options(arguments).gather("manager")
     }
 
     fn file(text: &str) -> tempfile::NamedTempFile {
@@ -290,19 +295,27 @@ mod tests {
 
     #[test]
     fn a_file_has_the_settings_of_all_managers_and_of_this_one() {
-        let file = file("openbao-url: https://bao\nidentity: a\nlog-format: json\nwatch-namespaces: [x, y]\n");
+        let file = file(
+            "openbao-url: https://bao\nidentity: a\nlog-format: json\nwatch-namespaces: [x, y]\n",
+        );
         let path = file.path().to_str().unwrap();
         let (settings, own) = gather(&["--config", path, "--identity", "b"]).unwrap();
         assert_eq!(own.openbao_url.as_deref(), Some("https://bao"));
         assert_eq!(&*settings.leader.identity, "b", "flags override the file");
         assert_eq!(settings.log_format, LogFormat::Json);
-        assert_eq!(settings.watch_namespaces, Some(vec!["x".to_owned(), "y".to_owned()]));
+        assert_eq!(
+            settings.watch_namespaces,
+            Some(vec!["x".to_owned(), "y".to_owned()])
+        );
     }
 
     #[test]
     fn what_is_unknown_twice_or_no_setting_is_refused_with_its_line() {
         for (text, expected) in [
-            ("identity: a\nleese-name: b\n", "line 2: unknown field `leese-name`"),
+            (
+                "identity: a\nleese-name: b\n",
+                "line 2: unknown field `leese-name`",
+            ),
             ("identity: a\nidentity: b\n", "`identity` is given twice"),
             ("lease-duration: soon\n", "`soon` is not a duration"),
         ] {
