@@ -205,6 +205,7 @@ async fn a_step_returns_while_rows_are_rewritten_and_a_run_that_is_dropped_is_go
         client: client.clone(),
         targets: Arc::new(FolderTargets::new(targets)),
         store: Arc::new(SecretStore::new(&client, "kube-system", "change")),
+        members: None,
         backups: None,
         rewrite: slow(),
         clock: now.into(),

@@ -26,6 +26,8 @@ const ROWS: &str = "row-writers.json";
 const HISTORY: &str = "history";
 /// Earlier versions of the configuration are `earlier-<number>`.
 const EARLIER: &str = "earlier-";
+/// The resourceVersion of the configuration at its last write, if its bytes had never been there before.
+const FIRST: &str = "first-at";
 /// How many earlier versions are kept. A Secret holds 1 MiB.
 const KEPT: usize = 8;
 
@@ -219,7 +221,7 @@ fn history(object: &SecretObject, secret: &Secret, key: &str) -> Result<KeyHisto
 /// second Secret, which no pod mounts.
 ///
 /// When a pod sees a change of the volume cannot be told from outside, so a file counts as settled only when kubelet has had time
-/// to bring it and the API server to load it; only its metrics prove it earlier.
+/// to bring it and the API server to load it. Its metrics prove it earlier if no earlier version had the same bytes.
 #[derive(Debug, Clone)]
 pub struct SecretTargets {
     servers: Vec<Box<str>>,
@@ -255,7 +257,7 @@ impl SecretTargets {
         }
     }
 
-    fn file(&self, secret: &Secret) -> Result<NodeFile, Box<str>> {
+    fn file(&self, secret: &Secret, history: &Secret) -> Result<NodeFile, Box<str>> {
         let Some(bytes) = data(secret, &self.key) else {
             let (hash, layout) = (ConfigHash::NO_FILE, Arc::new(Layout::default()));
             return Ok(NodeFile {
@@ -265,7 +267,9 @@ impl SecretTargets {
         };
         let config = EncryptionConfiguration::parse(bytes);
         let config = config.map_err(|error| self.config.content(&self.key, error).to_string())?;
+        let seen = secret.metadata.resource_version.as_deref();
         Ok(NodeFile {
+            is_first: seen.is_some() && data(history, FIRST) == seen.map(str::as_bytes),
             hash: ConfigHash::of(bytes),
             layout: Arc::new(Layout::of(&config)),
             written: None,
@@ -287,7 +291,7 @@ impl ConfigTargets for SecretTargets {
         let target = ConfigTarget {
             server: Box::default(),
             place: self.config.place().into(),
-            file: self.file(&config),
+            file: self.file(&config, &history_secret),
             keys: keys.local_keys().cloned().collect(),
             earlier: earlier.collect(),
         };
@@ -322,10 +326,15 @@ impl ConfigTargets for SecretTargets {
                 found: Version::new(found.to_string()),
             });
         }
-        self.keep(seen.as_deref().into_iter().chain([text.as_bytes()]))
+        let is_first = self
+            .keep(seen.as_deref().into_iter().chain([text.as_bytes()]), &text)
             .await?;
         set(&mut secret, &*self.key, text.as_bytes());
-        self.config.put(&secret).await.map(drop)
+        let stored = self.config.put(&secret).await?;
+        if is_first {
+            self.note_first(&stored).await?;
+        }
+        Ok(())
     }
 
     async fn store_key(
@@ -346,13 +355,23 @@ impl ConfigTargets for SecretTargets {
 }
 
 impl SecretTargets {
-    /// Keeps copies of `versions` beside the keys, with the most recent ones.
+    /// Notes that the version `stored` of the configuration has bytes that were never there before.
+    async fn note_first(&self, stored: &Version) -> Result<(), PortError> {
+        let mut secret = self.history.get().await?;
+        set(&mut secret, FIRST, stored.to_string());
+        self.history.put(&secret).await.map(drop)
+    }
+
+    /// Keeps copies of `versions` beside the keys, with the most recent ones, and says whether `text` is none of those that were
+    /// kept before.
     async fn keep<'v>(
         &self,
         versions: impl Iterator<Item = &'v [u8]> + Send,
-    ) -> Result<(), PortError> {
+        text: &str,
+    ) -> Result<bool, PortError> {
         let mut secret = self.history.get().await?;
         let known = numbered(&secret);
+        let is_first = !known.values().any(|known| *known == text.as_bytes());
         let mut next = known
             .last_key_value()
             .map_or(1, |(newest, _)| newest.saturating_add(1));
@@ -364,7 +383,7 @@ impl SecretTargets {
             }
         }
         if new.is_empty() {
-            return Ok(());
+            return Ok(is_first);
         }
         let surplus = (known.len() + new.len()).saturating_sub(KEPT);
         let old: Vec<u64> = known.keys().take(surplus).copied().collect();
@@ -378,7 +397,8 @@ impl SecretTargets {
         for (number, bytes) in new {
             set(&mut secret, format!("{EARLIER}{number}"), bytes);
         }
-        self.history.put(&secret).await.map(drop)
+        self.history.put(&secret).await?;
+        Ok(is_first)
     }
 }
 

@@ -278,6 +278,7 @@ impl NodeFlags {
             client,
             targets: Arc::new(FolderTargets::new(targets)),
             store: Arc::new(state),
+            members: None,
             backups: None,
             rewrite,
             clock: now.into(),
