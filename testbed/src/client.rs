@@ -1,6 +1,7 @@
 //! The calls that tests make to kube-apiserver.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use reqwest::Method;
@@ -10,6 +11,7 @@ use crate::Error;
 
 /// Longer than the API server's own limit of a minute for a request.
 const REQUEST_LIMIT: Duration = Duration::from_secs(90);
+const MERGE_PATCH: &str = "application/merge-patch+json";
 
 /// A kind of object, as its place in the API's paths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +64,7 @@ impl Resource {
 pub struct Client {
     http: reqwest::Client,
     server: String,
+    /// Empty for a client that shows a certificate.
     token: String,
 }
 
@@ -92,6 +95,38 @@ impl Client {
             http,
             server,
             token,
+        })
+    }
+
+    /// A client that shows a certificate, opens a connection for each call, and finds `server` (`https://HOST:PORT`) at `address`,
+    /// whatever its name resolves to.
+    pub(crate) fn with_certificate(
+        server: String,
+        address: SocketAddr,
+        ca_pem: &str,
+        identity_pem: &[u8],
+    ) -> Result<Self, Error> {
+        let error = |source| Error::Http {
+            name: "kube-apiserver",
+            source,
+        };
+        let ca = reqwest::Certificate::from_pem(ca_pem.as_bytes()).map_err(error)?;
+        let host = server.trim_start_matches("https://");
+        let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .tls_certs_only([ca])
+            .identity(reqwest::Identity::from_pem(identity_pem).map_err(error)?)
+            .resolve(host, address)
+            .pool_max_idle_per_host(0)
+            .retry(reqwest::retry::never())
+            .timeout(REQUEST_LIMIT)
+            .build()
+            .map_err(error)?;
+        Ok(Self {
+            http,
+            server,
+            token: String::new(),
         })
     }
 
@@ -148,6 +183,59 @@ impl Client {
             .unwrap_or_default();
         self.object(Method::PUT, &resource.path(namespace, name), Some(object))
             .await
+    }
+
+    /// Changes fields of an object by a merge patch (RFC 7396): `null` takes a field away, and a list is replaced as a whole.
+    /// With a `subresource`, such as `status`, those of it alone.
+    ///
+    /// # Errors
+    /// [`ApiError`], as the server refuses.
+    pub async fn merge_patch(
+        &self,
+        resource: Resource,
+        namespace: &str,
+        name: &str,
+        subresource: Option<&str>,
+        patch: &Value,
+    ) -> Result<Value, ApiError> {
+        let mut path = resource.path(namespace, name);
+        if let Some(subresource) = subresource {
+            path.extend(["/", subresource]);
+        }
+        let sent = self.send_as(Method::PATCH, &path, Some(patch), MERGE_PATCH);
+        object_of(sent.await?)
+    }
+
+    /// Checks what [`Self::create`] would do, and stores nothing.
+    ///
+    /// # Errors
+    /// [`ApiError`], as the server refuses.
+    pub async fn create_dry_run(
+        &self,
+        resource: Resource,
+        namespace: &str,
+        object: &Value,
+    ) -> Result<Value, ApiError> {
+        let path = resource.path(namespace, "") + "?dryRun=All";
+        self.object(Method::POST, &path, Some(object)).await
+    }
+
+    /// Deletes an object that may take `grace` to end; without any it is gone at once, as a kubelet says of a pod that has ended.
+    ///
+    /// # Errors
+    /// [`ApiError`], as the server refuses.
+    pub async fn delete_within(
+        &self,
+        resource: Resource,
+        namespace: &str,
+        name: &str,
+        grace: Duration,
+    ) -> Result<(), ApiError> {
+        let options = json!({"apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": grace.as_secs()});
+        let path = resource.path(namespace, name);
+        self.object(Method::DELETE, &path, Some(&options))
+            .await
+            .map(|_| ())
     }
 
     /// Deletes an object.
@@ -309,17 +397,7 @@ impl Client {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Value, ApiError> {
-        let answer = self.send(method, path, body).await?;
-        let parsed: Value = serde_json::from_str(&answer.body).unwrap_or(Value::Null);
-        if (200..300).contains(&answer.status) && parsed.is_object() {
-            return Ok(parsed);
-        }
-        let text = |name: &str| parsed.get(name).and_then(Value::as_str).map(str::to_owned);
-        Err(ApiError::Refused {
-            status: answer.status,
-            reason: text("reason").unwrap_or_default(),
-            message: text("message").unwrap_or(answer.body),
-        })
+        object_of(self.send(method, path, body).await?)
     }
 
     async fn send(
@@ -334,10 +412,20 @@ impl Client {
         } else {
             "application/json"
         };
-        let mut request = self
-            .http
-            .request(method, format!("{}{path}", self.server))
-            .bearer_auth(&self.token);
+        self.send_as(method, path, body, content_type).await
+    }
+
+    async fn send_as(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        content_type: &str,
+    ) -> Result<Answer, ApiError> {
+        let mut request = self.http.request(method, format!("{}{path}", self.server));
+        if !self.token.is_empty() {
+            request = request.bearer_auth(&self.token);
+        }
         if let Some(body) = body {
             request = request
                 .header(reqwest::header::CONTENT_TYPE, content_type)
@@ -348,6 +436,19 @@ impl Client {
         let body = answer.text().await.map_err(ApiError::Unreachable)?;
         Ok(Answer { status, body })
     }
+}
+
+fn object_of(answer: Answer) -> Result<Value, ApiError> {
+    let parsed: Value = serde_json::from_str(&answer.body).unwrap_or(Value::Null);
+    if (200..300).contains(&answer.status) && parsed.is_object() {
+        return Ok(parsed);
+    }
+    let text = |name: &str| parsed.get(name).and_then(Value::as_str).map(str::to_owned);
+    Err(ApiError::Refused {
+        status: answer.status,
+        reason: text("reason").unwrap_or_default(),
+        message: text("message").unwrap_or(answer.body),
+    })
 }
 
 /// Why a call did not do what was asked.

@@ -174,9 +174,15 @@ impl Etcd {
     /// etcd's own client, set up to talk to this etcd: add a subcommand.
     #[must_use]
     pub fn etcdctl(&self) -> Command {
+        self.etcdctl_as(self.tls.as_ref())
+    }
+
+    /// [`Self::etcdctl`] with another certificate: with authentication on, its common name is the user.
+    #[must_use]
+    pub fn etcdctl_as(&self, tls: Option<&TlsFiles>) -> Command {
         let mut etcdctl = Command::new(&self.etcdctl);
         etcdctl.arg("--endpoints").arg(&self.endpoint);
-        if let Some(tls) = &self.tls {
+        if let Some(tls) = tls {
             etcdctl
                 .arg("--cacert")
                 .arg(&tls.ca)
@@ -360,7 +366,7 @@ fn end_of_prefix(prefix: &[u8]) -> Vec<u8> {
 }
 
 /// Numbers are strings in protobuf's JSON; a field that is empty is left out.
-fn parse_row(row: &Value) -> Option<Row> {
+pub(crate) fn parse_row(row: &Value) -> Option<Row> {
     let bytes = |name: &str| match row.get(name) {
         None => Some(Vec::new()),
         Some(text) => BASE64.decode(text.as_str()?).ok(),

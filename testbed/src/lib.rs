@@ -13,6 +13,7 @@
 //! | [`meter`] | a port that counts the bytes on the wire |
 //! | [`proxy`] | an HTTP proxy that counts and does what no real server does on demand |
 //! | [`node`] | a whole cluster of one machine: kubelet, containerd and what they need, in namespaces |
+//! | [`hosted`] | a management cluster, and control planes in it as Kamaji runs them |
 //! | [`oci`] | container images, written without an image builder |
 //! | [`encryption_config`] | the configuration file that puts a KMS plugin to use |
 //! | [`oracle`] | upstream's own Go transformers, to compare with and to race |
@@ -33,6 +34,7 @@ pub mod encryption_config;
 mod error;
 pub mod etcd;
 pub mod fixtures;
+pub mod hosted;
 pub mod meter;
 pub mod node;
 pub mod oci;

@@ -1,16 +1,20 @@
 //! Keys and certificates of the servers: one authority and one token for each
 //! test process, so that several API servers on one etcd accept each other.
 
-use std::fs::OpenOptions;
-use std::io::Write;
+use std::fs::{File, OpenOptions};
+use std::io::{BufReader, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
 };
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::Error;
 
@@ -124,6 +128,25 @@ impl Authority {
         write_private(&public, &self.service_account.public_key_pem())?;
         Ok((private, public))
     }
+}
+
+/// The server side of TLS for servers of this process.
+pub(crate) fn tls_acceptor(files: &TlsFiles) -> Result<TlsAcceptor, Error> {
+    let certificate_error = |error: &dyn std::error::Error| Error::Certificate(error.to_string());
+    let open = |path: &Path| {
+        let file = File::open(path).map_err(Error::file("open", path))?;
+        Ok::<_, Error>(BufReader::new(file))
+    };
+    let certificates = CertificateDer::pem_reader_iter(open(&files.cert)?)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| certificate_error(&error))?;
+    let key = PrivateKeyDer::from_pem_reader(open(&files.key)?)
+        .map_err(|error| certificate_error(&error))?;
+    let config = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(certificates, key)
+        .map_err(|error| certificate_error(&error))?;
+    Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
 /// A token that cannot be guessed.

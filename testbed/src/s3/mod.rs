@@ -11,11 +11,9 @@ pub mod hostile;
 mod moto;
 mod scripted;
 
-use std::fs::{self, File};
-use std::io::BufReader;
+use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -27,9 +25,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 pub use double::{Double, Habit};
 pub use moto::Moto;
@@ -86,7 +81,7 @@ impl S3 {
             }
             None => None,
         };
-        let acceptor = tls.as_ref().map(tls_acceptor).transpose()?;
+        let acceptor = tls.as_ref().map(pki::tls_acceptor).transpose()?;
         let data = folder.path().join("data");
         fs::create_dir(&data).map_err(Error::file("create", &data))?;
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
@@ -169,24 +164,6 @@ fn service(data: &Path) -> Result<S3Service, Error> {
     let mut builder = S3ServiceBuilder::new(files);
     builder.set_auth(SimpleAuth::from_single(ACCESS_KEY_ID, SECRET_ACCESS_KEY));
     Ok(builder.build())
-}
-
-fn tls_acceptor(files: &TlsFiles) -> Result<TlsAcceptor, Error> {
-    let certificate_error = |error: &dyn std::error::Error| Error::Certificate(error.to_string());
-    let open = |path: &Path| {
-        let file = File::open(path).map_err(Error::file("open", path))?;
-        Ok::<_, Error>(BufReader::new(file))
-    };
-    let certificates = CertificateDer::pem_reader_iter(open(&files.cert)?)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| certificate_error(&error))?;
-    let key = PrivateKeyDer::from_pem_reader(open(&files.key)?)
-        .map_err(|error| certificate_error(&error))?;
-    let config = ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(certificates, key)
-        .map_err(|error| certificate_error(&error))?;
-    Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
 async fn accept(listener: TcpListener, service: S3Service, tls: Option<TlsAcceptor>) {
