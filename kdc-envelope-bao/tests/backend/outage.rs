@@ -78,7 +78,7 @@ async fn status_outlasts_a_crash_for_the_grace_that_the_hold_allows() {
         status.is_ok_and(|status| status.degraded.is_some() && status.key_id == before.key_id)
     })
     .await;
-    assert!(kek.wrap(&[1; 32], crate::support::AAD).await.is_err());
+    assert!(kek.wrap(&[1; 32], crate::fixture::AAD).await.is_err());
     unhealthy(&kek).await;
 }
 

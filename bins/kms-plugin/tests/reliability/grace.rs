@@ -112,7 +112,7 @@ async fn outage(service: &mut Service, times: &Times, length: Duration) {
     ));
     assert!(calls <= RECOVERY_LIMIT, "{calls:?}");
     for replica in &mut service.replicas {
-        replica.plugin.ensure_running().unwrap();
+        replica.plugin.process.ensure_running().unwrap();
     }
 }
 
@@ -120,7 +120,7 @@ async fn outage(service: &mut Service, times: &Times, length: Duration) {
 async fn degraded(replica: &crate::service::Replica) {
     let begin = Instant::now();
     loop {
-        let text = replica.plugin_readiness().await;
+        let text = replica.plugin.readiness().await;
         if text.starts_with("degraded\n") {
             break;
         }

@@ -3,18 +3,15 @@
 //! kubelet and kube-proxy are played as Kamaji has them: each API server is asked for `/readyz`, leaves the Service after three failures,
 //! and is back after one success.
 
-use std::path::Path;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use kdc_envelope_kms::client::KmsClient;
 use kdc_testbed::bao::{AppRole, Bao};
-use kdc_testbed::fixtures::{SOON, put_credential};
+use kdc_testbed::fixtures::{Plugin, PluginOptions, SOON, put_credential};
 use kdc_testbed::proxy::Proxy;
-use kdc_testbed::{ApiServer, Client, Etcd, Process, Resource, encryption_config, programs};
-use serde_json::{Value, json};
+use kdc_testbed::{ApiServer, Client, Etcd, Resource, encryption_config};
+use serde_json::json;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
@@ -41,8 +38,7 @@ pub(crate) struct Service {
 pub(crate) struct Replica {
     pub(crate) server: ApiServer,
     pub(crate) proxy: Proxy,
-    pub(crate) plugin: Process,
-    http: String,
+    pub(crate) plugin: Plugin,
     _folder: TempDir,
 }
 
@@ -175,69 +171,32 @@ impl Replica {
         let proxy = Proxy::start(bao.address()).await.unwrap();
         let secret_id = folder.path().join("secret-id");
         put_credential(&secret_id, &role.secret_id);
-        let socket = folder.path().join("kms.sock");
-        let mut command = Command::new(&programs::build().unwrap().kms_plugin);
-        command.arg("--socket").arg(&socket);
-        command.args(["--bao-address", &proxy.address(), "--bao-insecure-http"]);
-        command.args(["--bao-key", "etcd", "--bao-auth", "approle"]);
-        command.args(["--bao-role-id", &role.role_id]);
-        command.arg("--bao-secret-id-file").arg(&secret_id);
-        command.args(["--http-address", "127.0.0.1:0", "--log-format", "json"]);
-        command.args(flags);
-        let log = folder.path().join("plugin.log");
-        let mut plugin = Process::start("kms-plugin", &command, &log).unwrap();
-        let http = listening(&mut plugin).await;
-        healthy(&socket).await;
+        let address = proxy.address();
+        let plugin = PluginOptions::new(folder.path(), "kms")
+            .arguments(["--bao-address", &address, "--bao-insecure-http"])
+            .arguments(["--bao-key", "etcd", "--bao-auth", "approle"])
+            .arguments(["--bao-role-id", &role.role_id])
+            .arguments(["--bao-secret-id-file", secret_id.to_str().unwrap()])
+            .arguments(flags.iter().copied())
+            .start()
+            .await;
+        plugin.healthy().await;
         let config = folder.path().join("encryption.yaml");
-        let text = encryption_config::kms_v2(&["secrets"], "kube-dc-kms-plugin", &socket);
+        let text = encryption_config::kms_v2(&["secrets"], "kube-dc-kms-plugin", &plugin.socket);
         std::fs::write(&config, text).unwrap();
         let options = ApiServer::options().encryption_config(config);
         Self {
             server: options.start(etcd).await.unwrap(),
             proxy,
             plugin,
-            http,
             _folder: folder,
         }
-    }
-
-    /// The answer of the plugin's own `/readyz`.
-    pub(crate) async fn plugin_readiness(&self) -> String {
-        let url = format!("http://{}/readyz", self.http);
-        reqwest::get(url).await.unwrap().text().await.unwrap()
     }
 
     /// Whether the API server finds its plugin well.
     pub(crate) async fn finds_plugin_well(&self) -> bool {
         let answer = self.server.client().raw("/readyz/kms-providers").await;
         answer.unwrap().status == 200
-    }
-}
-
-/// The address of probes, once it is logged.
-async fn listening(plugin: &mut Process) -> String {
-    let begin = Instant::now();
-    loop {
-        let log = plugin.log();
-        let lines = log
-            .lines()
-            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let mut addresses = lines.filter_map(|line| line["http"].as_str().map(str::to_owned));
-        if let Some(address) = addresses.next() {
-            return address;
-        }
-        plugin.ensure_running().unwrap();
-        assert!(begin.elapsed() < SOON, "the plugin does not listen");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-async fn healthy(socket: &Path) {
-    let client = KmsClient::new(&socket.to_str().unwrap().parse().unwrap());
-    let begin = Instant::now();
-    while let Err(error) = client.status().await {
-        assert!(begin.elapsed() < SOON, "not healthy: {error}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 

@@ -7,7 +7,7 @@ use kdc_testbed::proxy::{Fault, Proxy};
 use tonic::Code;
 
 use super::{Backend, SEED, healthy, round_trip, unhealthy};
-use crate::support::{connect, decrypt, encrypt, eventually, program, status};
+use crate::fixture::{connect, decrypt, encrypt, eventually, program, status};
 
 /// Far longer than any step of these tests takes.
 const LONG: [&str; 2] = ["--status-grace", "5m"];
