@@ -77,7 +77,8 @@ fn of_settings(error: &SettingsError) -> Exit {
         | SettingsError::TwoSources { .. }
         | SettingsError::Bao(_)
         | SettingsError::CacheTtl
-        | SettingsError::CacheOff => Exit::Usage,
+        | SettingsError::CacheOff
+        | SettingsError::StatusGrace { .. } => Exit::Usage,
         SettingsError::Read { source, .. } => of_io(source),
         _ => Exit::Config,
     }
