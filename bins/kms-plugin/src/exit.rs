@@ -78,7 +78,8 @@ fn of_settings(error: &SettingsError) -> Exit {
         | SettingsError::TwoSources { .. }
         | SettingsError::Bao(_)
         | SettingsError::CacheTtl
-        | SettingsError::CacheOff => Exit::Usage,
+        | SettingsError::CacheOff
+        | SettingsError::StatusGrace { .. } => Exit::Usage,
         SettingsError::File(FileError::Read { source, .. }) => Exit::of_io(source),
         _ => Exit::Config,
     }

@@ -263,6 +263,8 @@ pub(crate) enum Mood {
     Unavailable,
     /// The same for credentials.
     Denied,
+    /// Cannot be reached, and was well shortly before.
+    Degraded,
     /// Answers outside the limits of KMS v2.
     Oversized,
     /// Status is fine, unwrapping is not.
@@ -293,7 +295,7 @@ impl TestKek {
     fn fail(&self) -> Result<(), KekError> {
         let source = "internal detail 10.9.8.7".into();
         match *self.mood.lock().unwrap() {
-            Mood::Unavailable => Err(KekError::Unavailable { source }),
+            Mood::Unavailable | Mood::Degraded => Err(KekError::Unavailable { source }),
             Mood::Denied => Err(KekError::Denied { source }),
             _ => Ok(()),
         }
@@ -337,7 +339,11 @@ impl KeyEncryptionKey for TestKek {
     }
 
     fn status(&self) -> Result<KekStatus, KekError> {
+        let status = KekStatus::new(KeyId::new("test.v1").unwrap(), 1);
+        if *self.mood.lock().unwrap() == Mood::Degraded {
+            return Ok(status.degraded_by("away\nfor now"));
+        }
         self.fail()?;
-        Ok(KekStatus::new(KeyId::new("test.v1").unwrap(), 1))
+        Ok(status)
     }
 }

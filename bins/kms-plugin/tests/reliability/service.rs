@@ -266,7 +266,7 @@ async fn probe(endpoints: Arc<Endpoints>, index: usize, period: Duration) {
             .any(|ready| ready.load(Ordering::SeqCst));
         let mut seen = endpoints.seen.lock().unwrap();
         if let (true, Some(since)) = (is_empty, seen.since) {
-            seen.emptied.get_or_insert(since.elapsed());
+            seen.emptied.get_or_insert_with(|| since.elapsed());
         }
     }
 }
