@@ -20,6 +20,8 @@ use super::{CallError, ObjectKey, Objects, backoff};
 const PAGE: u32 = 500;
 /// How long one watch lasts, in seconds. Shorter than the time after which a client takes a silent connection for dead.
 const WATCH_SECONDS: u32 = 60;
+/// The longest pause before a list is tried again: without a watch, nothing is done for any object.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// How long the first answer may take.
 const LIST_DEADLINE: Duration = Duration::from_secs(60);
 
@@ -154,7 +156,7 @@ impl<K: Object> Follower<K> {
                 self.works.send_replace(false);
                 let kind = error.kind();
                 tracing::warn!(kind = kind.as_str(), "{error}");
-                tokio::time::sleep(backoff::wait(kind, failures)).await;
+                tokio::time::sleep(backoff::wait(kind, failures).min(LONGEST_PAUSE)).await;
             }
         }
     }

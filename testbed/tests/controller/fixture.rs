@@ -30,7 +30,7 @@ pub(crate) fn run(test: impl Future<Output = ()>) {
 /// An API server and its etcd.
 pub(crate) struct Plane {
     pub(crate) server: ApiServer,
-    _etcd: Etcd,
+    pub(crate) etcd: Etcd,
 }
 
 impl Plane {
@@ -47,10 +47,7 @@ impl Plane {
         for definition in [KMS_KEYS, KDC_CLUSTERS] {
             install(&server, definition).await;
         }
-        Self {
-            server,
-            _etcd: etcd,
-        }
+        Self { server, etcd }
     }
 
     /// A client with all rights.

@@ -346,3 +346,63 @@ fn a_watch_survives_the_restart_of_the_api_server() {
         assert!(runs.load(Ordering::Relaxed) >= 3, "made, made, deleted");
     });
 }
+
+/// A client of one API server or of the other, as behind a Service.
+fn switched(one: kube::Client, other: kube::Client, use_other: Arc<AtomicBool>) -> kube::Client {
+    let service = tower::service_fn(move |request| {
+        let client = match use_other.load(Ordering::Relaxed) {
+            true => other.clone(),
+            false => one.clone(),
+        };
+        async move { client.send(request).await }
+    });
+    kube::Client::new(service, "default")
+}
+
+#[test]
+fn an_api_server_that_is_behind_what_was_seen_is_not_believed() {
+    run(async {
+        let (mut ahead, behind) = (Plane::start().await, Plane::start().await);
+        for number in 0..2_000 {
+            ahead
+                .etcd
+                .put("/filler", format!("{number}").as_bytes())
+                .await
+                .unwrap();
+        }
+        let objects = ahead.objects().await;
+        make_key(&objects, "default", "known", json!({})).await;
+        let use_other = Arc::new(AtomicBool::new(false));
+        let (one, other) = (ahead.client().await, behind.client().await);
+        let client = switched(one, other, Arc::clone(&use_other));
+        let controller = ControllerSettings::new("behind");
+        let mut controller = Controller::new(controller, Objects::new(client, "test"));
+        let store = controller.watch::<KmsKey>(None, |key| vec![ObjectKey::of(key)]);
+        let health = controller.health();
+        let runs = Arc::new(AtomicUsize::new(0));
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(controller.run(Counts(Arc::clone(&runs)), stop.clone()));
+        let known = ObjectKey::new("default", "known");
+        eventually("the key is seen", async || {
+            store.get(&known).is_some() && runs.load(Ordering::Relaxed) == 1
+        })
+        .await;
+        // The other one has never heard of the key.
+        use_other.store(true, Ordering::Relaxed);
+        ahead.server.process().kill().await.unwrap();
+        eventually("the loss is told", async || health.readiness().is_err()).await;
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert!(store.get(&known).is_some(), "it is not gone");
+        assert!(health.readiness().is_err());
+        assert_eq!(runs.load(Ordering::Relaxed), 1, "nothing was done about it");
+        ahead.server.start_again().await.unwrap();
+        use_other.store(false, Ordering::Relaxed);
+        make_key(&objects, "default", "new", json!({})).await;
+        eventually("what is ahead is believed", async || {
+            store.list().len() == 2
+        })
+        .await;
+        stop.cancel();
+        running.await.unwrap();
+    });
+}
