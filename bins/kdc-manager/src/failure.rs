@@ -29,14 +29,29 @@ pub(crate) enum Failure {
 
 /// What each code means here.
 const MEANINGS: [(Exit, &str); 8] = [
-    (Exit::Ok, "stopped by SIGTERM, SIGINT or SIGQUIT, or the check passed"),
-    (Exit::Usage, "wrong usage: unknown flag, missing or malformed value, values that do not go together"),
+    (
+        Exit::Ok,
+        "stopped by SIGTERM, SIGINT or SIGQUIT, or the check passed",
+    ),
+    (
+        Exit::Usage,
+        "wrong usage: unknown flag, missing or malformed value, values that do not go together",
+    ),
     (Exit::NoInput, "a file that must be read does not exist"),
-    (Exit::Unavailable, "the cluster cannot be used with the settings that are given"),
+    (
+        Exit::Unavailable,
+        "the cluster cannot be used with the settings that are given",
+    ),
     (Exit::CannotCreate, "the HTTP address cannot be taken"),
     (Exit::Io, "reading or writing failed"),
-    (Exit::Denied, "permission denied, or a file with a credential that others can read"),
-    (Exit::Config, "wrong configuration or certificate; `validate` found a fault"),
+    (
+        Exit::Denied,
+        "permission denied, or a file with a credential that others can read",
+    ),
+    (
+        Exit::Config,
+        "wrong configuration or certificate; `validate` found a fault",
+    ),
 ];
 
 /// The table of `--help`.
@@ -48,7 +63,9 @@ pub(crate) fn table() -> String {
 impl Failure {
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::Common(ManagerSettingsError::File(FileError::Read { source, .. })) => of_io(source),
+            Self::Common(ManagerSettingsError::File(FileError::Read { source, .. })) => {
+                of_io(source)
+            }
             Self::Common(ManagerSettingsError::File(_)) | Self::Invalid(_) => Exit::Config,
             Self::Common(_) | Self::Settings(_) => Exit::Usage,
             Self::Credential(CredentialError::Read { source, .. }) => of_io(source),
@@ -65,7 +82,9 @@ impl Failure {
 
     /// The error and its causes in one line, whatever they contain.
     pub(crate) fn line(&self) -> String {
-        ErrorChain::new(self).to_string().replace(char::is_control, " ")
+        ErrorChain::new(self)
+            .to_string()
+            .replace(char::is_control, " ")
     }
 }
 

@@ -48,7 +48,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => {
-            complain(&format!("{}; see `kdc-manager --help`", usage::line(&error)));
+            complain(&format!(
+                "{}; see `kdc-manager --help`",
+                usage::line(&error)
+            ));
             return Exit::Usage.into();
         }
         Err(help) => return ended(written(help.print())),

@@ -6,14 +6,18 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use kdc_envelope_bao::admin::{
-    self, Admin, AdminError, InvalidName, KeyConfig, KeyKind, KubernetesRole, LowerName, MountPath, Trial, policy_for_plugin,
+    self, Admin, AdminError, InvalidName, KeyConfig, KeyKind, KubernetesRole, LowerName, MountPath,
+    Trial, policy_for_plugin,
 };
 use kdc_envelope_bao::settings::BaoConnection;
 use kdc_envelope_bao::{
-    BaoError, BaoErrorClass, Client, CredentialError, InvalidKeyName, InvalidNamespace, Namespace, Session, TransitKey, TransitKeyName,
+    BaoError, BaoErrorClass, Client, CredentialError, InvalidKeyName, InvalidNamespace, Namespace,
+    Session, TransitKey, TransitKeyName,
 };
 use kdc_envelope_k8s::crd::kms_key::Algorithm;
-use kdc_envelope_k8s::keys::{Change, KeyLook, KeyPlace, KeyService, Role, ServiceError, ServiceErrorKind, StoredKey};
+use kdc_envelope_k8s::keys::{
+    Change, KeyLook, KeyPlace, KeyService, Role, ServiceError, ServiceErrorKind, StoredKey,
+};
 
 /// Making a mount or a version takes longer than using one.
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(10);
@@ -34,7 +38,11 @@ impl OpenBao {
         config.attempt_timeout = ATTEMPT_LIMIT;
         config.call_timeout = CALL_LIMIT;
         let client = Client::new(config)?;
-        let session = Session::new(client, connection.login_method(), connection.login_namespace());
+        let session = Session::new(
+            client,
+            connection.login_method(),
+            connection.login_namespace(),
+        );
         Ok(Self(Admin::new(session)))
     }
 
@@ -102,7 +110,9 @@ fn of_admin(error: &AdminError) -> ServiceErrorKind {
         // Also when OpenBao cannot ask the API server about a token, which passes.
         AdminError::Bao(BaoError::LoginRefused { .. }) => ServiceErrorKind::Denied,
         error => match error.class() {
-            BaoErrorClass::Transient | BaoErrorClass::Unauthenticated => ServiceErrorKind::Unavailable,
+            BaoErrorClass::Transient | BaoErrorClass::Unauthenticated => {
+                ServiceErrorKind::Unavailable
+            }
             BaoErrorClass::Denied => ServiceErrorKind::Denied,
             BaoErrorClass::Missing => ServiceErrorKind::Missing,
             _ => ServiceErrorKind::Refused,
@@ -117,10 +127,14 @@ fn key_name(place: &KeyPlace) -> Result<TransitKeyName, Fault> {
 /// What a read of a key in a place says that is not there itself.
 fn missing_place(error: &AdminError) -> Option<KeyLook> {
     match error {
-        AdminError::Bao(BaoError::NotFound { message, .. }) if message.contains("namespace not found") => {
+        AdminError::Bao(BaoError::NotFound { message, .. })
+            if message.contains("namespace not found") =>
+        {
             Some(KeyLook::NoNamespace)
         }
-        AdminError::Bao(BaoError::NotFound { message, .. }) if message.contains("no handler for route") => {
+        AdminError::Bao(BaoError::NotFound { message, .. })
+            if message.contains("no handler for route") =>
+        {
             Some(KeyLook::NoMount)
         }
         _ => None,
@@ -184,13 +198,18 @@ impl OpenBao {
             _ => KeyKind::Aes256Gcm96,
         };
         let keys = admin.keys();
-        let (_, key) = keys.ensure_of_kind(&key_name(place)?, kind, &KeyConfig::safe()).await?;
+        let (_, key) = keys
+            .ensure_of_kind(&key_name(place)?, kind, &KeyConfig::safe())
+            .await?;
         Ok(stored(key))
     }
 
     async fn protect(&self, place: &KeyPlace) -> Result<(), Fault> {
         let admin = self.within(&place.namespace)?;
-        admin.keys().ensure_config(&key_name(place)?, &KeyConfig::safe()).await?;
+        admin
+            .keys()
+            .ensure_config(&key_name(place)?, &KeyConfig::safe())
+            .await?;
         Ok(())
     }
 
@@ -218,7 +237,12 @@ impl OpenBao {
         Ok(())
     }
 
-    async fn bound(&self, organization: &str, mount: &str, role: &str) -> Result<Option<Vec<String>>, Fault> {
+    async fn bound(
+        &self,
+        organization: &str,
+        mount: &str,
+        role: &str,
+    ) -> Result<Option<Vec<String>>, Fault> {
         let admin = self.within(organization)?;
         let (mount, name): (MountPath, LowerName) = (mount.parse()?, role.parse()?);
         let role = admin.kubernetes(&mount).read_role(&name).await?;
@@ -235,10 +259,17 @@ impl OpenBao {
     async fn write_role(&self, organization: &str, role: &Role) -> Result<Change, Fault> {
         let admin = self.within(organization)?;
         let (mount, name): (MountPath, LowerName) = (role.mount.parse()?, role.name.parse()?);
-        let mut wanted = KubernetesRole::new(&role.namespace, &role.service_account, &role.audience, &name);
+        let mut wanted = KubernetesRole::new(
+            &role.namespace,
+            &role.service_account,
+            &role.audience,
+            &name,
+        );
         wanted.token_ttl = role.time_to_live;
         wanted.token_max_ttl = role.max_time_to_live;
-        Ok(changed(admin.kubernetes(&mount).ensure_role(&name, &wanted).await?))
+        Ok(changed(
+            admin.kubernetes(&mount).ensure_role(&name, &wanted).await?,
+        ))
     }
 }
 
@@ -256,7 +287,11 @@ impl KeyService for OpenBao {
         Ok(self.make_mount(namespace, mount).await?)
     }
 
-    async fn create_key(&self, place: &KeyPlace, algorithm: Algorithm) -> Result<StoredKey, ServiceError> {
+    async fn create_key(
+        &self,
+        place: &KeyPlace,
+        algorithm: Algorithm,
+    ) -> Result<StoredKey, ServiceError> {
         Ok(self.make_key(place, algorithm).await?)
     }
 

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use clap::Args;
 use kdc_envelope_bao::admin::MountPath;
-use kdc_envelope_bao::settings::section::{MapAccess, Section, duration, parsed, plain, section, time};
+use kdc_envelope_bao::settings::section::{
+    MapAccess, Section, duration, parsed, plain, section, time,
+};
 use kdc_envelope_bao::settings::{AddressGiven, BaoConnection, BaoSettingsError, ConnectionArgs};
 use kdc_envelope_k8s::keys::{AccessSettings, KeyNames, KeysSettings, Snapshots, Tenancy};
 
@@ -177,17 +179,37 @@ impl KeysArgs {
         let interval = within("interval", self.interval, default.interval, INTERVALS)?;
         let mount = mount("transit-mount", self.transit_mount, default.mount)?;
         let tenancy = Tenancy {
-            organization_label: label("organization-label", self.organization_label, default.tenancy.organization_label)?,
-            project_label: label("project-label", self.project_label, default.tenancy.project_label)?,
-            separator: separator(self.namespace_separator.as_deref(), default.tenancy.separator)?,
+            organization_label: label(
+                "organization-label",
+                self.organization_label,
+                default.tenancy.organization_label,
+            )?,
+            project_label: label(
+                "project-label",
+                self.project_label,
+                default.tenancy.project_label,
+            )?,
+            separator: separator(
+                self.namespace_separator.as_deref(),
+                default.tenancy.separator,
+            )?,
         };
         let usual = default.access;
         let ttl = within("role-ttl", self.role_ttl, usual.time_to_live, TTLS)?;
         let longest = (ttl, LONGEST_TTL);
-        let max_ttl = within("role-max-ttl", self.role_max_ttl, usual.max_time_to_live.max(ttl), longest)?;
+        let max_ttl = within(
+            "role-max-ttl",
+            self.role_max_ttl,
+            usual.max_time_to_live.max(ttl),
+            longest,
+        )?;
         let audience = self.role_audience.map_or(usual.audience, Into::into);
         if audience.is_empty() {
-            return Err(value("role-audience", "is empty; a role without an audience takes tokens that were made for others".to_owned()));
+            return Err(value(
+                "role-audience",
+                "is empty; a role without an audience takes tokens that were made for others"
+                    .to_owned(),
+            ));
         }
         Ok(KeysSettings {
             tenancy,
@@ -228,7 +250,11 @@ fn within(
     }
 }
 
-fn mount(flag: &'static str, given: Option<String>, default: Box<str>) -> Result<Box<str>, SettingsError> {
+fn mount(
+    flag: &'static str,
+    given: Option<String>,
+    default: Box<str>,
+) -> Result<Box<str>, SettingsError> {
     let Some(given) = given else {
         return Ok(default);
     };
@@ -239,13 +265,19 @@ fn mount(flag: &'static str, given: Option<String>, default: Box<str>) -> Result
     }
 }
 
-fn label(flag: &'static str, given: Option<String>, default: String) -> Result<String, SettingsError> {
+fn label(
+    flag: &'static str,
+    given: Option<String>,
+    default: String,
+) -> Result<String, SettingsError> {
     let is_label = |text: &str| {
         let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte);
         !text.is_empty() && text.len() <= 317 && text.bytes().all(is_allowed)
     };
     match given {
-        Some(given) if !is_label(&given) => Err(value(flag, "is not the name of a label".to_owned())),
+        Some(given) if !is_label(&given) => {
+            Err(value(flag, "is not the name of a label".to_owned()))
+        }
         Some(given) => Ok(given),
         None => Ok(default),
     }
@@ -259,7 +291,10 @@ fn separator(given: Option<&str>, default: Option<char>) -> Result<Option<char>,
     match (given, characters.next(), characters.next()) {
         ("none", ..) => Ok(None),
         (_, Some(one), None) => Ok(Some(one)),
-        _ => Err(value("namespace-separator", "must be one character, or `none`".to_owned())),
+        _ => Err(value(
+            "namespace-separator",
+            "must be one character, or `none`".to_owned(),
+        )),
     }
 }
 
@@ -281,14 +316,28 @@ mod tests {
     #[test]
     fn values_that_make_no_sense_are_refused_by_name() {
         let cases: [(&str, fn(&mut KeysArgs)); 8] = [
-            ("--interval", |given| given.interval = Some(Duration::from_secs(9))),
-            ("--transit-mount", |given| given.transit_mount = Some("../sys".to_owned())),
-            ("--organization-label", |given| given.organization_label = Some(String::new())),
-            ("--namespace-separator", |given| given.namespace_separator = Some("--".to_owned())),
-            ("--role-mount", |given| given.role_mount = Some("a b".to_owned())),
-            ("--role-audience", |given| given.role_audience = Some(String::new())),
+            ("--interval", |given| {
+                given.interval = Some(Duration::from_secs(9))
+            }),
+            ("--transit-mount", |given| {
+                given.transit_mount = Some("../sys".to_owned())
+            }),
+            ("--organization-label", |given| {
+                given.organization_label = Some(String::new())
+            }),
+            ("--namespace-separator", |given| {
+                given.namespace_separator = Some("--".to_owned())
+            }),
+            ("--role-mount", |given| {
+                given.role_mount = Some("a b".to_owned())
+            }),
+            ("--role-audience", |given| {
+                given.role_audience = Some(String::new())
+            }),
             ("--role-ttl", |given| given.role_ttl = Some(Duration::ZERO)),
-            ("--role-max-ttl", |given| given.role_max_ttl = Some(Duration::from_mins(30))),
+            ("--role-max-ttl", |given| {
+                given.role_max_ttl = Some(Duration::from_mins(30))
+            }),
         ];
         for (flag, change) in cases {
             let error = keys(change).unwrap_err().to_string();

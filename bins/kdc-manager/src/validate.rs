@@ -16,8 +16,14 @@ pub(crate) fn validate(options: ServeOptions) -> Result<(), Failure> {
     let settings = Settings::resolve(own)?;
     let leader = &common.leader;
     let keys = &settings.keys;
-    let lease = format!("{}/{}, as `{}`", leader.namespace, leader.name, leader.identity);
-    let names = format!("{} at mount {}, looked at every {:?}", keys.names, keys.mount, keys.interval);
+    let lease = format!(
+        "{}/{}, as `{}`",
+        leader.namespace, leader.name, leader.identity
+    );
+    let names = format!(
+        "{} at mount {}, looked at every {:?}",
+        keys.names, keys.mount, keys.interval
+    );
     let checks = [
         ("lease", Ok(lease)),
         ("keys", Ok(names)),

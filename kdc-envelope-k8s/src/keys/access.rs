@@ -133,13 +133,17 @@ pub fn access(observed: &ObservedAccess<'_>, settings: &AccessSettings) -> Acces
     let refused = |reason, message: String| Access::Refused { reason, message };
     let key_name = key_of(cluster);
     let Some(key) = observed.key else {
-        let message = format!("there is no KMSKey `{key_name}` in the namespace; create it, or wait until it is made");
+        let message = format!(
+            "there is no KMSKey `{key_name}` in the namespace; create it, or wait until it is made"
+        );
         return refused("KeyNotFound", message);
     };
     let is_in_use = cluster.status.encryption.as_ref();
     let is_in_use = is_in_use.is_some_and(|status| status.resolved_key_ref.is_some());
     if !is_in_use && key.spec.purpose() != Ok(Purpose::Etcd) {
-        let message = format!("KMSKey `{key_name}` has not the purpose `etcd`; name one that has in spec.encryption.etcd.keyRef");
+        let message = format!(
+            "KMSKey `{key_name}` has not the purpose `etcd`; name one that has in spec.encryption.etcd.keyRef"
+        );
         return refused("KeyPurpose", message);
     }
     let place = match observed.place {
@@ -169,23 +173,38 @@ fn owner(observed: &ObservedAccess<'_>) -> Result<Option<ObjectKey>, ServiceErro
     if observed.namesakes.is_empty() {
         return Ok(None);
     }
-    let own = observed.cluster.metadata.namespace.as_deref().unwrap_or_default();
+    let own = observed
+        .cluster
+        .metadata
+        .namespace
+        .as_deref()
+        .unwrap_or_default();
     let bound = match observed.role {
         Some(Ok(bound)) => bound.as_deref().unwrap_or_default(),
         Some(Err(error)) => return Err(error.clone()),
         None => &[],
     };
     let is_bound = |namespace: &str| bound.iter().any(|bound| bound == namespace);
-    let rows_of = |namesake: &Namesake| ObjectKey::new(&*namesake.namespace, name(observed.cluster));
+    let rows_of =
+        |namesake: &Namesake| ObjectKey::new(&*namesake.namespace, name(observed.cluster));
     // Who has it already keeps it, however old others are: its rows depend on it.
-    if let Some(bound) = observed.namesakes.iter().find(|other| is_bound(&other.namespace)) {
+    if let Some(bound) = observed
+        .namesakes
+        .iter()
+        .find(|other| is_bound(&other.namespace))
+    {
         return Ok((!is_bound(own) || is_older(bound, observed.cluster)).then(|| rows_of(bound)));
     }
     if is_bound(own) {
         return Ok(None);
     }
-    let oldest = observed.namesakes.iter().min_by(|one, other| one.age.cmp(&other.age));
-    Ok(oldest.filter(|oldest| is_older(oldest, observed.cluster)).map(rows_of))
+    let oldest = observed
+        .namesakes
+        .iter()
+        .min_by(|one, other| one.age.cmp(&other.age));
+    Ok(oldest
+        .filter(|oldest| is_older(oldest, observed.cluster))
+        .map(rows_of))
 }
 
 fn is_older(namesake: &Namesake, cluster: &KdcCluster) -> bool {
@@ -197,7 +216,12 @@ fn role(cluster: &KdcCluster, settings: &AccessSettings) -> Role {
     Role {
         mount: settings.auth_mount.clone(),
         name: role_name(cluster_name).into(),
-        namespace: cluster.metadata.namespace.as_deref().unwrap_or_default().into(),
+        namespace: cluster
+            .metadata
+            .namespace
+            .as_deref()
+            .unwrap_or_default()
+            .into(),
         service_account: format!("{cluster_name}-kms-plugin").into(),
         audience: settings.audience.clone(),
         time_to_live: settings.time_to_live,
@@ -222,7 +246,10 @@ mod tests {
     }
 
     fn key(purpose: &str) -> KmsKey {
-        serde_json::from_value(json!({"metadata": {"name": "prod-etcd"}, "spec": {"purpose": purpose}})).unwrap()
+        serde_json::from_value(
+            json!({"metadata": {"name": "prod-etcd"}, "spec": {"purpose": purpose}}),
+        )
+        .unwrap()
     }
 
     fn place() -> Result<KeyPlace, PlaceError> {
@@ -271,9 +298,24 @@ mod tests {
             panic!("not granted")
         };
         assert_eq!(key.to_string(), "acme/transit/keys/acme-docs-prod-etcd");
-        let fields = [&role.mount, &role.name, &role.namespace, &role.service_account, &role.audience];
+        let fields = [
+            &role.mount,
+            &role.name,
+            &role.namespace,
+            &role.service_account,
+            &role.audience,
+        ];
         let fields: Vec<&str> = fields.into_iter().map(|field| &**field).collect();
-        assert_eq!(fields, ["k8s-host", "tcp-prod", "acme-docs", "prod-kms-plugin", "openbao"]);
+        assert_eq!(
+            fields,
+            [
+                "k8s-host",
+                "tcp-prod",
+                "acme-docs",
+                "prod-kms-plugin",
+                "openbao"
+            ]
+        );
         assert!(!role.time_to_live.is_zero() && role.time_to_live <= role.max_time_to_live);
     }
 
@@ -286,7 +328,10 @@ mod tests {
     #[test]
     fn access_to_the_key_in_use_stays_whatever_the_spec_says() {
         let status = json!({"encryption": {"resolvedKeyRef": "old"}});
-        for etcd in [json!({"enabled": false}), json!({"enabled": true, "keyRef": "new"})] {
+        for etcd in [
+            json!({"enabled": false}),
+            json!({"enabled": true, "keyRef": "new"}),
+        ] {
             let cluster = cluster("acme-docs", 20, etcd, status.clone());
             assert_eq!(key_of(&cluster), "old");
             assert!(wants_access(&cluster));
@@ -297,7 +342,10 @@ mod tests {
     fn a_key_that_is_missing_or_of_another_purpose_is_refused() {
         let own = cluster("acme-docs", 20, json!({"enabled": true}), json!({}));
         assert_eq!(reason(decided(&own, None)), "KeyNotFound");
-        assert_eq!(reason(decided(&own, Some(&key("application")))), "KeyPurpose");
+        assert_eq!(
+            reason(decided(&own, Some(&key("application")))),
+            "KeyPurpose"
+        );
         let unassigned = TenantError::Unassigned {
             namespace: "x".into(),
             organization: "o".into(),
@@ -316,7 +364,11 @@ mod tests {
 
     #[test]
     fn two_clusters_of_one_name_in_one_organization_do_not_share_a_role() {
-        assert_eq!(reason(beside(10, Ok(None))), "RoleNameTaken", "the older one has it");
+        assert_eq!(
+            reason(beside(10, Ok(None))),
+            "RoleNameTaken",
+            "the older one has it"
+        );
         assert!(matches!(beside(30, Ok(None)), Access::Granted { .. }));
         let elsewhere = Ok(Some(vec!["gone".to_owned()]));
         assert_eq!(reason(beside(10, elsewhere)), "RoleNameTaken");
@@ -325,7 +377,10 @@ mod tests {
     #[test]
     fn the_cluster_that_has_the_role_keeps_it_however_old_the_other_is() {
         let bound = |namespace: &str| Ok(Some(vec![namespace.to_owned()]));
-        assert!(matches!(beside(10, bound("acme-b")), Access::Granted { .. }));
+        assert!(matches!(
+            beside(10, bound("acme-b")),
+            Access::Granted { .. }
+        ));
         assert_eq!(reason(beside(30, bound("acme-a"))), "RoleNameTaken");
         let both = || Ok(Some(vec!["acme-a".to_owned(), "acme-b".to_owned()]));
         assert_eq!(reason(beside(10, both())), "RoleNameTaken");

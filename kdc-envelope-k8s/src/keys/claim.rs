@@ -96,7 +96,14 @@ mod tests {
         for claim in [claim, claim.unverified()] {
             assert_eq!(claim.to_string().parse(), Ok(claim));
         }
-        for text in ["", "3", "@", "3@yesterday", "x@2026-06-07T10:00:00Z", " unverified"] {
+        for text in [
+            "",
+            "3",
+            "@",
+            "3@yesterday",
+            "x@2026-06-07T10:00:00Z",
+            " unverified",
+        ] {
             assert!(text.parse::<Claim>().is_err(), "{text}");
         }
     }

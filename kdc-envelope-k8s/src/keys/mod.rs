@@ -30,7 +30,7 @@ pub mod tenant;
 pub mod users;
 
 pub use access::AccessSettings;
-pub use controllers::{KeysSettings, KeysControllers};
+pub use controllers::{KeysControllers, KeysSettings};
 pub use plan::{PlaceError, Snapshots};
 pub use service::{Change, KeyLook, KeyService, Role, ServiceError, ServiceErrorKind, StoredKey};
 pub use tenant::{KeyNames, KeyPlace, Tenancy};

@@ -215,7 +215,9 @@ pub enum KeyNameError {
     )]
     Ambiguous(Box<str>),
     /// More than 255 bytes.
-    #[error("the key would be called `{0}` in OpenBao, which is longer than 255 characters; choose a shorter name")]
+    #[error(
+        "the key would be called `{0}` in OpenBao, which is longer than 255 characters; choose a shorter name"
+    )]
     TooLong(Box<str>),
 }
 
@@ -254,7 +256,12 @@ impl KeyNames {
     ///
     /// # Errors
     /// [`KeyNameError::TooLong`]
-    pub fn name(&self, tenant: &Tenant, namespace: &str, key: &str) -> Result<String, KeyNameError> {
+    pub fn name(
+        &self,
+        tenant: &Tenant,
+        namespace: &str,
+        key: &str,
+    ) -> Result<String, KeyNameError> {
         // Names have no braces, so that nothing is replaced twice.
         let name = self
             .0
@@ -333,7 +340,10 @@ mod tests {
     fn the_name_of_a_key_follows_the_template() {
         let shop = tenant("acme", "shop");
         let names: KeyNames = "{namespace}.{project}-{key}".parse().unwrap();
-        assert_eq!(names.name(&shop, "acme-shop", "k").unwrap(), "acme-shop.shop-k");
+        assert_eq!(
+            names.name(&shop, "acme-shop", "k").unwrap(),
+            "acme-shop.shop-k"
+        );
         for (template, is_ambiguous) in [
             ("{key}", true),
             ("{organization}-{project}", true),

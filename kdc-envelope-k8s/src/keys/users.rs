@@ -54,7 +54,9 @@ fn wanted_key(cluster: &KdcCluster) -> Option<String> {
 pub(super) fn keys_of(cluster: &KdcCluster) -> Vec<String> {
     let (spec, status) = backup_keys(cluster);
     let backups = [spec, status].into_iter().flatten().map(str::to_owned);
-    let rows = [row_key(cluster), wanted_key(cluster)].into_iter().flatten();
+    let rows = [row_key(cluster), wanted_key(cluster)]
+        .into_iter()
+        .flatten();
     let mut keys: Vec<String> = rows.chain(backups).collect();
     keys.sort();
     keys.dedup();
@@ -73,7 +75,11 @@ fn encrypts_snapshots_with(cluster: &KdcCluster, key: &str) -> bool {
 
 /// The keys of snapshots: the one that the spec names, and the one that the status says is in use.
 fn backup_keys(cluster: &KdcCluster) -> (Option<&str>, Option<&str>) {
-    let etcd = cluster.spec.encryption.as_ref().and_then(|all| all.etcd.as_ref());
+    let etcd = cluster
+        .spec
+        .encryption
+        .as_ref()
+        .and_then(|all| all.etcd.as_ref());
     let backup = etcd.and_then(|etcd| etcd.backup.as_ref());
     let wanted = backup.and_then(|backup| backup.key_ref.as_deref());
     let status = cluster.status.encryption.as_ref();
@@ -85,7 +91,12 @@ fn backup_keys(cluster: &KdcCluster) -> (Option<&str>, Option<&str>) {
 fn hindrance(cluster: &KdcCluster) -> Option<&'static str> {
     let status = cluster.status.encryption.as_ref();
     let is_rewriting = status.and_then(|status| status.rewrap_in_progress) == Some(true);
-    if is_rewriting || cluster.status.conditions.is_true(condition::ROTATION_IN_PROGRESS) {
+    if is_rewriting
+        || cluster
+            .status
+            .conditions
+            .is_true(condition::ROTATION_IN_PROGRESS)
+    {
         return Some("the last rotation has not reached all of its rows");
     }
     match status.and_then(|status| status.kms_plugin_ready) {
@@ -125,7 +136,11 @@ mod tests {
         assert!(uses("prod-etcd", json!({"disableRequested": true}), none()));
         assert!(!uses("prod-etcd", json!({"enabled": false}), none()));
         assert!(uses("k", json!({"enabled": true, "keyRef": "k"}), none()));
-        assert!(!uses("prod-etcd", json!({"enabled": true, "keyRef": "k"}), none()));
+        assert!(!uses(
+            "prod-etcd",
+            json!({"enabled": true, "keyRef": "k"}),
+            none()
+        ));
         let backup = json!({"enabled": true, "backup": {"keyRef": "b"}});
         assert!(uses("b", backup, none()));
         for field in ["resolvedKeyRef", "resolvedBackupKeyRef"] {
@@ -147,7 +162,11 @@ mod tests {
         assert_eq!(held(json!({"kmsPluginReady": true})), None);
         let rewriting = held(json!({"kmsPluginReady": true, "rewrapInProgress": true}));
         assert!(rewriting.unwrap().contains("last rotation"));
-        assert!(held(json!({"kmsPluginReady": false})).unwrap().contains("not ready"));
+        assert!(
+            held(json!({"kmsPluginReady": false}))
+                .unwrap()
+                .contains("not ready")
+        );
         assert!(held(json!({})).unwrap().contains("nothing is known"));
         let backups = json!({"enabled": true, "keyRef": "k", "backup": {"keyRef": "b"}});
         let cluster = cluster(backups, json!({}));

@@ -8,7 +8,9 @@ use serde_json::json;
 use super::lookup::Lookup;
 use super::{Shared, cluster_key, failure, next};
 use crate::controller::status::write_status;
-use crate::controller::{ErrorKind, EventKind, Next, ObjectKey, Objects, ReconcileError, Reconciler};
+use crate::controller::{
+    ErrorKind, EventKind, Next, ObjectKey, Objects, ReconcileError, Reconciler,
+};
 use crate::crd::{Condition, ConditionStatus, KdcCluster};
 use crate::keys::access::{self, ACCESS, Access, ObservedAccess, role_name};
 use crate::keys::plan::PlaceError;
@@ -50,7 +52,8 @@ impl Reconciler for AccessReconciler {
                 Ok(self.next(&cluster))
             }
             Access::Unknown(error) => self.fail(objects, &cluster, &error).await,
-            Access::Granted { key, role } => match self.grant(objects, &cluster, &key, &role).await {
+            Access::Granted { key, role } => match self.grant(objects, &cluster, &key, &role).await
+            {
                 Ok(()) => {
                     let message = format!("role and policy `{}` grant the key {key}", role.name);
                     let granted = (ConditionStatus::True, "AccessGranted", &*message);
@@ -86,7 +89,11 @@ impl AccessReconciler {
             Ok(place) if !namesakes.is_empty() => {
                 let (mount, name) = (&settings.access.auth_mount, role_name(&own.name));
                 let service = &self.shared.service;
-                Some(service.role_namespaces(&place.namespace, mount, &name).await)
+                Some(
+                    service
+                        .role_namespaces(&place.namespace, mount, &name)
+                        .await,
+                )
             }
             _ => None,
         };
@@ -110,13 +117,22 @@ impl AccessReconciler {
     ) -> Result<(), ServiceError> {
         let service = &self.shared.service;
         let policy = service.ensure_policy(&role.name, key).await?;
-        self.tell(objects, cluster, "policy", &role.name, &policy).await;
+        self.tell(objects, cluster, "policy", &role.name, &policy)
+            .await;
         let changed = service.ensure_role(&key.namespace, role).await?;
-        self.tell(objects, cluster, "role", &role.name, &changed).await;
+        self.tell(objects, cluster, "role", &role.name, &changed)
+            .await;
         Ok(())
     }
 
-    async fn tell(&self, objects: &Objects, cluster: &KdcCluster, what: &str, name: &str, change: &Change) {
+    async fn tell(
+        &self,
+        objects: &Objects,
+        cluster: &KdcCluster,
+        what: &str,
+        name: &str,
+        change: &Change,
+    ) {
         let was_granted = cluster.status.conditions.is_true(ACCESS);
         let (kind, reason, note) = match change {
             Change::Unchanged => return,
@@ -130,12 +146,17 @@ impl AccessReconciler {
             }
             Change::Repaired { fields } => {
                 let fields = fields.join(", ");
-                let note = format!("{what} `{name}` in OpenBao had drifted in {fields}, and was set right");
+                let note = format!(
+                    "{what} `{name}` in OpenBao had drifted in {fields}, and was set right"
+                );
                 (EventKind::Warning, "AccessRepaired", note)
             }
         };
         tracing::info!(cluster = %cluster_key(cluster), reason, "{note}");
-        self.shared.recorder.record(objects, cluster, kind, (reason, "Apply"), &note).await;
+        self.shared
+            .recorder
+            .record(objects, cluster, kind, (reason, "Apply"), &note)
+            .await;
     }
 
     async fn refuse(
@@ -148,7 +169,15 @@ impl AccessReconciler {
         let refused = (ConditionStatus::False, reason, message);
         if self.write(objects, cluster, Some(refused)).await? {
             let recorder = &self.shared.recorder;
-            recorder.record(objects, cluster, EventKind::Warning, (reason, "Plan"), message).await;
+            recorder
+                .record(
+                    objects,
+                    cluster,
+                    EventKind::Warning,
+                    (reason, "Plan"),
+                    message,
+                )
+                .await;
         }
         Ok(())
     }
@@ -188,7 +217,11 @@ impl AccessReconciler {
                     reason,
                     message,
                 };
-                conditions.set(&condition, cluster.metadata.generation, (self.shared.clock)());
+                conditions.set(
+                    &condition,
+                    cluster.metadata.generation,
+                    (self.shared.clock)(),
+                );
             }
             None => conditions.remove(ACCESS),
         }
@@ -202,6 +235,11 @@ impl AccessReconciler {
 
     fn next(&self, cluster: &KdcCluster) -> Next {
         let interval = self.shared.settings.interval;
-        next(interval, cluster.metadata.uid.as_deref(), None, (self.shared.clock)())
+        next(
+            interval,
+            cluster.metadata.uid.as_deref(),
+            None,
+            (self.shared.clock)(),
+        )
     }
 }

@@ -115,7 +115,8 @@ impl KeyReconciler {
         };
         let own = ObjectKey::of(&*object);
         let beside = clusters.iter().map(|cluster| &**cluster);
-        let beside = beside.filter(|cluster| cluster.metadata.namespace.as_deref() == Some(&*own.namespace));
+        let beside =
+            beside.filter(|cluster| cluster.metadata.namespace.as_deref() == Some(&*own.namespace));
         let users = users(&own.name, beside);
         Observation {
             object,
@@ -149,17 +150,29 @@ impl KeyReconciler {
             for notice in &plan.notices {
                 let reason = (notice.reason, "Plan");
                 let recorder = &self.shared.recorder;
-                recorder.record(objects, &**object, notice.kind, reason, &notice.message).await;
+                recorder
+                    .record(objects, &**object, notice.kind, reason, &notice.message)
+                    .await;
             }
         }
         if let Some(error) = &plan.failure {
             return Err(failure(error));
         }
         let (interval, now) = (self.shared.settings.interval, (self.shared.clock)());
-        Ok(next(interval, object.metadata.uid.as_deref(), plan.again, now))
+        Ok(next(
+            interval,
+            object.metadata.uid.as_deref(),
+            plan.again,
+            now,
+        ))
     }
 
-    async fn apply(&self, objects: &Objects, seen: &Observation, step: &Step) -> Result<(), StepError> {
+    async fn apply(
+        &self,
+        objects: &Objects,
+        seen: &Observation,
+        step: &Step,
+    ) -> Result<(), StepError> {
         let (service, object) = (&self.shared.service, &*seen.object);
         let meta = &object.metadata;
         match step {
@@ -185,16 +198,26 @@ impl KeyReconciler {
             }
             Step::CreateMount => {
                 service.create_mount(&place.namespace, &place.mount).await?;
-                let note = format!("mounted a Transit engine at {}/{}", place.namespace, place.mount);
+                let note = format!(
+                    "mounted a Transit engine at {}/{}",
+                    place.namespace, place.mount
+                );
                 (EventKind::Normal, "TransitMounted", note)
             }
             Step::CreateKey(algorithm) => {
                 service.create_key(place, *algorithm).await?;
-                (EventKind::Normal, "KeyCreated", format!("made the key {place}"))
+                (
+                    EventKind::Normal,
+                    "KeyCreated",
+                    format!("made the key {place}"),
+                )
             }
             Step::ProtectKey(drift) => {
                 service.protect_key(place).await?;
-                let note = format!("{} of the key {place} had been changed, and was set back", drift.join(", "));
+                let note = format!(
+                    "{} of the key {place} had been changed, and was set back",
+                    drift.join(", ")
+                );
                 (EventKind::Warning, "KeyRepaired", note)
             }
             Step::Rotate { from } => {
@@ -209,7 +232,10 @@ impl KeyReconciler {
             Step::AddFinalizer | Step::RemoveFinalizer | Step::ReleaseClaim => return Ok(()),
         };
         tracing::info!(key = %place, reason, "{note}");
-        self.shared.recorder.record(objects, object, kind, (reason, "Apply"), &note).await;
+        self.shared
+            .recorder
+            .record(objects, object, kind, (reason, "Apply"), &note)
+            .await;
         Ok(())
     }
 
@@ -228,13 +254,18 @@ impl KeyReconciler {
         if began.elapsed() > CLAIM_FRESH {
             return Err(StepError::Service(ServiceError {
                 kind: ServiceErrorKind::Unavailable,
-                message: "the rotation was not begun, as claiming it took too long; it is tried again".into(),
+                message:
+                    "the rotation was not begun, as claiming it took too long; it is tried again"
+                        .into(),
             }));
         }
         match self.shared.service.rotate_key(place, from).await {
             Ok(rotated) => {
                 write_claim(objects, &claimed, None).await?;
-                Ok(format!("rotated the key {place} from version {from} to {}", rotated.latest_version))
+                Ok(format!(
+                    "rotated the key {place} from version {from} to {}",
+                    rotated.latest_version
+                ))
             }
             Err(error) if error.kind == ServiceErrorKind::Unverified => {
                 write_claim(objects, &claimed, Some(claim.unverified())).await?;
@@ -250,10 +281,16 @@ impl KeyReconciler {
     }
 
     /// Destroys the key, if the newest state of everything still says so.
-    async fn delete(&self, objects: &Objects, object: &KmsKey, place: &KeyPlace) -> Result<(), StepError> {
+    async fn delete(
+        &self,
+        objects: &Objects,
+        object: &KmsKey,
+        place: &KeyPlace,
+    ) -> Result<(), StepError> {
         let own = ObjectKey::of(object);
-        let clusters: Vec<KdcCluster> =
-            objects.list(Some(&own.namespace), &ListParams::default()).await?;
+        let clusters: Vec<KdcCluster> = objects
+            .list(Some(&own.namespace), &ListParams::default())
+            .await?;
         let Some(fresh) = objects.get::<KmsKey>(&own).await? else {
             return Ok(());
         };
@@ -274,7 +311,11 @@ impl KeyReconciler {
     }
 }
 
-async fn write_claim(objects: &Objects, object: &KmsKey, claim: Option<Claim>) -> Result<(), CallError> {
+async fn write_claim(
+    objects: &Objects,
+    object: &KmsKey,
+    claim: Option<Claim>,
+) -> Result<(), CallError> {
     write_claim_on(objects, object, claim).await.map(drop)
 }
 

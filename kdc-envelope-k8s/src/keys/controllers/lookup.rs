@@ -61,13 +61,19 @@ pub(super) struct Lookup {
 impl Lookup {
     fn tenant(&self, settings: &KeysSettings, namespace: &str) -> Result<Tenant, TenantError> {
         let found = self.namespaces.get(&ObjectKey::new("", namespace));
-        let labels = found.as_ref().and_then(|found| found.metadata.labels.as_ref());
+        let labels = found
+            .as_ref()
+            .and_then(|found| found.metadata.labels.as_ref());
         let none = BTreeMap::new();
         settings.tenancy.tenant(namespace, labels.unwrap_or(&none))
     }
 
     /// Where the key of this KMSKey is. If others have the same place, that is where the first of them is.
-    pub(super) fn place(&self, settings: &KeysSettings, key: &KmsKey) -> Result<KeyPlace, PlaceError> {
+    pub(super) fn place(
+        &self,
+        settings: &KeysSettings,
+        key: &KmsKey,
+    ) -> Result<KeyPlace, PlaceError> {
         let own = ObjectKey::of(key);
         let tenant = self.tenant(settings, &own.namespace)?;
         let name = settings.names.name(&tenant, &own.namespace, &own.name)?;
@@ -98,7 +104,10 @@ impl Lookup {
                 .or_insert_with(|| self.tenant(settings, &found.namespace).ok());
             let theirs = theirs.as_ref();
             let theirs = theirs.filter(|theirs| theirs.organization == tenant.organization)?;
-            let their_name = settings.names.name(theirs, &found.namespace, &found.name).ok()?;
+            let their_name = settings
+                .names
+                .name(theirs, &found.namespace, &found.name)
+                .ok()?;
             (their_name == name && precedence(&other) < precedence(key)).then_some(found)
         })
     }

@@ -20,7 +20,8 @@ use super::service::{KeyService, ServiceError, ServiceErrorKind};
 use super::tenant::{KeyNames, Tenancy};
 use super::users::{keys_of, name};
 use crate::controller::{
-    Controller, ControllerMetrics, ControllerSettings, ErrorKind, Health, Next, ObjectKey, Objects, ReconcileError, Recorder,
+    Controller, ControllerMetrics, ControllerSettings, ErrorKind, Health, Next, ObjectKey, Objects,
+    ReconcileError, Recorder,
 };
 use crate::crd::{KdcCluster, KmsKey};
 use access::AccessReconciler;
@@ -183,7 +184,9 @@ fn next(interval: Duration, uid: Option<&str>, again: Option<Timestamp>, now: Ti
     let until = again.map(|again| again.duration_since(now));
     let until = until.map(|until| Duration::try_from(until).unwrap_or_default());
     // A moment later than that, so that it has come for sure.
-    let until = until.map_or(spread, |until| until.saturating_add(Duration::from_millis(50)));
+    let until = until.map_or(spread, |until| {
+        until.saturating_add(Duration::from_millis(50))
+    });
     Next::After(until.min(spread))
 }
 

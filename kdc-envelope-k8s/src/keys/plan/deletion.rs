@@ -48,9 +48,8 @@ impl Planner<'_> {
                 let users = self.observed.users.iter();
                 let users: Vec<_> = users.map(|user| format!("`{}`", user.cluster)).collect();
                 let users = users.join(", ");
-                self.remark = format!(
-                    "; its deletion is refused while it is in use by KdcCluster {users}"
-                );
+                self.remark =
+                    format!("; its deletion is refused while it is in use by KdcCluster {users}");
                 self.cancel(&format!("KdcCluster {users} uses the key"), before);
                 let message = format!("the key is not deleted: it is in use by KdcCluster {users}");
                 self.notice(EventKind::Warning, "DeletionRefused", message);

@@ -181,7 +181,11 @@ impl Planner<'_> {
         let Some(stored) = self.found(place, algorithm, &deletion)? else {
             return Err(());
         };
-        self.mounted(ConditionStatus::True, "Mounted", "the Transit engine is mounted");
+        self.mounted(
+            ConditionStatus::True,
+            "Mounted",
+            "the Transit engine is mounted",
+        );
         self.profile(&stored, algorithm)?;
         if deletion == Deletion::Due {
             return self.step(Step::DeleteKey);
@@ -192,7 +196,10 @@ impl Planner<'_> {
         }
         self.versions(&stored);
         self.rotation(&stored, &deletion)?;
-        let message = format!("the key is there, at version {}{}", stored.latest_version, self.remark);
+        let message = format!(
+            "the key is there, at version {}{}",
+            stored.latest_version, self.remark
+        );
         self.ready(ConditionStatus::True, "KeyReady", &message);
         Ok(())
     }
@@ -229,15 +236,32 @@ impl Planner<'_> {
             KeyLook::NoNamespace => (Step::CreateNamespace, "the namespace of its organization"),
         };
         match look {
-            KeyLook::NoKey => self.mounted(ConditionStatus::True, "Mounted", "the Transit engine is mounted"),
-            KeyLook::NoMount => self.mounted(ConditionStatus::False, "NoMount", "no Transit engine is mounted"),
-            _ => self.mounted(ConditionStatus::False, "NoNamespace", "the organization has no namespace in OpenBao"),
+            KeyLook::NoKey => self.mounted(
+                ConditionStatus::True,
+                "Mounted",
+                "the Transit engine is mounted",
+            ),
+            KeyLook::NoMount => self.mounted(
+                ConditionStatus::False,
+                "NoMount",
+                "no Transit engine is mounted",
+            ),
+            _ => self.mounted(
+                ConditionStatus::False,
+                "NoNamespace",
+                "the organization has no namespace in OpenBao",
+            ),
         }
         if self.was_made() {
             return self.gone(place, missing, deletion).map(|()| None);
         }
         if self.is_going() {
-            return self.not_ready("Deleting", "the KMSKey is being deleted; no key is made for it").map(|()| None);
+            return self
+                .not_ready(
+                    "Deleting",
+                    "the KMSKey is being deleted; no key is made for it",
+                )
+                .map(|()| None);
         }
         self.step(step).map(|()| None)
     }
@@ -270,7 +294,9 @@ impl Planner<'_> {
                 "OpenBao gives no answer; what else the status says is what was seen last",
             ),
             // Nobody may look, so that nothing is known of a key that was there.
-            ServiceErrorKind::Denied if self.was_made() => (ConditionStatus::Unknown, &*error.message),
+            ServiceErrorKind::Denied if self.was_made() => {
+                (ConditionStatus::Unknown, &*error.message)
+            }
             _ => (ConditionStatus::False, &*error.message),
         };
         self.ready(status, reason, message);
@@ -312,7 +338,9 @@ impl Planner<'_> {
         let status = &mut self.plan.status;
         status.current_version = Some(stored.latest_version.into());
         status.min_decryption_version = Some(stored.min_decryption_version.into());
-        let rotated = (stored.latest_version > 1).then(|| stored.newest()).flatten();
+        let rotated = (stored.latest_version > 1)
+            .then(|| stored.newest())
+            .flatten();
         status.last_rotated_time = rotated.map(k8s_time);
     }
 
@@ -378,7 +406,10 @@ impl Planner<'_> {
             message,
         };
         let generation = self.observed.key.metadata.generation;
-        self.plan.status.conditions.set(&condition, generation, self.now);
+        self.plan
+            .status
+            .conditions
+            .set(&condition, generation, self.now);
     }
 
     fn notice(&mut self, kind: EventKind, reason: &'static str, message: String) {

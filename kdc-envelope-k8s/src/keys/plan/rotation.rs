@@ -21,7 +21,10 @@ impl Planner<'_> {
             return Ok(());
         }
         if *deletion != Deletion::Off || self.is_going() {
-            self.no_rotation("DeletionScheduled", "a key that is to be deleted does not rotate");
+            self.no_rotation(
+                "DeletionScheduled",
+                "a key that is to be deleted does not rotate",
+            );
             return Ok(());
         }
         let interval = match self.observed.key.spec.interval() {
@@ -69,9 +72,17 @@ impl Planner<'_> {
             scheduled(self, "Scheduled", &format!("the key rotates at {next:.0}"));
             return Ok(());
         }
-        if let Some(user) = self.observed.users.iter().find(|user| user.holds_rotation.is_some()) {
+        if let Some(user) = self
+            .observed
+            .users
+            .iter()
+            .find(|user| user.holds_rotation.is_some())
+        {
             let why = user.holds_rotation.unwrap_or_default();
-            let message = format!("the rotation is due and waits for KdcCluster `{}`: {why}", user.cluster);
+            let message = format!(
+                "the rotation is due and waits for KdcCluster `{}`: {why}",
+                user.cluster
+            );
             scheduled(self, "WaitingForCluster", &message);
             return Ok(());
         }
@@ -81,7 +92,11 @@ impl Planner<'_> {
             && self.now < expiry
         {
             self.again(expiry);
-            scheduled(self, "Rotating", &format!("a rotation began at {:.0}", claim.since));
+            scheduled(
+                self,
+                "Rotating",
+                &format!("a rotation began at {:.0}", claim.since),
+            );
             return Ok(());
         }
         self.step(Step::Rotate {

@@ -133,8 +133,14 @@ fn a_key_that_is_there_is_ready_and_its_id_is_organization_mount_and_name() {
     assert_eq!(shown(&plan, "OpenBaoMounted"), ("True", "Mounted"));
     assert_eq!(shown(&plan, "RotationScheduled"), ("False", "Disabled"));
     let status = &plan.status;
-    assert_eq!(status.key_id.as_deref(), Some("acme/transit/keys/acme-docs-prod-etcd"));
-    assert_eq!((status.current_version, status.min_decryption_version), (Some(1), Some(1)));
+    assert_eq!(
+        status.key_id.as_deref(),
+        Some("acme/transit/keys/acme-docs-prod-etcd")
+    );
+    assert_eq!(
+        (status.current_version, status.min_decryption_version),
+        (Some(1), Some(1))
+    );
     assert_eq!(status.last_rotated_time, None, "version 1 is no rotation");
     assert_eq!(status.conditions.observed_generation("Ready"), Some(3));
 }
@@ -144,13 +150,17 @@ fn what_came_back_is_checked_against_the_profile() {
     let changes: [(&str, fn(&mut StoredKey)); 4] = [
         ("type", |key| key.kind = "rsa-4096".to_owned()),
         ("exportable", |key| key.exportable = true),
-        ("allow_plaintext_backup", |key| key.allow_plaintext_backup = true),
+        ("allow_plaintext_backup", |key| {
+            key.allow_plaintext_backup = true
+        }),
         ("derived", |key| key.derived = true),
     ];
     for (field, change) in changes {
         let mut key = stored(&[0]);
         change(&mut key);
-        let plan = Case::rotating("7d").with(Ok(KeyLook::Found(key))).plan(at(30));
+        let plan = Case::rotating("7d")
+            .with(Ok(KeyLook::Found(key)))
+            .plan(at(30));
         assert_eq!(plan.step, None, "{field}: it is not even rotated");
         assert_eq!(shown(&plan, "Ready"), ("False", "ProfileMismatch"));
         let ready = plan.status.conditions.get("Ready").unwrap();
@@ -158,7 +168,9 @@ fn what_came_back_is_checked_against_the_profile() {
     }
     let mut deleted = stored(&[0]);
     deleted.soft_deleted = true;
-    let plan = Case::new(json!({})).with(Ok(KeyLook::Found(deleted))).plan(at(0));
+    let plan = Case::new(json!({}))
+        .with(Ok(KeyLook::Found(deleted)))
+        .plan(at(0));
     assert_eq!(shown(&plan, "Ready"), ("False", "SoftDeleted"));
 }
 
@@ -167,9 +179,15 @@ fn deletion_and_rotation_by_openbao_itself_are_forbidden_again_when_they_drifted
     let mut key = stored(&[0]);
     key.deletion_allowed = true;
     key.auto_rotate_period = Duration::from_hours(1);
-    let plan = Case::rotating("7d").with(Ok(KeyLook::Found(key))).plan(at(30));
+    let plan = Case::rotating("7d")
+        .with(Ok(KeyLook::Found(key)))
+        .plan(at(30));
     let drift = vec!["deletion_allowed", "auto_rotate_period"];
-    assert_eq!(plan.step, Some(Step::ProtectKey(drift)), "before it is rotated");
+    assert_eq!(
+        plan.step,
+        Some(Step::ProtectKey(drift)),
+        "before it is rotated"
+    );
 }
 
 #[test]
@@ -219,11 +237,16 @@ fn a_missing_answer_is_unknown_and_never_a_reason_to_create_rotate_or_delete() {
         let plan = case.plan(at(400));
         assert_eq!(plan.step, None, "{policy}");
         assert_eq!(shown(&plan, "Ready"), ("Unknown", "OpenBaoUnavailable"));
-        assert_eq!(shown(&plan, "OpenBaoMounted"), ("Unknown", "OpenBaoUnavailable"));
+        assert_eq!(
+            shown(&plan, "OpenBaoMounted"),
+            ("Unknown", "OpenBaoUnavailable")
+        );
         assert!(plan.failure.is_some());
         assert_eq!(plan.status.current_version, case.key.status.current_version);
     }
-    let denied = Case::new(json!({})).with(Err(error(ServiceErrorKind::Denied))).plan(at(0));
+    let denied = Case::new(json!({}))
+        .with(Err(error(ServiceErrorKind::Denied)))
+        .plan(at(0));
     assert_eq!(denied.step, None);
     assert_eq!(shown(&denied, "Ready"), ("False", "OpenBaoDenied"));
 }
@@ -280,7 +303,10 @@ fn a_missed_rotation_is_done_once_not_once_for_each_interval() {
     case = case.with(found(&[5, 5 + 4 * 90]));
     let after = case.plan(late + DAY);
     assert_eq!(after.step, None);
-    assert_eq!(after.status.next_rotation_time, Some(k8s_time(late + DAY * 90)));
+    assert_eq!(
+        after.status.next_rotation_time,
+        Some(k8s_time(late + DAY * 90))
+    );
 }
 
 #[test]
@@ -290,9 +316,14 @@ fn the_times_of_the_status_are_those_of_openbao() {
     assert_eq!(plan.status.next_rotation_time, Some(k8s_time(at(37))));
     let mut timeless = stored(&[0]);
     timeless.created.clear();
-    let plan = Case::rotating("30d").with(Ok(KeyLook::Found(timeless))).plan(at(99));
+    let plan = Case::rotating("30d")
+        .with(Ok(KeyLook::Found(timeless)))
+        .plan(at(99));
     assert_eq!(plan.step, None);
-    assert_eq!(shown(&plan, "RotationScheduled"), ("Unknown", "VersionUnknown"));
+    assert_eq!(
+        shown(&plan, "RotationScheduled"),
+        ("Unknown", "VersionUnknown")
+    );
 }
 
 #[test]
@@ -300,7 +331,10 @@ fn an_interval_that_is_refused_stops_rotation_and_not_the_key() {
     for interval in ["2w", "59m", "731d", ""] {
         let plan = Case::rotating(interval).plan(at(900));
         assert_eq!(plan.step, None, "{interval}");
-        assert_eq!(shown(&plan, "RotationScheduled"), ("False", "InvalidInterval"));
+        assert_eq!(
+            shown(&plan, "RotationScheduled"),
+            ("False", "InvalidInterval")
+        );
         assert_eq!(shown(&plan, "Ready"), ("True", "KeyReady"));
         assert_eq!(plan.status.next_rotation_time, None);
     }
@@ -311,7 +345,10 @@ fn a_rotation_queues_until_the_last_one_reached_all_rows_of_each_cluster() {
     let why = "the last rotation has not reached all of its rows";
     let plan = Case::rotating("7d").used(None).used(Some(why)).plan(at(8));
     assert_eq!(plan.step, None);
-    assert_eq!(shown(&plan, "RotationScheduled"), ("True", "WaitingForCluster"));
+    assert_eq!(
+        shown(&plan, "RotationScheduled"),
+        ("True", "WaitingForCluster")
+    );
     let plan = Case::rotating("7d").used(None).plan(at(8));
     assert_eq!(plan.step, Some(Step::Rotate { from: 1 }));
 }
@@ -320,7 +357,9 @@ fn a_rotation_queues_until_the_last_one_reached_all_rows_of_each_cluster() {
 fn min_decryption_version_is_shown_and_no_step_can_change_it() {
     let mut key = stored(&[0, 1, 2]);
     key.min_decryption_version = 2;
-    let plan = Case::rotating("7d").with(Ok(KeyLook::Found(key))).plan(at(3));
+    let plan = Case::rotating("7d")
+        .with(Ok(KeyLook::Found(key)))
+        .plan(at(3));
     assert_eq!(plan.status.min_decryption_version, Some(2));
     assert_eq!(plan.step, None);
 }
@@ -358,8 +397,15 @@ fn a_rotation_whose_end_is_not_known_is_never_retried_blindly() {
     ] {
         let plan = Case::rotating("7d").with(look).claimed(claim).plan(at(400));
         assert_eq!(plan.step, None, "{claim}");
-        assert_eq!(shown(&plan, "RotationScheduled"), ("False", "RotationUnverified"));
-        assert_eq!(shown(&plan, "Ready"), ("True", "KeyReady"), "it still serves");
+        assert_eq!(
+            shown(&plan, "RotationScheduled"),
+            ("False", "RotationUnverified")
+        );
+        assert_eq!(
+            shown(&plan, "Ready"),
+            ("True", "KeyReady"),
+            "it still serves"
+        );
         assert_eq!(reasons(&plan), ["RotationUnverified"]);
     }
 }
@@ -384,7 +430,11 @@ fn retain_leaves_the_key() {
 fn schedule_starts_a_countdown_of_30_days_and_the_key_goes_at_its_end() {
     let mut case = scheduled();
     case.key.metadata.finalizers = None;
-    assert_eq!(case.plan(at(1)).step, Some(Step::AddFinalizer), "before the countdown");
+    assert_eq!(
+        case.plan(at(1)).step,
+        Some(Step::AddFinalizer),
+        "before the countdown"
+    );
     let mut case = scheduled();
     let first = case.settle(at(1));
     assert_eq!(reasons(&first), ["DeletionScheduled"]);
@@ -405,7 +455,10 @@ fn the_countdown_is_cancelled_by_setting_retain_back() {
     assert_eq!(plan.step, Some(Step::RemoveFinalizer));
     case.key.metadata.finalizers = None;
     let plan = case.settle(at(31));
-    assert_eq!((plan.step.clone(), plan.status.scheduled_deletion.clone()), (None, None));
+    assert_eq!(
+        (plan.step.clone(), plan.status.scheduled_deletion.clone()),
+        (None, None)
+    );
     assert_eq!(reasons(&plan), ["DeletionCancelled"]);
 }
 
@@ -415,7 +468,9 @@ fn a_countdown_is_cancelled_while_openbao_is_away_too() {
     case.settle(at(1));
     case.key.spec.deletion_policy = Some("retain".to_owned());
     case.key.metadata.finalizers = None;
-    let plan = case.with(Err(error(ServiceErrorKind::Unavailable))).plan(at(2));
+    let plan = case
+        .with(Err(error(ServiceErrorKind::Unavailable)))
+        .plan(at(2));
     assert_eq!(plan.status.scheduled_deletion, None);
 }
 
@@ -427,10 +482,17 @@ fn deletion_is_refused_while_a_cluster_uses_the_key() {
     assert_eq!(case.plan(at(40)).step, Some(Step::RemoveFinalizer));
     case.key.metadata.finalizers = None;
     let plan = case.plan(at(40));
-    assert_eq!((plan.step.clone(), plan.status.scheduled_deletion.clone()), (None, None));
+    assert_eq!(
+        (plan.step.clone(), plan.status.scheduled_deletion.clone()),
+        (None, None)
+    );
     assert_eq!(reasons(&plan), ["DeletionCancelled", "DeletionRefused"]);
     let ready = plan.status.conditions.get("Ready").unwrap();
-    assert!(ready.message.contains("refused while it is in use by KdcCluster `prod`"));
+    assert!(
+        ready
+            .message
+            .contains("refused while it is in use by KdcCluster `prod`")
+    );
 }
 
 #[test]
@@ -466,7 +528,10 @@ fn a_key_that_is_to_be_deleted_does_not_rotate() {
     case.key.spec.rotation = Case::rotating("1d").key.spec.rotation;
     let plan = case.plan(at(20));
     assert_eq!(plan.step, None);
-    assert_eq!(shown(&plan, "RotationScheduled"), ("False", "DeletionScheduled"));
+    assert_eq!(
+        shown(&plan, "RotationScheduled"),
+        ("False", "DeletionScheduled")
+    );
 }
 
 #[test]
@@ -478,7 +543,12 @@ fn no_key_is_made_for_an_object_that_is_being_deleted() {
 
 #[test]
 fn a_plan_for_what_did_not_change_changes_no_status() {
-    for mut case in [Case::rotating("7d"), scheduled(), Case::rotating("1w"), Case::new(json!({}))] {
+    for mut case in [
+        Case::rotating("7d"),
+        scheduled(),
+        Case::rotating("1w"),
+        Case::new(json!({})),
+    ] {
         case.settle(at(1));
         assert_eq!(case.plan(at(2)).status, case.key.status);
     }
