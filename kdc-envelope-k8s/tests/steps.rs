@@ -149,6 +149,13 @@ async fn a_configuration(client: &kube::Client) {
     assert_eq!(*seen[0].file.as_ref().unwrap().layout, layout(&second));
     let earlier: Vec<_> = seen[0].earlier.iter().map(|(hash, _)| *hash).collect();
     assert_eq!(earlier, [file.hash, seen[0].file.as_ref().unwrap().hash]);
+    // The first layout again gets other bytes: a server that uses these has loaded them since they were written.
+    let over = seen[0].file.as_ref().unwrap().hash;
+    targets.write("cp-0", &layout(&first), over).await.unwrap();
+    let again = targets.observe().await.unwrap();
+    let again = again[0].file.as_ref().unwrap();
+    assert_eq!(*again.layout, layout(&first));
+    assert!(again.is_first && again.hash != file.hash);
     let unknown = targets
         .write("cp-2", &layout(&first), over)
         .await

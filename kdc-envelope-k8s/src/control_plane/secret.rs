@@ -9,6 +9,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
+use zeroize::Zeroizing;
 
 use super::ports::{
     ChangeStore, ConfigTarget, ConfigTargets, PortError, StoredState, Update, Version,
@@ -315,7 +316,10 @@ impl ConfigTargets for SecretTargets {
             .map_err(|error| self.config.content(&self.key, error))?;
         let mut secret = self.config.get().await?;
         let seen = data(&secret, &self.key).map(<[u8]>::to_vec);
-        if seen.as_deref() == Some(text.as_bytes()) {
+        let is_meant = |bytes: &[u8]| {
+            EncryptionConfiguration::parse(bytes).is_ok_and(|config| Layout::of(&config) == *layout)
+        };
+        if seen.as_deref().is_some_and(is_meant) {
             return Ok(());
         }
         let found = seen.as_deref().map_or(ConfigHash::NO_FILE, ConfigHash::of);
@@ -326,15 +330,10 @@ impl ConfigTargets for SecretTargets {
                 found: Version::new(found.to_string()),
             });
         }
-        let is_first = self
-            .keep(seen.as_deref().into_iter().chain([text.as_bytes()]), &text)
-            .await?;
+        let text = self.keep(seen.as_deref(), text).await?;
         set(&mut secret, &*self.key, text.as_bytes());
         let stored = self.config.put(&secret).await?;
-        if is_first {
-            self.note_first(&stored).await?;
-        }
-        Ok(())
+        self.note_first(&stored).await
     }
 
     async fn store_key(
@@ -362,28 +361,27 @@ impl SecretTargets {
         self.history.put(&secret).await.map(drop)
     }
 
-    /// Keeps copies of `versions` beside the keys, with the most recent ones, and says whether `text` is none of those that were
-    /// kept before.
-    async fn keep<'v>(
+    /// Keeps copies of the present version and of the next one beside the keys, with the most recent ones. Gives the next one with
+    /// a comment if its bytes were there before: a server that says their hash has then loaded them since.
+    async fn keep(
         &self,
-        versions: impl Iterator<Item = &'v [u8]> + Send,
-        text: &str,
-    ) -> Result<bool, PortError> {
+        seen: Option<&[u8]>,
+        mut text: Zeroizing<String>,
+    ) -> Result<Zeroizing<String>, PortError> {
         let mut secret = self.history.get().await?;
         let known = numbered(&secret);
-        let is_first = !known.values().any(|known| *known == text.as_bytes());
         let mut next = known
             .last_key_value()
             .map_or(1, |(newest, _)| newest.saturating_add(1));
+        if known.values().any(|known| *known == text.as_bytes()) {
+            text = Zeroizing::new(format!("{}# version {next}\n", *text));
+        }
         let mut new = Vec::new();
-        for version in versions {
+        for version in seen.into_iter().chain([text.as_bytes()]) {
             if !known.values().any(|known| *known == version) {
                 new.push((next, version));
                 next = next.saturating_add(1);
             }
-        }
-        if new.is_empty() {
-            return Ok(is_first);
         }
         let surplus = (known.len() + new.len()).saturating_sub(KEPT);
         let old: Vec<u64> = known.keys().take(surplus).copied().collect();
@@ -398,7 +396,7 @@ impl SecretTargets {
             set(&mut secret, format!("{EARLIER}{number}"), bytes);
         }
         self.history.put(&secret).await?;
-        Ok(is_first)
+        Ok(text)
     }
 }
 

@@ -134,8 +134,6 @@ fn changed(asked: &[PodView], now: &[PodView], replicas: u32) -> Vec<UnlistedSer
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
-
     use serde_json::json;
 
     use super::*;

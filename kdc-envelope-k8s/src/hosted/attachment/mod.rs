@@ -12,6 +12,8 @@ mod sidecar;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 pub use error::AttachError;
@@ -364,7 +366,7 @@ fn set_field(
 /// Puts back what was there before.
 fn restore(object: &mut Value, place: &str, before: Option<Value>) -> Result<(), AttachError> {
     match before {
-        Some(before) => set(object, place, before, &mut Default::default()),
+        Some(before) => set(object, place, before, &mut BTreeSet::new()),
         None => {
             remove(object, place);
             Ok(())

@@ -1,8 +1,4 @@
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
-
 use proptest::prelude::*;
-use std::collections::BTreeSet;
-
 use serde_json::{Map, Value, json};
 
 use super::*;
