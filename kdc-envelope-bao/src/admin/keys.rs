@@ -127,7 +127,7 @@ impl<'a> TransitKeys<'a> {
                 let made = self.admin.write(&path, &NewKey::WANTED).await?;
                 let made = TransitKey::from_answer(&made)?;
                 check(name, &made)?;
-                self.admin.look_until(&path, |_| true).await?
+                self.admin.observe_until(&path, |_| true).await?
             }
         };
         check(name, &key)?;
