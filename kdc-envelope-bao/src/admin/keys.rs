@@ -160,7 +160,7 @@ impl<'a> TransitKeys<'a> {
                 let made = self.admin.write(&path, &wanted).await?;
                 let made = TransitKey::from_answer(&made)?;
                 check(name, &made, &wanted)?;
-                self.admin.look_until(&path, |_| true).await?
+                self.admin.observe_until(&path, |_| true).await?
             }
         };
         check(name, &key, &wanted)?;

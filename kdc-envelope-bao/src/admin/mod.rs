@@ -195,7 +195,7 @@ impl Admin {
     }
 
     /// Looks at `path` until the node that answers knows what was just written, and so does in the calls that follow.
-    async fn look_until<T: DeserializeOwned>(
+    async fn observe_until<T: DeserializeOwned>(
         &self,
         path: &str,
         knows: impl Fn(&T) -> bool + Send,

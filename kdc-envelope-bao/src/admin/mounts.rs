@@ -96,7 +96,7 @@ impl<'a> Mounts<'a> {
             Err(error) => return Err(error.into()),
         };
         let knows = |all: &All| all.contains_key(&listed(path)) || is_in_the_way(all, path);
-        let mut all: All = match (self.admin.look_until(self.base, knows).await, taken) {
+        let mut all: All = match (self.admin.observe_until(self.base, knows).await, taken) {
             (Ok(all), _) if all.contains_key(&listed(path)) => all,
             (_, Some(taken)) => return Err(taken.into()),
             (all, None) => all?,

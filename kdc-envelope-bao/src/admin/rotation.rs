@@ -168,7 +168,7 @@ impl Rotation<'_> {
     async fn proven(self, version: u32) -> Result<TransitKey, BaoError> {
         let path = self.name.path("keys");
         let knows = |key: &TransitKey| key.latest_version >= version;
-        self.keys.admin.look_until(&path, knows).await?;
+        self.keys.admin.observe_until(&path, knows).await?;
         self.try_out(version).await?;
         // Read after the trial, so that a rotation at the same time shows.
         self.keys.existing(self.name).await

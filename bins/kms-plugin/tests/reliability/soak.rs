@@ -41,7 +41,7 @@ async fn load_rotations_and_faults_at_random_do_no_harm() {
     let seed = number(SEED).unwrap_or_else(|| RandomState::new().build_hasher().finish());
     say(&format!("soak for {seconds} s, seed {seed}"));
     tokio::task::LocalSet::new()
-        .run_until(soak(Duration::from_secs(seconds), seed))
+        .run_until(Box::pin(soak(Duration::from_secs(seconds), seed)))
         .await;
 }
 

@@ -36,7 +36,7 @@ impl fmt::Display for Set {
     }
 }
 
-pub(super) struct Stand {
+pub(super) struct Fixture {
     pub(super) server: ApiServer,
     /// Before the server, for the clients that are measured.
     pub(super) meter: Meter,
@@ -46,7 +46,7 @@ pub(super) struct Stand {
     beside: Option<Runtime>,
 }
 
-impl Stand {
+impl Fixture {
     pub(super) async fn start() -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let config = folder.path().join("encryption.yaml");
@@ -69,16 +69,16 @@ impl Stand {
         let meter = beside
             .spawn(async move { Meter::start(&url).await })
             .await??;
-        let stand = Self {
+        let fixture = Self {
             server,
             meter,
             etcd,
             folder,
             beside: Some(beside),
         };
-        stand.write_kubeconfig()?;
-        stand.create_objects().await?;
-        Ok(stand)
+        fixture.write_kubeconfig()?;
+        fixture.create_objects().await?;
+        Ok(fixture)
     }
 
     /// Where what runs beside the measured clients runs.
@@ -150,7 +150,7 @@ impl Stand {
     }
 }
 
-impl Drop for Stand {
+impl Drop for Fixture {
     fn drop(&mut self) {
         if let Some(beside) = self.beside.take() {
             beside.shutdown_background();

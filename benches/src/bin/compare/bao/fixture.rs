@@ -17,7 +17,7 @@ use crate::write_private;
 
 const START_LIMIT: Duration = Duration::from_secs(30);
 
-pub(super) struct Stand {
+pub(super) struct Fixture {
     bao: Bao,
     role: AppRole,
     kms_plugin: PathBuf,
@@ -32,7 +32,7 @@ pub(super) struct Plugin {
     pub(super) socket: SocketAddress,
 }
 
-impl Stand {
+impl Fixture {
     pub(super) async fn start(kms_plugin: &Path) -> Result<Self> {
         let bao = Bao::start().await?;
         let root = bao.root();
@@ -113,7 +113,7 @@ impl Stand {
     }
 }
 
-impl Drop for Stand {
+impl Drop for Fixture {
     fn drop(&mut self) {
         if let Some(proxies) = self.proxies.take() {
             proxies.shutdown_background();
