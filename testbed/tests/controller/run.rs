@@ -22,7 +22,7 @@ use crate::fixture::{Plane, eventually, make_key, run};
 
 const OWNER: &str = "test/owner";
 
-/// Makes one ConfigMap for each key, under a name that the API server invents: whoever does not wait for what it wrote makes two.
+/// Makes one ConfigMap for each key, under a name that the API server invents: a controller that does not wait to see what it wrote makes two.
 struct MakesOne {
     keys: Arc<Store<KmsKey>>,
     maps: Arc<Store<ConfigMap>>,
