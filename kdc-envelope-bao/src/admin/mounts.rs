@@ -152,7 +152,7 @@ impl<'a> Mounts<'a> {
     async fn read_alone(self, place: &str) -> Result<Option<Mount>, BaoError> {
         match self.admin.get(place).await {
             Ok(answer) => Ok(Some(answer.data()?)),
-            Err(BaoError::Rejected { message, .. }) if message.contains(NO_MOUNT) => Ok(None),
+            Err(BaoError::NotFound { message, .. }) if message.contains(NO_MOUNT) => Ok(None),
             Err(error) => Err(error),
         }
     }
