@@ -17,7 +17,6 @@
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    clippy::print_stderr,
     unreachable_pub,
     reason = "the fixture is part of the tests"
 )]
