@@ -9,6 +9,7 @@ use crate::settings::Given;
 
 /// The program whose environment variables these are.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct KdcManager;
 
 impl VariablePrefix for KdcManager {

@@ -1,8 +1,7 @@
-//! What ends the program, in one line, and its exit code.
+//! What ends the program, and with which exit code.
 
 use std::io;
 
-use kdc_envelope::ErrorChain;
 use kdc_envelope_bao::CredentialError;
 use kdc_shared::config_file::FileError;
 use kdc_shared::exit::{self, Exit};
@@ -64,11 +63,11 @@ impl Failure {
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Common(ManagerSettingsError::File(FileError::Read { source, .. })) => {
-                of_io(source)
+                Exit::of_io(source)
             }
             Self::Common(ManagerSettingsError::File(_)) | Self::Invalid(_) => Exit::Config,
             Self::Common(_) | Self::Settings(_) => Exit::Usage,
-            Self::Credential(CredentialError::Read { source, .. }) => of_io(source),
+            Self::Credential(CredentialError::Read { source, .. }) => Exit::of_io(source),
             Self::Credential(CredentialError::TooOpen { .. }) => Exit::Denied,
             Self::Credential(_) => Exit::Config,
             Self::Manager(ManagerError::Cluster(_)) => Exit::Unavailable,
@@ -78,20 +77,5 @@ impl Failure {
             },
             Self::Manager(ManagerError::System { .. }) | Self::Output(_) => Exit::Io,
         }
-    }
-
-    /// The error and its causes in one line, whatever they contain.
-    pub(crate) fn line(&self) -> String {
-        ErrorChain::new(self)
-            .to_string()
-            .replace(char::is_control, " ")
-    }
-}
-
-fn of_io(error: &io::Error) -> Exit {
-    match error.kind() {
-        io::ErrorKind::NotFound => Exit::NoInput,
-        io::ErrorKind::PermissionDenied => Exit::Denied,
-        _ => Exit::Io,
     }
 }

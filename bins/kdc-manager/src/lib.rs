@@ -20,7 +20,7 @@ use kdc_envelope_k8s::crd::KMS_KEYS;
 use kdc_envelope_k8s::keys::KeysControllers;
 use kdc_shared::exit::Exit;
 use kdc_shared::manager::{self, Program, Setup, Work};
-use kdc_shared::{logging, usage};
+use kdc_shared::{console, usage};
 
 pub mod cli;
 mod clock;
@@ -45,28 +45,34 @@ const PROGRAM: Program = Program {
 
 /// Does what `arguments` say and gives the exit code of the process.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let name = PROGRAM.name;
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => {
-            complain(&format!(
-                "{}; see `kdc-manager --help`",
-                usage::line(&error)
-            ));
+            let line = usage::line(&error);
+            console::complain(name, &format!("{line}; see `kdc-manager --help`"));
             return Exit::Usage.into();
         }
-        Err(help) => return ended(written(help.print())),
+        Err(help) => return console::printed(name, help.print()),
     };
-    ended(match cli.command {
+    let result = match cli.command {
         None => serve(*cli.options),
         Some(Command::Validate(options)) => validate::validate(*options),
-        Some(Command::Crd) => print(KMS_KEYS.yaml),
-        Some(Command::Rbac(place)) => print(&rbac::manifests(&place)),
+        Some(Command::Crd) => return print(KMS_KEYS.yaml),
+        Some(Command::Rbac(place)) => return print(&rbac::manifests(&place)),
         Some(Command::Completions { shell }) => {
             let mut text = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), PROGRAM.name, &mut text);
-            written(io::stdout().write_all(&text))
+            clap_complete::generate(shell, &mut Cli::command(), name, &mut text);
+            return console::printed(name, io::stdout().write_all(&text));
         }
-    })
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            console::report(name, &console::line(&failure));
+            failure.exit().into()
+        }
+    }
 }
 
 fn serve(options: ServeOptions) -> Result<(), Failure> {
@@ -102,33 +108,6 @@ fn work(setup: &mut Setup, service: OpenBao, settings: Settings) -> Work {
     }
 }
 
-fn print(text: &str) -> Result<(), Failure> {
-    written(io::stdout().write_all(text.as_bytes()))
-}
-
-/// The end of a text that was asked for. A reader that goes away, as `head` does, is no failure.
-fn written(result: io::Result<()>) -> Result<(), Failure> {
-    match result.and_then(|()| io::stdout().flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::Output(error)),
-        _ => Ok(()),
-    }
-}
-
-fn ended(result: Result<(), Failure>) -> ExitCode {
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            if logging::is_structured() {
-                tracing::error!(error = failure.line(), "kdc-manager failed");
-            } else {
-                complain(&failure.line());
-            }
-            failure.exit().into()
-        }
-    }
-}
-
-fn complain(line: &str) {
-    // Nothing is left to do if standard error is closed.
-    let _ = writeln!(io::stderr(), "kdc-manager: error: {line}");
+fn print(text: &str) -> ExitCode {
+    console::printed(PROGRAM.name, io::stdout().write_all(text.as_bytes()))
 }

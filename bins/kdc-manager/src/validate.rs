@@ -4,6 +4,7 @@ use std::io::{self, Write as _};
 
 use kdc_envelope_bao::Client;
 use kdc_envelope_bao::settings::BaoConnection;
+use kdc_shared::console;
 
 use crate::PROGRAM;
 use crate::cli::ServeOptions;
@@ -37,7 +38,7 @@ pub(crate) fn validate(options: ServeOptions) -> Result<(), Failure> {
             Ok(detail) => writeln!(out, "ok    {name}: {detail}"),
             Err(failure) => {
                 failed += 1;
-                writeln!(out, "FAIL  {name}: {}", failure.line())
+                writeln!(out, "FAIL  {name}: {}", console::line(&failure))
             }
         };
         written.map_err(Failure::Output)?;

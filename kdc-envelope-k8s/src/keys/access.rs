@@ -185,7 +185,7 @@ fn owner(observed: &ObservedAccess<'_>) -> Result<Option<ObjectKey>, ServiceErro
         None => &[],
     };
     let is_bound = |namespace: &str| bound.iter().any(|bound| bound == namespace);
-    let rows_of =
+    let cluster_of =
         |namesake: &Namesake| ObjectKey::new(&*namesake.namespace, name(observed.cluster));
     // Who has it already keeps it, however old others are: its rows depend on it.
     if let Some(bound) = observed
@@ -193,7 +193,7 @@ fn owner(observed: &ObservedAccess<'_>) -> Result<Option<ObjectKey>, ServiceErro
         .iter()
         .find(|other| is_bound(&other.namespace))
     {
-        return Ok((!is_bound(own) || is_older(bound, observed.cluster)).then(|| rows_of(bound)));
+        return Ok((!is_bound(own) || is_older(bound, observed.cluster)).then(|| cluster_of(bound)));
     }
     if is_bound(own) {
         return Ok(None);
@@ -204,7 +204,7 @@ fn owner(observed: &ObservedAccess<'_>) -> Result<Option<ObjectKey>, ServiceErro
         .min_by(|one, other| one.age.cmp(&other.age));
     Ok(oldest
         .filter(|oldest| is_older(oldest, observed.cluster))
-        .map(rows_of))
+        .map(cluster_of))
 }
 
 fn is_older(namesake: &Namesake, cluster: &KdcCluster) -> bool {

@@ -205,7 +205,7 @@ impl World {
         self.token.clone()
     }
 
-    pub(crate) async fn seal(&mut self) {
+    pub(crate) async fn seal(&self) {
         self.bao.get().seal().await.unwrap();
     }
 
