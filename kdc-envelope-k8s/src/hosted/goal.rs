@@ -94,7 +94,7 @@ impl Platform {
         }
         let url = given(self.openbao_url.as_ref());
         let image = given(self.plugin_image.as_ref());
-        let is_enabled = self.is_openbao_enabled.unwrap_or(url.is_some());
+        let is_enabled = self.is_openbao_enabled.unwrap_or_else(|| url.is_some());
         if let (true, Some(openbao_url), Some(plugin_image)) = (is_enabled, url, image) {
             return Ok(Provided {
                 openbao_url,
