@@ -59,7 +59,7 @@
 //! | | `rewrite`: rewriting every row through an API server, and the proof that none is stale | `client` |
 //! | controllers | `controller`: leader election, watches, retries, status and events | `controller` |
 //! | | `hosted`: encryption of hosted control planes, from a KdcCluster to proven rows | `hosted` |
-//! | custom resources | `crd`: KMSKey, KdcCluster, and Kamaji's objects | `crd` |
+//! | custom resources | [`crd`]: intervals of rotation; KMSKey, KdcCluster and Kamaji's objects | objects: `crd` |
 //! | API servers | `cluster`: kubeconfigs, clients, and what an API server says of itself | `client` |
 //!
 //! # Features
@@ -87,7 +87,6 @@ pub mod cluster;
 pub mod control_plane;
 #[cfg(feature = "controller")]
 pub mod controller;
-#[cfg(feature = "crd")]
 pub mod crd;
 pub mod encryption_config;
 #[cfg(feature = "etcd")]

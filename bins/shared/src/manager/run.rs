@@ -198,7 +198,10 @@ async fn serve(
     let work = elector.run_while(work.run);
     tokio::pin!(work);
     tokio::select! {
-        () = &mut work => {}
+        () = &mut work => {
+            let source = io::Error::other("a controller ended by itself, a fault of the program; start it again");
+            return Err(ManagerError::System { action: "go on", source });
+        }
         () = stopping => work.await,
     }
     tracing::info!("stopped");
