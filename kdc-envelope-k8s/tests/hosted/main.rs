@@ -1,6 +1,11 @@
 //! Every rule of encryption for hosted control planes, by the pure planner.
 #![cfg(feature = "hosted")]
-#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests"
+)]
 
 mod disabling;
 mod enabling;

@@ -20,7 +20,7 @@ const LONG: Duration = Duration::from_secs(7);
 #[tokio::test]
 async fn an_openbao_that_is_away_or_hangs_heals() {
     tokio::task::LocalSet::new()
-        .run_until(async {
+        .run_until(Box::pin(async {
             let mut fixture =
                 Fixture::proxied(Table::new("1-away"), Scale::of(1_500).with_api_server()).await;
             let s = &mut fixture;
@@ -68,14 +68,14 @@ async fn an_openbao_that_is_away_or_hangs_heals() {
             )
             .await;
             fixture.finish();
-        })
+        }))
         .await;
 }
 
 #[tokio::test]
 async fn bad_answers_heal() {
     tokio::task::LocalSet::new()
-        .run_until(async {
+        .run_until(Box::pin(async {
             let mut fixture = Fixture::proxied(Table::new("2-answers"), Scale::of(2_500)).await;
             let s = &mut fixture;
             for (name, fault) in [
@@ -143,7 +143,7 @@ async fn bad_answers_heal() {
             )
             .await;
             fixture.finish();
-        })
+        }))
         .await;
 }
 
@@ -170,7 +170,7 @@ pub(crate) async fn restore_role(s: &mut Fixture<Proxied>) {
 #[tokio::test]
 async fn lost_rights_and_credentials_heal() {
     tokio::task::LocalSet::new()
-        .run_until(async {
+        .run_until(Box::pin(async {
             let mut fixture = Fixture::proxied(Table::new("3-rights"), Scale::of(2_500)).await;
             let s = &mut fixture;
             s.fault(
@@ -216,7 +216,7 @@ async fn lost_rights_and_credentials_heal() {
             credential_files(s).await;
             short_tokens(s).await;
             fixture.finish();
-        })
+        }))
         .await;
 }
 

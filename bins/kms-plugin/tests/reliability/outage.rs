@@ -18,7 +18,9 @@ const SPARE_SEEDS: u64 = 600;
 async fn an_outage_shorter_than_the_time_to_live_is_invisible_to_reads() {
     let ttl = std::env::var(TTL_SECONDS).ok();
     let ttl = ttl.map_or(DEFAULT_TTL, |text| text.parse().unwrap());
-    tokio::task::LocalSet::new().run_until(outage(ttl)).await;
+    tokio::task::LocalSet::new()
+        .run_until(Box::pin(outage(ttl)))
+        .await;
 }
 
 async fn outage(ttl: u64) {

@@ -408,7 +408,7 @@ proptest! {
             .prop_flat_map(|kind| (Just(kind), objects(kind)))
     ) {
         let whole = attached(&object, kind);
-        prop_assert_eq!(attached(&whole, kind), whole.clone(), "attaching again");
+        prop_assert_eq!(&attached(&whole, kind), &whole, "attaching again");
         let mut newer = whole.clone();
         let other = Sidecar { image: "kms-plugin:2", has_authority: false, ..sidecar() };
         attach(&mut newer, kind, &other.attachment()).unwrap();
