@@ -315,7 +315,8 @@ mod tests {
 
     #[test]
     fn values_that_make_no_sense_are_refused_by_name() {
-        let cases: [(&str, fn(&mut KeysArgs)); 8] = [
+        type Change = fn(&mut KeysArgs);
+        let cases: [(&str, Change); 8] = [
             ("--interval", |given| {
                 given.interval = Some(Duration::from_secs(9))
             }),

@@ -147,7 +147,8 @@ fn a_key_that_is_there_is_ready_and_its_id_is_organization_mount_and_name() {
 
 #[test]
 fn what_came_back_is_checked_against_the_profile() {
-    let changes: [(&str, fn(&mut StoredKey)); 4] = [
+    type Change = fn(&mut StoredKey);
+    let changes: [(&str, Change); 4] = [
         ("type", |key| key.kind = "rsa-4096".to_owned()),
         ("exportable", |key| key.exportable = true),
         ("allow_plaintext_backup", |key| {
