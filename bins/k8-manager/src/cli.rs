@@ -34,6 +34,14 @@ pub(crate) enum Command {
     Crd,
     /// Print the rights that the program needs, as YAML.
     Rbac,
+    /// Print a completion script for a shell.
+    #[command(
+        after_help = "Example:\n  k8-manager completions bash > /etc/bash_completion.d/k8-manager"
+    )]
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
 }
 
 const LONG_ABOUT: &str = "\

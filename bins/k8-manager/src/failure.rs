@@ -3,7 +3,6 @@
 use std::io;
 use std::path::PathBuf;
 
-use kdc_envelope::ErrorChain;
 use kdc_shared::config_file::FileError;
 use kdc_shared::exit::Exit;
 use kdc_shared::manager::{ManagerError, ManagerSettingsError};
@@ -29,26 +28,12 @@ impl Failure {
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Settings(ManagerSettingsError::File(FileError::Read { source, .. }))
-            | Self::File { source, .. } => of_io(source),
+            | Self::File { source, .. } => Exit::of_io(source),
             Self::Settings(ManagerSettingsError::File(_)) => Exit::Config,
             Self::Settings(_) | Self::Value { .. } => Exit::Usage,
             Self::Manager(ManagerError::Cluster(_)) => Exit::Unavailable,
             Self::Manager(ManagerError::Http { .. }) => Exit::CannotCreate,
             Self::Manager(ManagerError::System { .. }) => Exit::Io,
         }
-    }
-
-    /// The error and its causes in one line.
-    pub(crate) fn line(&self) -> String {
-        let chain = ErrorChain::new(self).to_string();
-        chain.replace(char::is_control, " ")
-    }
-}
-
-fn of_io(error: &io::Error) -> Exit {
-    match error.kind() {
-        io::ErrorKind::NotFound => Exit::NoInput,
-        io::ErrorKind::PermissionDenied => Exit::Denied,
-        _ => Exit::Io,
     }
 }

@@ -10,10 +10,10 @@ use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 use kdc_envelope_k8s::crd::{KDC_CLUSTERS, KMS_KEYS};
 use kdc_shared::exit::Exit;
-use kdc_shared::{logging, usage};
+use kdc_shared::{console, usage};
 
 mod cli;
 mod failure;
@@ -21,8 +21,9 @@ mod run;
 mod settings;
 
 use cli::{Cli, Command};
-use failure::Failure;
 
+/// What it is called in messages.
+const NAME: &str = run::PROGRAM.name;
 /// The rights that the program needs, as a ClusterRole.
 const RBAC: &str = include_str!("rbac.yaml");
 
@@ -31,50 +32,35 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => {
-            complain(&format!("{}; see `k8-manager --help`", usage::line(&error)));
+            let line = usage::line(&error);
+            console::complain(NAME, &format!("{line}; see `k8-manager --help`"));
             return Exit::Usage.into();
         }
-        Err(help) => return printed(help.print()),
+        Err(help) => return console::printed(NAME, help.print()),
     };
     let outcome = match cli.command {
         Some(Command::Crd) => {
             let definitions = [KMS_KEYS, KDC_CLUSTERS].map(|definition| definition.yaml);
-            return printed(io::stdout().write_all(definitions.join("---\n").as_bytes()));
+            return print(definitions.join("---\n").as_bytes());
         }
-        Some(Command::Rbac) => return printed(io::stdout().write_all(RBAC.as_bytes())),
+        Some(Command::Rbac) => return print(RBAC.as_bytes()),
+        Some(Command::Completions { shell }) => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), NAME, &mut script);
+            return print(&script);
+        }
         Some(Command::Validate(options)) => settings::gather(*options).map(drop),
         None => settings::gather(cli.options).and_then(|settings| run::run(&settings)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            report(&failure);
+            console::report(NAME, &console::line(&failure));
             failure.exit().into()
         }
     }
 }
 
-/// The end of a text that was asked for. A reader that goes away, as `head` does, is no failure.
-fn printed(written: io::Result<()>) -> ExitCode {
-    match written.and_then(|()| io::stdout().flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            complain(&format!("cannot write to standard output: {error}"));
-            Exit::Io.into()
-        }
-        _ => ExitCode::SUCCESS,
-    }
-}
-
-/// One line, in the form that logs have when they have one.
-fn report(failure: &Failure) {
-    if logging::is_structured() {
-        tracing::error!(error = failure.line(), "k8-manager failed");
-    } else {
-        complain(&failure.line());
-    }
-}
-
-fn complain(line: &str) {
-    // Nothing is left to do if standard error is closed.
-    let _ = writeln!(io::stderr(), "k8-manager: error: {line}");
+fn print(text: &[u8]) -> ExitCode {
+    console::printed(NAME, io::stdout().write_all(text))
 }

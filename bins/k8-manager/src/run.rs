@@ -13,8 +13,9 @@ use kdc_shared::manager::{self, Program, Setup, Work};
 use crate::failure::Failure;
 use crate::settings::Settings;
 
-const PROGRAM: Program = Program {
-    name: "k8-manager",
+/// What the program is to the cluster.
+pub(crate) const PROGRAM: Program = Program {
+    name: env!("CARGO_PKG_NAME"),
     version: env!("CARGO_PKG_VERSION"),
     reporter: "k8s.kube-dc.com/k8-manager",
     metrics: "kdc_k8_manager",

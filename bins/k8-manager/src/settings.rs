@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn values_that_make_no_sense_are_refused_by_name() {
-        let name = |given: Given| given.resolve().unwrap_err().line();
+        let name = |given: Given| given.resolve().unwrap_err().to_string();
         let colon = Given {
             provider_name: Some("a:b".to_owned()),
             ..Given::default()
