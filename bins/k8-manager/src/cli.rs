@@ -47,9 +47,10 @@ pub(crate) enum Command {
 const LONG_ABOUT: &str = "\
 Controller of encryption at rest for hosted control planes.
 
-A KdcCluster with spec.encryption.etcd.enabled: true gets a KMSKey, a ServiceAccount and a plugin beside
-each of its API servers. Then its rows are rewritten, and a second pass proves that every one of them is
-encrypted. Run one replica or several: one of them holds the Lease and works.";
+A KdcCluster with spec.encryption.etcd.enabled: true gets a KMSKey, a ServiceAccount and a
+plugin beside each of its API servers. Then its rows are rewritten, and a second pass proves
+that every one of them is encrypted. Run one replica or several: one of them holds the Lease and
+works.";
 
 const EXAMPLES: &str = "\
 Examples:

@@ -75,8 +75,10 @@ pub struct Place {
 const LONG_ABOUT: &str = "\
 Makes and rotates keys in OpenBao as KMSKeys say, and lets the plugins of clusters use them.
 
-Each KMSKey becomes a Transit key in the OpenBao namespace of its organization. It rotates at the interval
-that the KMSKey gives, by one process at a time. Each KdcCluster with encryption gets a policy and a role
-`tcp-CLUSTER`, which are set right whenever they drift. Several replicas share a Lease; one of them works.
+Each KMSKey becomes a Transit key in the OpenBao namespace of its organization. It rotates at
+the interval that the KMSKey gives, by one process at a time. Each KdcCluster with encryption
+gets a policy and a role `tcp-CLUSTER`, which are set right whenever they drift. Several
+replicas share a Lease; one of them works.
 
---bao-namespace is the namespace above those of the organizations; without it they are at the root.";
+--bao-namespace is the namespace above those of the organizations; without it they are at the
+root.";
