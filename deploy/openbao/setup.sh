@@ -44,7 +44,7 @@ if [ -n "$NAMESPACE" ]; then
 fi
 
 there sys/mounts/transit || "$BAO" secrets enable transit
-# It can be neither exported nor deleted unless somebody changes that, of which kms-plugin warns. Rotate it with
+# It can be neither exported nor deleted unless an administrator changes that, of which kms-plugin warns. Rotate it with
 # `bao write -f transit/keys/NAME/rotate`, one at a time, or let OpenBao do so with auto_rotate_period; not both.
 there "transit/keys/$KEY" || "$BAO" write "transit/keys/$KEY" type=aes256-gcm96
 policy | "$BAO" policy write "$ROLE" -
@@ -73,7 +73,7 @@ if [ "$method" != approle ]; then
 else
     if ! there sys/auth/approle; then
         "$BAO" auth enable approle
-        # Else whoever knows the name of a role shuts it out for 15 minutes with five wrong secret ids.
+        # Else a client that knows the name of a role locks it out for 15 minutes with five wrong secret ids.
         "$BAO" auth tune -user-lockout-disable=true approle/
     fi
     # Bind it to the nodes where you can: secret_id_bound_cidrs=... token_bound_cidrs=...

@@ -11,7 +11,7 @@ fuzz_target!(|text: &str| {
         "process_start_time_seconds",
         "apiserver_envelope_encryption_key_id_hash_status_last_timestamp_seconds",
     ];
-    // Behind one of the names that are looked at.
+    // Behind one of the names that the parser reads.
     for line in names.map(|name| format!("{name}{text}")) {
         if let Ok(metrics) = ServerMetrics::parse(&line) {
             let times = [metrics.started, metrics.reloaded, metrics.reload_failed];

@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
     if let Ok(metadata) = Metadata::parse(input) {
-        // There is one meaning, whoever wrote it.
+        // There is one meaning, whichever program wrote it.
         assert!(Metadata::parse(&metadata.to_json()).is_ok_and(|again| again == metadata));
     }
     let dek = Key256::new([0x20; 32]);

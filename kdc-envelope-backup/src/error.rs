@@ -4,10 +4,10 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
-use kdc_envelope::KekError;
 use kdc_envelope::kek::KekErrorKind;
 use kdc_envelope::snapshot::metadata::MetadataError;
 use kdc_envelope::snapshot::{OpenError, SealError};
+use kdc_envelope::{ErrorChain, KekError};
 
 use crate::advice::Advice;
 
@@ -157,8 +157,8 @@ impl BackupError {
     }
 
     /// An error of which only the text is of use, with all that is behind it.
-    pub(crate) fn wrap(kind: BackupErrorKind, error: &dyn Error) -> Self {
-        Self::new(kind, chain(error))
+    pub(crate) fn wrap(kind: BackupErrorKind, error: &(dyn Error + 'static)) -> Self {
+        Self::new(kind, ErrorChain::new(error).to_string())
     }
 
     /// A failure of a store that another crate implements.
@@ -283,18 +283,6 @@ impl Error for BackupError {
         let source = self.source.as_deref()?;
         Some(source)
     }
-}
-
-/// An error and what is behind it.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(error) = next {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        next = error.source();
-    }
-    text
 }
 
 /// So that it survives a pass through [`std::io`].

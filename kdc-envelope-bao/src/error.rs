@@ -116,7 +116,9 @@ pub enum BaoError {
         message: String,
     },
     /// A check-and-set write met another version than it expected.
-    #[error("{place} was changed by somebody else in the meantime; look at it, and write it again")]
+    #[error(
+        "{place} was changed by another client in the meantime; look at it, and write it again"
+    )]
     Conflict {
         /// What was to be written.
         place: Place,
@@ -414,6 +416,11 @@ impl From<BaoError> for KekError {
             BaoErrorClass::Denied | BaoErrorClass::Unauthenticated => Self::Denied {
                 source: Box::new(error),
             },
+            BaoErrorClass::Transient if matches!(error, BaoError::DeadlineExceeded) => {
+                Self::DeadlineExceeded {
+                    source: Box::new(error),
+                }
+            }
             // A missing key may be restored, and a refused request be allowed by a change on the server.
             BaoErrorClass::Transient | BaoErrorClass::Missing | BaoErrorClass::Rejected => {
                 Self::Unavailable {

@@ -215,12 +215,12 @@ pub async fn wrapped_secret_id(session: &Session) -> Result<Option<WrappedSecret
             secret_id_file,
             is_wrapped: true,
             ..
-        } => look_at_wrapping(session, secret_id_file).await.map(Some),
+        } => probe_wrapping(session, secret_id_file).await.map(Some),
         _ => Ok(None),
     }
 }
 
-async fn look_at_wrapping(session: &Session, file: &Path) -> Result<WrappedSecretId, BaoError> {
+async fn probe_wrapping(session: &Session, file: &Path) -> Result<WrappedSecretId, BaoError> {
     #[derive(Serialize)]
     struct Asked<'a> {
         token: &'a str,

@@ -43,6 +43,9 @@
 //! A call ends by the [deadline](kdc_envelope::deadline) of its caller, however many retries are nested, and otherwise within
 //! [`ClientConfig::call_timeout`] for each request.
 //!
+//! While OpenBao cannot be reached, the status of a key stays good for [`TransitOptions::status_grace`] and says that it is
+//! [degraded](kdc_envelope::KekStatus::degraded); wrapping and unwrapping fail at once. The hold of new versions must be longer than that.
+//!
 //! Written against OpenBao 2.6 and 2.7, and tested with both. Vault speaks the same protocol; where it is known to differ is in
 //! the operations guide.
 #![forbid(unsafe_code)]

@@ -58,15 +58,18 @@
 //! | | `etcd`: rows and snapshots of a live etcd | `etcd` |
 //! | | `rewrite`: rewriting every row through an API server, and the proof that none is stale | `client` |
 //! | controllers | `controller`: leader election, watches, retries, status and events | `controller` |
-//! | custom resources | `crd`: KMSKey, KdcCluster, and Kamaji's objects | `crd` |
+//! | | `hosted`: encryption of hosted control planes, from a KdcCluster to proven rows | `hosted` |
+//! | custom resources | [`crd`]: intervals of rotation; KMSKey, KdcCluster and Kamaji's objects | objects: `crd` |
+//! | keys of tenants | `keys`: KMSKeys become keys in OpenBao, which rotate; clusters get access to them | `controller` |
 //! | API servers | `cluster`: kubeconfigs, clients, and what an API server says of itself | `client` |
 //!
 //! # Features
 //!
 //! * `client`: what talks to API servers, by `kube`. It runs on tokio.
-//! * `controller`: the frame of a controller, with metrics by `prometheus-client`.
+//! * `controller`: the frame of a controller, with metrics by `prometheus-client`, and what stands on it.
 //! * `crd`: the types of custom resources, for `kube`.
 //! * `etcd`: what talks to etcd, by `tonic`. It runs on tokio.
+//! * `hosted`: the controller of hosted control planes.
 //!
 //! Without them the crate is formats and planners, and does no network I/O.
 //!
@@ -85,12 +88,15 @@ pub mod cluster;
 pub mod control_plane;
 #[cfg(feature = "controller")]
 pub mod controller;
-#[cfg(feature = "crd")]
 pub mod crd;
 pub mod encryption_config;
 #[cfg(feature = "etcd")]
 pub mod etcd;
 pub mod files;
+#[cfg(feature = "hosted")]
+pub mod hosted;
+#[cfg(feature = "controller")]
+pub mod keys;
 mod percent;
 #[cfg(feature = "client")]
 pub mod rewrite;

@@ -2,6 +2,12 @@
 //!
 //! The files in `tests/crds` say what the published definitions have: names, columns, and each field with its type and limits.
 #![cfg(feature = "crd")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "what reads definitions is part of the tests"
+)]
 
 use std::collections::BTreeMap;
 

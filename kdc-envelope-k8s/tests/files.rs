@@ -70,14 +70,14 @@ fn what_is_written_is_private_and_what_was_there_is_kept() {
     let first = node.read().unwrap();
     write(&node, &layout(&[&b, &a]));
     assert_eq!(*node.read().unwrap().layout, layout(&[&b, &a]));
-    // What is there now is among them, so that it is still known when somebody takes the file away.
+    // What is there now is among them, so that it is still known when an operator takes the file away.
     let hashes = |node: &NodeFolder| -> Vec<ConfigHash> {
         let earlier = node.earlier().unwrap();
         earlier.into_iter().map(|(hash, _)| hash).collect()
     };
     let second = node.read().unwrap();
     assert_eq!(hashes(&node), [first.hash, second.hash]);
-    // What somebody else wrote meanwhile is left alone.
+    // What another writer put there meanwhile is left alone.
     let changed = node.write(&layout(&[&a]), first.hash).unwrap_err();
     assert!(matches!(changed, FilesError::Changed { .. }), "{changed}");
     let gone = node.write(&layout(&[&a]), ConfigHash::NO_FILE).unwrap_err();
@@ -300,7 +300,7 @@ fn what_rows_lie_under_is_kept_by_name() {
     let path = state.path().join("row-writers.json");
     assert_eq!(mode(&path), 0o600);
     assert!(!fs::read_to_string(&path).unwrap().contains("AQEB"));
-    // With another keyring beside it nobody knows what it means.
+    // With another keyring beside it, its meaning is unknown.
     let error = state.row_writers(&KeyHistory::default()).unwrap_err();
     assert!(matches!(error, FilesError::Rows { .. }), "{error}");
 }

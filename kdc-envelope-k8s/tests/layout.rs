@@ -115,7 +115,7 @@ resources:
 }
 
 #[test]
-fn a_file_of_somebody_else_keeps_all_keys_and_their_order() {
+fn a_file_of_another_writer_keeps_all_keys_and_their_order() {
     let text = "
 kind: EncryptionConfig
 apiVersion: v1

@@ -1,5 +1,5 @@
 //! Configuration files that were removed, or are an earlier version again: what rows lie under is put back before anything
-//! else, by what the state says, and nobody gets another writer by it. That no order of events breaks this is shown by `model`.
+//! else, by what the state says, and no server gets another writer by it. That no order of events breaks this is shown by `model`.
 
 #![expect(
     clippy::unwrap_used,
@@ -182,7 +182,7 @@ fn reasons(observed: &Observed) -> Vec<String> {
 #[test]
 fn a_removed_file_comes_back_with_its_writer_first() {
     let mut gone = server(1, &[]);
-    // It goes on with what it has loaded, and nobody knows that any more.
+    // It goes on with what it has loaded, and no file tells that any more.
     gone.loaded = uses(UNKNOWN);
     let mut observed = verified(vec![gone], &[gcm("a"), gcm("b")]);
     assert_eq!(
@@ -283,7 +283,7 @@ fn without_a_note_every_used_key_comes_back_unless_a_pass_made_it_needless() {
 }
 
 #[test]
-fn nothing_is_written_while_a_server_uses_what_nobody_knows() {
+fn nothing_is_written_while_it_is_unknown_what_a_server_uses() {
     let mut unlisted_server = server(1, &[]);
     unlisted_server.loaded = uses(UNKNOWN);
     let observed = Observed {

@@ -536,7 +536,7 @@ fn several_backups_are_counted_and_some_are_named() {
 }
 
 #[test]
-fn a_file_of_somebody_else_is_adopted_with_everything_in_it() {
+fn a_file_of_another_writer_is_adopted_with_everything_in_it() {
     let foreign = layout([
         (
             "secrets",

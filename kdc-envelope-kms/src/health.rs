@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kdc_envelope::{ErrorChain, KekError};
+use kdc_envelope::ErrorChain;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -42,7 +42,8 @@ impl Health {
         }))
     }
 
-    /// From cached knowledge alone.
+    /// From cached knowledge alone. Follows Status: a degraded key is served, since a probe that failed would take its caller out of use
+    /// while that one can go on.
     pub(crate) fn serving_status(&self) -> ServingStatus {
         match self.0.service.kek_status() {
             Ok(_) => ServingStatus::Serving,
@@ -52,15 +53,25 @@ impl Health {
 
     /// Whether Encrypt and Decrypt work; if that is to be tried, then at most once per [`SELF_TEST_INTERVAL`].
     ///
-    /// The error is the chain of causes in one line. Errors never hold secrets, so every client may read it.
-    async fn ready(&self) -> Result<(), String> {
-        self.0
+    /// A success holds the reason if the key is degraded. The error is the chain of causes in one line. Errors never hold secrets, so every
+    /// client may read it.
+    async fn ready(&self) -> Result<Option<String>, String> {
+        let status = self
+            .0
             .service
             .kek_status()
-            .map_err(|error| one_line(&error))?;
-        if !self.0.self_test {
-            return Ok(());
+            .map_err(|error| one_line(&ErrorChain::new(&error).to_string()))?;
+        if let Some(reason) = status.degraded {
+            return Ok(Some(one_line(&reason)));
         }
+        if self.0.self_test {
+            self.tested().await?;
+        }
+        Ok(None)
+    }
+
+    /// The result of the last self-test, or of a new one if that is too old.
+    async fn tested(&self) -> Result<(), String> {
         let mut last = self.0.last_test.lock().await;
         if let Some((at, result)) = &*last
             && at.elapsed() < SELF_TEST_INTERVAL
@@ -77,7 +88,7 @@ impl Health {
 
     async fn test(&self) -> Result<(), String> {
         match tokio::time::timeout(CALL_DEADLINE, self.0.service.self_test()).await {
-            Ok(result) => result.map_err(|error| one_line(&error)),
+            Ok(result) => result.map_err(|error| one_line(&ErrorChain::new(&error).to_string())),
             Err(_) => Err(format!(
                 "the self-test had no answer within {CALL_DEADLINE:?}"
             )),
@@ -100,7 +111,9 @@ impl Readiness {
         }
     }
 
-    /// Asks all keys at once. The error has a line for each that is not ready, in their order; a success has one for each notice.
+    /// Asks all keys at once. The error has a line for each that is not ready, in their order.
+    ///
+    /// A success begins with `ok`, or with `degraded` if a key is, and has a line for each such key and for each notice.
     pub(crate) async fn check(&self) -> Result<String, String> {
         if self.stopping.is_cancelled() {
             return Err("not ready: shutting down\n".to_owned());
@@ -111,26 +124,32 @@ impl Readiness {
         }
         let mut results = checks.join_all().await;
         results.sort_by_key(|(at, ..)| *at);
-        let reasons: String = results
-            .into_iter()
-            .filter_map(|(_, result, key)| {
-                let reason = result.err()?;
-                Some(format!("not ready: key {}: {reason}\n", key.0.name))
-            })
-            .collect();
-        if !reasons.is_empty() {
-            return Err(reasons);
+        let (mut failed, mut degraded) = (String::new(), String::new());
+        for (_, result, key) in results {
+            let name = &key.0.name;
+            match result {
+                Ok(None) => {}
+                Ok(Some(reason)) => degraded += &format!("degraded: key {name}: {reason}\n"),
+                Err(reason) => failed += &format!("not ready: key {name}: {reason}\n"),
+            }
         }
+        if !failed.is_empty() {
+            return Err(failed + &degraded);
+        }
+        let word = if degraded.is_empty() {
+            "ok"
+        } else {
+            "degraded"
+        };
         let warnings = self.keys.iter().filter_map(|key| {
             let notice = key.0.notice.text()?;
             Some(format!("warning: key {}: {notice}\n", key.0.name))
         });
-        Ok(warnings.collect())
+        let warnings: String = warnings.collect();
+        Ok(format!("{word}\n{degraded}{warnings}"))
     }
 }
 
-fn one_line(error: &KekError) -> String {
-    ErrorChain::new(error)
-        .to_string()
-        .replace(|character: char| character.is_control(), " ")
+fn one_line(text: &str) -> String {
+    text.replace(char::is_control, " ")
 }

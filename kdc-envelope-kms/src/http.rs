@@ -107,7 +107,7 @@ fn router<P: Pages>(pages: P) -> Router {
 
 async fn readyz<P: Pages>(State(pages): State<P>) -> impl IntoResponse {
     match pages.readiness().await {
-        Ok(warnings) => (StatusCode::OK, format!("ok\n{warnings}")),
+        Ok(text) => (StatusCode::OK, text),
         Err(reasons) => (StatusCode::SERVICE_UNAVAILABLE, reasons),
     }
 }

@@ -1,7 +1,8 @@
 //! A bounded cache of unwrapped keys in front of any backend.
 //!
 //! It saves backend calls, and lets reading go on while the backend is away. Concurrent calls for one wrapped key share a
-//! single backend call, also when that fails.
+//! single backend call, also when that fails; but a caller with a later [deadline](crate::deadline) than the one that asked does not
+//! fail with it, and asks again.
 //!
 //! A time to live alone carries no caller through an outage: a key that was asked for just before the outage lasts as
 //! long as the time to live, but one that is nearly that old is gone at once. So a key is kept longer than it is trusted.
@@ -13,6 +14,9 @@
 //! given again, also not when the backend goes away afterwards. The price that remains: a key that the backend retires or
 //! denies stays usable here until its time to live is over, and during an outage until the grace is.
 //!
+//! The status is the backend's own. One that lets its status outlast an outage ([`KekStatus::degraded`]) should do so for no longer than the
+//! time to live: beyond twice that time nothing is given any more, so a good status would promise too much.
+//!
 //! The cache has no timer. A backend that does not answer must say so with [`KekErrorKind::Unavailable`] before its callers
 //! lose patience; a caller that is dropped while it waits gets nothing.
 
@@ -21,13 +25,16 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use core::time::Duration;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use async_lock::OnceCell;
 use lru::LruCache;
 use sha2::{Digest, Sha256};
 
 use crate::clock::Clock;
-use crate::{Aad, KekError, KekErrorKind, KekStatus, KeyEncryptionKey, SecretBytes, WrappedKey};
+use crate::{
+    Aad, KekError, KekErrorKind, KekStatus, KeyEncryptionKey, SecretBytes, WrappedKey, deadline,
+};
 
 /// How many unwrapped keys are kept, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,7 +106,7 @@ pub struct Stats {
 }
 
 type Fingerprint = [u8; 32];
-type Outcome = Result<Answer, Arc<KekError>>;
+type Outcome = Result<Answer, Failure>;
 
 /// A [`KeyEncryptionKey`] that remembers what another one unwrapped. Secrets are wiped when they leave.
 #[derive(Debug)]
@@ -132,11 +139,36 @@ struct Flight {
     callers: usize,
 }
 
-/// What everybody gets who waited for one backend call.
+/// What every caller gets who waited for one backend call.
 #[derive(Debug)]
 struct Answer {
     secret: Arc<SecretBytes>,
     stale: bool,
+}
+
+/// Why no caller gets a secret who waited for one backend call.
+#[derive(Debug)]
+struct Failure {
+    error: Arc<KekError>,
+    /// The deadline of the caller that asked, if nothing but that ended the call.
+    deadline: Option<Instant>,
+}
+
+impl Failure {
+    /// Must be made where the call was.
+    fn new(error: KekError) -> Self {
+        Self {
+            deadline: deadline::current().filter(|_| error.is_deadline()),
+            error: Arc::new(error),
+        }
+    }
+
+    /// Whether the caller that asks here has more time than the one whose deadline ended the call.
+    fn ended_too_early(&self) -> bool {
+        let own = deadline::current();
+        self.deadline
+            .is_some_and(|ended| own.is_none_or(|own| own > ended))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -258,7 +290,7 @@ impl CachedKek {
                 Err(error)
             }
         }
-        .map_err(Arc::new)
+        .map_err(Failure::new)
     }
 
     fn keep(
@@ -327,31 +359,40 @@ impl KeyEncryptionKey for CachedKek {
 
     async fn unwrap(&self, wrapped: &WrappedKey, aad: Aad<'_>) -> Result<SecretBytes, KekError> {
         let fingerprint = fingerprint(wrapped, aad);
-        let seat = match self.source(fingerprint) {
-            Source::Kept(secret) => {
-                self.counters.hits.fetch_add(1, Relaxed);
-                return Ok(copy(&secret));
-            }
-            Source::Flight(seat) => seat,
-        };
-        let mut asked = false;
-        // If the caller that asks the backend goes away, the next one waiting asks in its place.
-        let ask = async || {
-            asked = true;
-            self.ask(fingerprint, wrapped, aad).await
-        };
-        let outcome = seat.outcome.get_or_init(ask).await;
-        if !asked {
-            self.counters.shared.fetch_add(1, Relaxed);
-        }
-        match outcome {
-            Ok(answer) => {
-                if answer.stale {
-                    self.counters.stale.fetch_add(1, Relaxed);
+        loop {
+            let seat = match self.source(fingerprint) {
+                Source::Kept(secret) => {
+                    self.counters.hits.fetch_add(1, Relaxed);
+                    return Ok(copy(&secret));
                 }
-                Ok(copy(&answer.secret))
+                Source::Flight(seat) => seat,
+            };
+            let mut asked = false;
+            // If the caller that asks the backend goes away, the next one waiting asks in its place.
+            let ask = async || {
+                asked = true;
+                self.ask(fingerprint, wrapped, aad).await
+            };
+            let outcome = seat.outcome.get_or_init(ask).await;
+            // So it does if that caller had less time. Each round takes as long as a deadline, so there are few.
+            if let Err(failure) = outcome
+                && !asked
+                && failure.ended_too_early()
+            {
+                continue;
             }
-            Err(error) => Err(KekError::Shared(Arc::clone(error))),
+            if !asked {
+                self.counters.shared.fetch_add(1, Relaxed);
+            }
+            return match outcome {
+                Ok(answer) => {
+                    if answer.stale {
+                        self.counters.stale.fetch_add(1, Relaxed);
+                    }
+                    Ok(copy(&answer.secret))
+                }
+                Err(failure) => Err(KekError::Shared(Arc::clone(&failure.error))),
+            };
         }
     }
 

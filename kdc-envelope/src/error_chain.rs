@@ -2,8 +2,9 @@
 
 use core::error::Error;
 use core::fmt;
+use core::iter::from_fn;
 
-/// An error and its sources in one line, joined by colons, for logs and people.
+/// An error and its sources in one line, joined by colons, for logs and people. Words that an error only repeats from its source are said once.
 #[derive(Debug, Clone, Copy)]
 pub struct ErrorChain<'a>(&'a (dyn Error + 'static));
 
@@ -13,15 +14,36 @@ impl<'a> ErrorChain<'a> {
     pub const fn new(error: &'a (dyn Error + 'static)) -> Self {
         Self(error)
     }
+
+    /// The error and its sources, from the outermost inwards.
+    pub fn causes(self) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+        let mut next = Some(self.0);
+        from_fn(move || {
+            let error = next?;
+            next = error.source();
+            Some(error)
+        })
+    }
+
+    /// The last of [`causes`](Self::causes), where the errors around it only repeat its words. It is the error itself if that has no
+    /// source.
+    #[must_use]
+    pub fn innermost(self) -> &'a (dyn Error + 'static) {
+        self.causes().last().unwrap_or(self.0)
+    }
 }
 
 impl fmt::Display for ErrorChain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut source = self.0.source();
-        while let Some(error) = source {
-            write!(f, ": {error}")?;
-            source = error.source();
+        let mut said: Option<String> = None;
+        for error in self.causes() {
+            let words = error.to_string();
+            match &said {
+                None => f.write_str(&words)?,
+                Some(said) if *said == words => {}
+                Some(_) => write!(f, ": {words}")?,
+            }
+            said = Some(words);
         }
         Ok(())
     }
@@ -42,6 +64,11 @@ mod tests {
             Some(Box::new(Link("b", Some(Box::new(Link("c", None)))))),
         );
         assert_eq!(ErrorChain::new(&chain).to_string(), "a: b: c");
-        assert_eq!(ErrorChain::new(&Link("alone", None)).to_string(), "alone");
+        assert_eq!(ErrorChain::new(&chain).innermost().to_string(), "c");
+        let alone = Link("alone", None);
+        assert_eq!(ErrorChain::new(&alone).to_string(), "alone");
+        assert_eq!(ErrorChain::new(&alone).innermost().to_string(), "alone");
+        let wrapper = Link("a", Some(Box::new(Link("a", Some(Box::new(alone))))));
+        assert_eq!(ErrorChain::new(&wrapper).to_string(), "a: alone");
     }
 }

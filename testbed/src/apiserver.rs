@@ -28,6 +28,7 @@ pub struct Options {
     encryption_config: Option<PathBuf>,
     automatic_reload: bool,
     flags: Vec<String>,
+    names: Vec<String>,
     until: Health,
 }
 
@@ -62,6 +63,12 @@ impl Options {
     /// One more flag, such as `--feature-gates=KMSv1=true`.
     pub fn flag(mut self, flag: impl Into<String>) -> Self {
         self.flags.push(flag.into());
+        self
+    }
+
+    /// One more name in its certificate, such as that of a Service.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.names.push(name.into());
         self
     }
 
@@ -111,7 +118,7 @@ impl Options {
         folder: &Path,
     ) -> Result<Command, Error> {
         let authority = pki::authority()?;
-        let serving = authority.write_party(folder, "kube-apiserver")?;
+        let serving = authority.write_party_of(folder, "kube-apiserver", None, &self.names)?;
         let (signing_key, verifying_key) = authority.write_service_account(folder)?;
         let tokens = folder.join("tokens.csv");
         pki::write_private(
@@ -187,6 +194,7 @@ impl ApiServer {
             encryption_config: None,
             automatic_reload: false,
             flags: Vec::new(),
+            names: Vec::new(),
             until: Health::Ready,
         }
     }

@@ -286,6 +286,41 @@ impl Client {
         self.object(Method::PATCH, &path, Some(object)).await
     }
 
+    /// Changes a subresource of an object by server-side apply, such as `ephemeralcontainers` of a pod.
+    ///
+    /// # Errors
+    /// [`ApiError`], as the server refuses.
+    pub async fn apply_to(
+        &self,
+        resource: Resource,
+        namespace: &str,
+        name: &str,
+        subresource: &str,
+        object: &Value,
+    ) -> Result<Value, ApiError> {
+        let path = format!(
+            "{}/{subresource}?fieldManager=testbed&force=true&fieldValidation=Strict",
+            resource.path(namespace, name)
+        );
+        self.object(Method::PATCH, &path, Some(object)).await
+    }
+
+    /// Asks the server to evict a pod, as draining its node does.
+    ///
+    /// # Errors
+    /// [`ApiError`], as the server refuses: 429 while a budget of disruptions forbids it.
+    pub async fn evict(&self, namespace: &str, pod: &str) -> Result<(), ApiError> {
+        let eviction = json!({
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": {"name": pod, "namespace": namespace},
+        });
+        let path = Resource::new("v1", "pods").path(namespace, pod) + "/eviction";
+        self.object(Method::POST, &path, Some(&eviction))
+            .await
+            .map(|_| ())
+    }
+
     /// Creates an object unless one of its name is there.
     ///
     /// # Errors

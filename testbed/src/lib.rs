@@ -17,8 +17,10 @@
 //! | [`oci`] | container images, written without an image builder |
 //! | [`encryption_config`] | the configuration file that puts a KMS plugin to use |
 //! | [`oracle`] | upstream's own Go transformers, to compare with and to race |
+//! | [`fixtures`] | what tests of our programs stand on: an API server, a plugin, and clients that use both |
 //! | [`programs`] | `kdc` and `kms-plugin` of this workspace |
 //! | [`python`] | Pythons with pinned packages, for independent test vectors and OpenBao's wheel |
+//! | [`random`] | inputs that are random, and the same in every run |
 //! | [`pki`] | the certificates and keys of all of them |
 //!
 //! Everything listens on 127.0.0.1 on ports taken at start and keeps its data
@@ -31,6 +33,7 @@ pub mod controllers;
 pub mod encryption_config;
 mod error;
 pub mod etcd;
+pub mod fixtures;
 pub mod hosted;
 pub mod meter;
 pub mod node;
@@ -42,6 +45,7 @@ pub mod process;
 pub mod programs;
 pub mod proxy;
 pub mod python;
+pub mod random;
 pub mod s3;
 pub mod servers;
 
@@ -56,5 +60,6 @@ pub use node::Node;
 pub use oracle::Oracle;
 pub use process::Process;
 pub use proxy::Proxy;
+pub use random::Random;
 pub use s3::{Moto, S3};
 pub use servers::{KubeMinor, Server};

@@ -69,7 +69,11 @@ enum Task {
     /// Pack every library as for a registry, and build them from the packages.
     Package,
     /// Apply every fault to real servers, and write the results into docs/reliability.md.
-    Reliability,
+    Reliability {
+        /// End parts of a real node in place of it, and write that table alone. Needs root.
+        #[arg(long)]
+        node: bool,
+    },
     /// Run load, key rotations and random faults on a real OpenBao, kube-apiserver and the plugin.
     ///
     /// Fails on a wrong byte, a recovery that takes more than 10 s, an exit, or unbounded memory or calls of OpenBao.
@@ -98,6 +102,9 @@ enum Task {
         /// The cache's time to live.
         #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(2..=86_400))]
         ttl: u64,
+        /// Instead, outages of so many minutes, such as 1,4,6,10, under two API servers behind a Service that follows their readiness.
+        #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with = "ttl", value_parser = clap::value_parser!(u64).range(1..=60))]
+        minutes: Vec<u64>,
     },
     /// Kill `kdc encryption` and API servers at random moments of key rotations, while clients read and write.
     ///
@@ -173,11 +180,13 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Dist => dist::run(&root)?,
         Task::Package => package::run(&root)?,
         Task::Images => images::run(&root)?,
-        Task::Reliability => reliability::run(&root)?,
+        Task::Reliability { node: false } => reliability::run(&root)?,
+        Task::Reliability { node: true } => reliability::run_node(&root)?,
         Task::Soak { minutes, seed } => soak::soak(&root, minutes, seed)?,
         Task::Chaos { kills, seed } => soak::chaos(&root, kills, seed)?,
         Task::Attack { minutes, seed } => attack::run(&root, minutes, seed)?,
-        Task::Outage { ttl } => soak::outage(&root, ttl)?,
+        Task::Outage { ttl, minutes } if minutes.is_empty() => soak::outage(&root, ttl)?,
+        Task::Outage { minutes, .. } => soak::outages_of_minutes(&root, &minutes)?,
         Task::Model { servers, rows } => return model::run(&root, servers, rows),
         Task::Codegen { check } => codegen::run(&root, check)?,
     }

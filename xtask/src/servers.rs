@@ -32,21 +32,13 @@ impl WithNode {
 
 /// Builds what the cache lacks, and installs what the machine lacks.
 pub(crate) fn prepare_all(matrix: bool, with_node: WithNode) -> Result<()> {
-    let mut servers = Server::all(matrix);
+    // What may be missing for good comes before the minutes that the servers take.
     if with_node == WithNode::Yes {
-        // Before the minutes that the servers take.
         ensure!(
             is_root(),
             "the tests on a real node need root; --without-node leaves them out"
         );
-        servers.extend(Server::of_node());
     }
-    for server in servers {
-        let mut display = Display::new(&server.to_string());
-        prepare(server, &mut |progress| display.show(&progress))?;
-    }
-    let mut display = Display::new("python");
-    python::interpreter(&mut |progress| display.show(&progress))?;
     need_packages(
         "strace",
         &["strace"],
@@ -56,6 +48,7 @@ pub(crate) fn prepare_all(matrix: bool, with_node: WithNode) -> Result<()> {
         },
         "it kills programs at a system call for the tests",
     )?;
+    let mut servers = Server::all(matrix);
     if with_node == WithNode::Yes {
         need_packages(
             "node",
@@ -67,7 +60,14 @@ pub(crate) fn prepare_all(matrix: bool, with_node: WithNode) -> Result<()> {
             },
             "the tests on a real node need them, and --without-node leaves these tests out",
         )?;
+        servers.extend(Server::of_node());
     }
+    for server in servers {
+        let mut display = Display::new(&server.to_string());
+        prepare(server, &mut |progress| display.show(&progress))?;
+    }
+    let mut display = Display::new("python");
+    python::interpreter(&mut |progress| display.show(&progress))?;
     Ok(())
 }
 
@@ -92,18 +92,23 @@ fn need_packages(
         packages,
     ]
     .concat();
+    let mut said = String::new();
     for step in [vec!["update"], install] {
-        // The check below shows whether this succeeded.
-        let _ = Command::new("apt-get")
+        // The check below shows whether this succeeded: lists that are there are of use if they cannot be updated.
+        let output = Command::new("apt-get")
             .env("DEBIAN_FRONTEND", "noninteractive")
             .arg("--quiet")
             .args(step)
             .output();
+        said = output.map_or_else(
+            |error| format!("cannot run apt-get: {error}"),
+            |output| String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        );
     }
     let packages = packages.join(" ");
     ensure!(
         are_there(),
-        "`apt-get install {packages}` did not bring all of these packages; install them: {why}"
+        "`apt-get install {packages}` did not bring all of these packages; install them: {why}\n{said}"
     );
     Ok(())
 }

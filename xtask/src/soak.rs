@@ -25,6 +25,14 @@ pub(crate) fn outage(root: &Path, ttl_seconds: u64) -> Result<()> {
     run(cargo)
 }
 
+/// Outages of OpenBao under a highly available control plane behind a Service.
+pub(crate) fn outages_of_minutes(root: &Path, minutes: &[u64]) -> Result<()> {
+    let minutes: Vec<String> = minutes.iter().map(u64::to_string).collect();
+    let mut cargo = test(root, "reliability", "grace::an_outage");
+    cargo.env("KDC_OUTAGE_MINUTES", minutes.join(","));
+    run(cargo)
+}
+
 /// Kills of the tool and of API servers in the middle of changes of keys.
 pub(crate) fn chaos(root: &Path, kills: u64, seed: Option<u64>) -> Result<()> {
     let mut cargo = test(root, "encryption", "chaos::");

@@ -74,13 +74,13 @@ async fn run_node(programs: &Programs) -> Result<()> {
 }
 
 async fn run(programs: &Programs) -> Result<()> {
-    let mut plane = ControlPlane::start(programs).await?;
-    say(&plane.what_to_try(programs));
+    let mut control_plane = ControlPlane::start(programs).await?;
+    say(&control_plane.instructions(programs));
     loop {
         sleep(WATCH_INTERVAL).await;
-        plane.plugin.ensure_running()?;
-        plane.server.process().ensure_running()?;
-        plane.etcd.process().ensure_running()?;
+        control_plane.plugin.ensure_running()?;
+        control_plane.server.process().ensure_running()?;
+        control_plane.etcd.process().ensure_running()?;
     }
 }
 
@@ -148,7 +148,7 @@ impl ControlPlane {
         })
     }
 
-    fn what_to_try(&self, programs: &Programs) -> String {
+    fn instructions(&self, programs: &Programs) -> String {
         let kdc = programs.kdc.display();
         let keyring = self.keyring.display();
         let row = format!(

@@ -5,6 +5,7 @@ use std::fmt::{self, Write as _};
 use std::io;
 use std::path::Path;
 
+use kdc_envelope::ErrorChain;
 use kdc_envelope::kek::KekErrorKind;
 use kdc_envelope::local::keyring_file::KeyringFileError;
 use kdc_envelope::local::private_file::PrivateFileError;
@@ -49,12 +50,12 @@ impl Failure {
     }
 
     /// `error` and all its sources, each said once.
-    pub(crate) fn of(exit: Exit, error: &dyn Error) -> Self {
+    pub(crate) fn of(exit: Exit, error: &(dyn Error + 'static)) -> Self {
         Self::new(exit, chain(error))
     }
 
     /// The same after some words on where it happened.
-    pub(crate) fn at(exit: Exit, place: impl fmt::Display, error: &dyn Error) -> Self {
+    pub(crate) fn at(exit: Exit, place: impl fmt::Display, error: &(dyn Error + 'static)) -> Self {
         Self::new(exit, format_args!("{place}: {}", chain(error)))
     }
 
@@ -72,7 +73,7 @@ impl Failure {
     }
 
     /// The reader of our output went away, as `head` does: nothing to report.
-    pub(crate) const fn nobody_reads() -> Self {
+    pub(crate) const fn closed_output() -> Self {
         Self {
             exit: Exit::Ok,
             line: String::new(),
@@ -135,21 +136,9 @@ impl From<KeyringFileError> for Failure {
     }
 }
 
-/// An error and its sources, separated by colons. A wrapper that only repeats its source is said once.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut last = text.clone();
-    let mut next = error.source();
-    while let Some(error) = next {
-        let words = error.to_string();
-        if words != last {
-            text.push_str(": ");
-            text.push_str(&words);
-        }
-        last = words;
-        next = error.source();
-    }
-    text
+/// An error and its sources, separated by colons.
+pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
+    ErrorChain::new(error).to_string()
 }
 
 /// The text with control characters escaped: file names and rows may hold line feeds and terminal commands. So are those that make

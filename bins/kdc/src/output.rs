@@ -182,7 +182,7 @@ fn wants_colour() -> bool {
 /// The failure for standard output that cannot be written; a closed pipe is reported as success.
 pub(crate) fn write_failure(error: &io::Error) -> Failure {
     if error.kind() == io::ErrorKind::BrokenPipe {
-        return Failure::nobody_reads();
+        return Failure::closed_output();
     }
     Failure::at(Exit::Io, "cannot write to standard output", error)
 }

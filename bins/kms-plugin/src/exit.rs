@@ -78,15 +78,16 @@ fn of_settings(error: &SettingsError) -> Exit {
         | SettingsError::TwoSources { .. }
         | SettingsError::Bao(_)
         | SettingsError::CacheTtl
-        | SettingsError::CacheOff => Exit::Usage,
-        SettingsError::File(FileError::Read { source, .. }) => of_io(source),
+        | SettingsError::CacheOff
+        | SettingsError::StatusGrace { .. } => Exit::Usage,
+        SettingsError::File(FileError::Read { source, .. }) => Exit::of_io(source),
         _ => Exit::Config,
     }
 }
 
 fn of_key(error: &KeyringFileError) -> Exit {
     match error {
-        KeyringFileError::File(PrivateFileError::Io { source, .. }) => of_io(source),
+        KeyringFileError::File(PrivateFileError::Io { source, .. }) => Exit::of_io(source),
         KeyringFileError::File(
             PrivateFileError::TooOpen { .. } | PrivateFileError::ForeignOwner { .. },
         ) => Exit::Denied,
@@ -96,7 +97,7 @@ fn of_key(error: &KeyringFileError) -> Exit {
 
 fn of_credential(error: &CredentialError) -> Exit {
     match error {
-        CredentialError::Read { source, .. } => of_io(source),
+        CredentialError::Read { source, .. } => Exit::of_io(source),
         CredentialError::TooOpen { .. } => Exit::Denied,
         _ => Exit::Config,
     }
@@ -106,13 +107,5 @@ fn of_bind(error: &BindError) -> Exit {
     match error.io_kind() {
         Some(io::ErrorKind::PermissionDenied) => Exit::Denied,
         _ => Exit::CannotCreate,
-    }
-}
-
-fn of_io(error: &io::Error) -> Exit {
-    match error.kind() {
-        io::ErrorKind::NotFound => Exit::NoInput,
-        io::ErrorKind::PermissionDenied => Exit::Denied,
-        _ => Exit::Io,
     }
 }

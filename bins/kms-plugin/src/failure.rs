@@ -2,7 +2,6 @@
 
 use std::io;
 
-use kdc_envelope::ErrorChain;
 use kdc_envelope::local::keyring_file::KeyringFileError;
 use kdc_envelope_bao::CredentialError;
 use kdc_envelope_kms::server::ServeError;
@@ -39,14 +38,5 @@ pub(crate) enum Failure {
 impl Failure {
     pub(crate) fn system(action: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::System { action, source }
-    }
-
-    /// The error and its causes in one line, whatever they contain.
-    pub(crate) fn line(&self) -> String {
-        let chain = ErrorChain::new(self).to_string();
-        chain
-            .chars()
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .collect()
     }
 }

@@ -26,32 +26,33 @@ use cli::{Cli, Command};
 use failure::Failure;
 use kdc_shared::exit::Exit;
 use kdc_shared::plugin::{Settings, merged};
-use kdc_shared::{logging, usage};
+use kdc_shared::{console, usage};
 
 /// Does what `arguments` say and gives the exit code of the process.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments = match openshift::translate(arguments.into_iter().collect()) {
         Ok(arguments) => arguments,
         Err(error) => {
-            complain(&format!("{error}; see `kms-plugin --help`"));
+            console::complain(NAME, &format!("{error}; see `kms-plugin --help`"));
             return Exit::Usage.into();
         }
     };
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => {
-            complain(&format!("{}; see `kms-plugin --help`", usage::line(&error)));
+            let line = usage::line(&error);
+            console::complain(NAME, &format!("{line}; see `kms-plugin --help`"));
             return Exit::Usage.into();
         }
         Err(help) => {
-            return end_of_output(help.print());
+            return console::printed(NAME, help.print());
         }
     };
     let result = match cli.command {
         Some(Command::Completions { shell }) => {
             let mut text = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "kms-plugin", &mut text);
-            return end_of_output(io::stdout().write_all(&text));
+            clap_complete::generate(shell, &mut Cli::command(), NAME, &mut text);
+            return console::printed(NAME, io::stdout().write_all(&text));
         }
         Some(Command::Validate(options)) => merged(*options)
             .map_err(Failure::from)
@@ -63,34 +64,11 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            report(&failure);
+            console::report(NAME, &console::line(&failure));
             failure.exit().into()
         }
     }
 }
 
-/// The end of a text that was asked for. A reader that goes away, as `head` does, is no failure.
-fn end_of_output(written: io::Result<()>) -> ExitCode {
-    match written.and_then(|()| io::stdout().flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            let failure = Failure::system("write to standard output")(error);
-            report(&failure);
-            failure.exit().into()
-        }
-        _ => ExitCode::SUCCESS,
-    }
-}
-
-/// One line, in the form that logs have when they have one.
-fn report(failure: &Failure) {
-    if logging::is_structured() {
-        tracing::error!(error = failure.line(), "kms-plugin failed");
-    } else {
-        complain(&failure.line());
-    }
-}
-
-fn complain(line: &str) {
-    // Nothing is left to do if standard error is closed.
-    let _ = writeln!(io::stderr(), "kms-plugin: error: {line}");
-}
+/// As its messages call it.
+const NAME: &str = "kms-plugin";

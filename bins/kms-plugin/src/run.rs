@@ -146,7 +146,7 @@ mod tests {
             keepers.spawn(async { panic!("attempt to multiply with overflow") });
             let failure = stop(&mut signals, &mut keepers).await.unwrap_err();
             assert_eq!(failure.exit().code(), 70);
-            let line = failure.line();
+            let line = kdc_shared::console::line(&failure);
             assert!(line.contains("ended unexpectedly"), "{line}");
             assert!(line.contains("overflow"), "{line}");
         });

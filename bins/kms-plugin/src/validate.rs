@@ -10,6 +10,7 @@ use kdc_envelope_bao::settings::BaoConnection;
 use kdc_envelope_kms::server::{ServeError, check_place};
 
 use crate::failure::Failure;
+use kdc_shared::console;
 use kdc_shared::plugin::Given;
 use kdc_shared::plugin::{BaoSource, FileSource, KeySettings, KeySource, Settings};
 
@@ -38,7 +39,7 @@ pub(crate) fn validate(given: Given) -> Result<(), Failure> {
             Ok(detail) => writeln!(out, "ok    {name}: {detail}"),
             Err(failure) => {
                 failed += 1;
-                writeln!(out, "FAIL  {name}: {}", failure.line())
+                writeln!(out, "FAIL  {name}: {}", console::line(&failure))
             }
         };
         written.map_err(Failure::system("write to stdout"))?;
@@ -61,6 +62,7 @@ fn checks_of(key: &KeySettings) -> Vec<(&'static str, Result<String, Failure>)> 
                 ("key", Ok(describe(source))),
                 ("connection", check_connection(connection)),
                 ("login", check_login(connection)),
+                ("outage", Ok(source.outage())),
             ]
         }
     };

@@ -1,6 +1,7 @@
 //! Exit codes: 0, 1, and the numbers of `sysexits.h`.
 
 use std::fmt::Write as _;
+use std::io;
 use std::process::ExitCode;
 
 /// How a program ends.
@@ -35,6 +36,16 @@ impl Exit {
     #[must_use]
     pub const fn code(self) -> u8 {
         self as u8
+    }
+
+    /// That of a file that cannot be read.
+    #[must_use]
+    pub fn of_io(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::NotFound => Self::NoInput,
+            io::ErrorKind::PermissionDenied => Self::Denied,
+            _ => Self::Io,
+        }
     }
 }
 

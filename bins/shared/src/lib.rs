@@ -1,6 +1,7 @@
 //! What the programs of this workspace share, and no library should have.
 //!
-//! * [`exit`]: exit codes and their table; [`usage`]: a mistake on the command line, in one line;
+//! * [`exit`]: exit codes and their table; [`console`]: the last words of a program; [`usage`]: a mistake on the command line, in one line;
+//! * `backups` (feature `backups`): what retained snapshots need of an EncryptionConfiguration;
 //! * [`plugin`]: the settings of kms-plugin, which `kdc plugin doctor` reads too;
 //! * [`config_file`]: a YAML file with settings;
 //! * `manager` (feature `manager`): programs that run controllers;
@@ -12,7 +13,10 @@
     reason = "every user of these types is in this workspace"
 )]
 
+#[cfg(feature = "backups")]
+pub mod backups;
 pub mod config_file;
+pub mod console;
 pub mod exit;
 pub mod logging;
 #[cfg(feature = "manager")]

@@ -327,14 +327,16 @@ fn example(known: &CatalogueEntry) -> String {
 
 #[cfg(test)]
 mod tests {
+    use kdc_testbed::fixtures::SnapshotSample;
+
     use super::*;
     use crate::catalogue::judge;
-    use crate::catalogue::state::tests::{NOW, Sample, entry, known, v2};
+    use crate::catalogue::state::tests::{NOW, entry, known};
 
     #[test]
     fn damaged_rows_that_name_no_key_may_need_any() {
-        let sample = Sample::default();
-        let mut json = v2(&sample);
+        let sample = SnapshotSample::default();
+        let mut json = sample.metadata();
         json["rows"] = serde_json::json!({"total": 6, "groups": [
             {"provider": "identity", "rows": 3},
             {"provider": "kms-v2", "rows": 2},
@@ -359,12 +361,12 @@ mod tests {
     fn memory_does_not_grow_with_hostile_names() {
         let mut needs = KeyNeeds::default();
         for number in 0..6000_u32 {
-            needs.add(&known(&Sample {
+            needs.add(&known(&SnapshotSample {
                 version: number + 1,
                 cluster: &format!("c{number}"),
                 created: u64::from(number) * DAY,
                 inner: Some(vec![("same", 1)]),
-                ..Sample::default()
+                ..SnapshotSample::default()
             }));
         }
         assert_eq!(needs.outer.len(), 4096);

@@ -91,9 +91,11 @@ pub async fn retained_keys(
 
 #[cfg(test)]
 mod tests {
+    use kdc_testbed::fixtures::SnapshotSample;
+
     use super::*;
     use crate::catalogue::judge;
-    use crate::catalogue::state::tests::{NOW, Sample, entry, known};
+    use crate::catalogue::state::tests::{NOW, entry, known};
 
     #[test]
     fn each_snapshot_tells_its_keys_or_that_it_cannot() {
@@ -103,15 +105,15 @@ mod tests {
             ("b", Some(vec![("key-2", 7)])),
             ("not-counted", None),
         ] {
-            keys.add(&known(&Sample {
+            keys.add(&known(&SnapshotSample {
                 id,
                 inner,
-                ..Sample::default()
+                ..SnapshotSample::default()
             }));
         }
-        let orphan = Sample {
+        let orphan = SnapshotSample {
             id: "orphan",
-            ..Sample::default()
+            ..SnapshotSample::default()
         };
         keys.add(&judge(entry(&orphan), None, NOW));
         assert_eq!(keys.needing("key-1"), ["c/a"]);

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use kdc_envelope::ErrorChain;
 use kdc_envelope::snapshot::metadata::{Metadata, MetadataError};
 use serde::Serialize;
 
-use crate::error::{BackupError, chain};
+use crate::error::BackupError;
 use crate::store::{Entry, Seen, SnapshotFiles, SnapshotStore};
 
 /// How far ahead the clock of the machine may be that took a snapshot, in seconds: a day.
@@ -199,7 +200,7 @@ pub fn judge(entry: Entry, json: Option<&[u8]>, now: u64) -> CatalogueEntry {
             known(entry, state, detail, Some(metadata))
         }
         Err(error) => {
-            let detail = chain(&error);
+            let detail = ErrorChain::new(&error).to_string();
             known(entry, state_of(&error), Some(detail), None)
         }
     }
@@ -258,7 +259,7 @@ fn created(metadata: &Metadata) -> Option<u64> {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use serde_json::json;
+    use kdc_testbed::fixtures::SnapshotSample;
 
     use super::*;
     use crate::store::{ObjectInfo, Obstacle};
@@ -266,59 +267,7 @@ pub(crate) mod tests {
     /// Later than all samples.
     pub(crate) const NOW: u64 = 1_800_000_000;
 
-    /// A snapshot of version 2, as a test wants it.
-    #[derive(Clone)]
-    pub(crate) struct Sample<'a> {
-        pub(crate) cluster: &'a str,
-        pub(crate) id: &'a str,
-        pub(crate) created: u64,
-        pub(crate) version: u32,
-        /// Key ids and rows inside.
-        pub(crate) inner: Option<Vec<(&'a str, u64)>>,
-    }
-
-    impl Default for Sample<'_> {
-        fn default() -> Self {
-            Self {
-                cluster: "c",
-                id: "s",
-                created: 1_790_000_000,
-                version: 1,
-                inner: None,
-            }
-        }
-    }
-
-    pub(crate) fn v2(sample: &Sample<'_>) -> serde_json::Value {
-        let mut json = json!({
-            "schemaVersion": 2,
-            "algorithm": "AES-256-GCM",
-            "compression": "none",
-            // Parsing refuses names that a bucket cannot have.
-            "cluster": sample.cluster.chars().filter(char::is_ascii_alphanumeric).collect::<String>(),
-            "snapshot": sample.id,
-            "source": "test",
-            "createdAt": jiff::Timestamp::from_second(i64::try_from(sample.created).unwrap()).unwrap().to_string(),
-            "contentLength": 1,
-            "sealedLength": 100,
-            "transitMount": "transit",
-            "transitKey": "snapshots",
-            "transitKeyVersion": sample.version,
-            "wrappedDek": format!("vault:v{}:AAAA", sample.version),
-            "mac": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
-        });
-        if let Some(inner) = &sample.inner {
-            let groups: Vec<_> = inner
-                .iter()
-                .map(|(key, rows)| json!({"provider": "kms v2", "name": "bao", "keyId": key, "rows": rows}))
-                .collect();
-            let total: u64 = inner.iter().map(|(_, rows)| rows).sum();
-            json["rows"] = json!({"total": total, "groups": groups});
-        }
-        json
-    }
-
-    pub(crate) fn entry(sample: &Sample<'_>) -> Entry {
+    pub(crate) fn entry(sample: &SnapshotSample<'_>) -> Entry {
         let info = ObjectInfo {
             len: 100,
             modified: sample.created,
@@ -334,8 +283,12 @@ pub(crate) mod tests {
         }
     }
 
-    pub(crate) fn known(sample: &Sample<'_>) -> CatalogueEntry {
-        let mut known = judge(entry(sample), Some(v2(sample).to_string().as_bytes()), NOW);
+    pub(crate) fn known(sample: &SnapshotSample<'_>) -> CatalogueEntry {
+        let mut known = judge(
+            entry(sample),
+            Some(sample.metadata().to_string().as_bytes()),
+            NOW,
+        );
         if sample
             .cluster
             .bytes()
@@ -347,8 +300,8 @@ pub(crate) mod tests {
     }
 
     fn state(edit: impl FnOnce(&mut Entry, &mut serde_json::Value)) -> State {
-        let sample = Sample::default();
-        let (mut entry, mut json) = (entry(&sample), v2(&sample));
+        let sample = SnapshotSample::default();
+        let (mut entry, mut json) = (entry(&sample), sample.metadata());
         edit(&mut entry, &mut json);
         judge(entry, Some(json.to_string().as_bytes()), NOW).state
     }
@@ -405,7 +358,7 @@ pub(crate) mod tests {
             state(|entry, _| entry.obstacle = Some(obstacle)),
             State::NotLookedAt
         );
-        let sample = Sample::default();
+        let sample = SnapshotSample::default();
         assert_eq!(
             judge(entry(&sample), Some(b"{"), NOW).state,
             State::MetadataDamaged

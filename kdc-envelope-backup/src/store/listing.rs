@@ -253,7 +253,7 @@ fn place_of(key: &str) -> (&str, &str) {
     }
 }
 
-/// A plaintext snapshot, a snapshot where none is looked for, or nothing that we know.
+/// A plaintext snapshot, a snapshot in an unexpected place, or nothing that we know.
 fn other(object: Object) -> Entry {
     let (cluster, id) = place_of(&object.key);
     let mut entry = Entry {

@@ -4,11 +4,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
+use kdc_envelope::ErrorChain;
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
 use super::*;
-use crate::error::{BackupErrorKind as ErrorKind, chain};
+use crate::error::BackupErrorKind as ErrorKind;
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     let mut builder = Builder::new_multi_thread();
@@ -23,7 +24,7 @@ pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
 /// All that an error says.
 pub(super) fn line(error: &BackupError) -> String {
     let advice = error.advice().map(|advice| format!("; {advice}"));
-    format!("{}{}", chain(error), advice.unwrap_or_default())
+    format!("{}{}", ErrorChain::new(error), advice.unwrap_or_default())
 }
 
 /// A store, asked by threads that may wait.
@@ -332,7 +333,7 @@ fn links_in_a_folder_lead_nowhere() {
 }
 
 #[test]
-fn a_pipe_in_the_place_of_a_file_makes_nobody_wait() {
+fn a_pipe_in_the_place_of_a_file_makes_no_reader_wait() {
     let folder = TempDir::new().unwrap();
     let place = folder.path().join("c/s");
     std::fs::create_dir_all(&place).unwrap();
@@ -351,7 +352,7 @@ fn a_pipe_in_the_place_of_a_file_makes_nobody_wait() {
 }
 
 #[test]
-fn a_lock_that_somebody_holds_is_waited_for_and_named() {
+fn a_lock_that_another_process_holds_is_waited_for_and_named() {
     let folder = TempDir::new().unwrap();
     let files = bucket(&folder).snapshot("c", "s");
     files.create_data().unwrap().finish().unwrap();

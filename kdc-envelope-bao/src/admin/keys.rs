@@ -12,8 +12,27 @@ use crate::client::{Method, Operation, Request, Response};
 use crate::error::BaoError;
 use crate::transit::{TransitKey, TransitKeyName};
 
-/// The cipher of all keys that are made here: that of Kubernetes' own providers.
-const KIND: &str = "aes256-gcm96";
+/// The cipher of a key.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KeyKind {
+    /// AES-256 in Galois/Counter Mode: that of Kubernetes' own providers.
+    #[default]
+    Aes256Gcm96,
+    /// ChaCha20-Poly1305.
+    ChaCha20Poly1305,
+}
+
+impl KeyKind {
+    /// As OpenBao calls it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Aes256Gcm96 => "aes256-gcm96",
+            Self::ChaCha20Poly1305 => "chacha20-poly1305",
+        }
+    }
+}
 
 /// The Transit keys of a namespace; from [`Admin::keys`].
 ///
@@ -118,19 +137,33 @@ impl<'a> TransitKeys<'a> {
         name: &TransitKeyName,
         config: &KeyConfig,
     ) -> Result<(Change, TransitKey), AdminError> {
+        self.ensure_of_kind(name, KeyKind::default(), config).await
+    }
+
+    /// As [`Self::ensure`], with another cipher.
+    ///
+    /// # Errors
+    /// As [`Self::ensure`].
+    pub async fn ensure_of_kind(
+        self,
+        name: &TransitKeyName,
+        kind: KeyKind,
+        config: &KeyConfig,
+    ) -> Result<(Change, TransitKey), AdminError> {
         let path = name.path("keys");
+        let wanted = NewKey::of_kind(kind);
         let found = self.read(name).await?;
         let is_new = found.is_none();
         let key = match found {
             Some(key) => key,
             None => {
-                let made = self.admin.write(&path, &NewKey::WANTED).await?;
+                let made = self.admin.write(&path, &wanted).await?;
                 let made = TransitKey::from_answer(&made)?;
-                check(name, &made)?;
-                self.admin.look_until(&path, |_| true).await?
+                check(name, &made, &wanted)?;
+                self.admin.observe_until(&path, |_| true).await?
             }
         };
-        check(name, &key)?;
+        check(name, &key, &wanted)?;
         let (change, key) = if config.lacking(&key).fields().is_empty() {
             (Change::Unchanged, key)
         } else {
@@ -330,17 +363,18 @@ impl<'a> TransitKeys<'a> {
 const NO_CONTENT: u16 = 204;
 
 impl NewKey {
-    const WANTED: Self = Self {
-        kind: KIND,
-        derived: false,
-        exportable: false,
-        allow_plaintext_backup: false,
-    };
+    const fn of_kind(kind: KeyKind) -> Self {
+        Self {
+            kind: kind.as_str(),
+            derived: false,
+            exportable: false,
+            allow_plaintext_backup: false,
+        }
+    }
 }
 
 /// Refuses a key with properties that no write changes.
-fn check(name: &TransitKeyName, key: &TransitKey) -> Result<(), AdminError> {
-    let wanted = NewKey::WANTED;
+fn check(name: &TransitKeyName, key: &TransitKey, wanted: &NewKey) -> Result<(), AdminError> {
     let fields = differing([
         ("type", key.kind == wanted.kind),
         ("derived", key.derived == wanted.derived),
@@ -412,18 +446,19 @@ mod tests {
     #[test]
     fn what_cannot_be_changed_is_named() {
         let name = TransitKeyName::new("transit", "k").unwrap();
-        assert!(check(&name, &key(|_| {})).is_ok());
+        let wanted = NewKey::of_kind(KeyKind::Aes256Gcm96);
+        assert!(check(&name, &key(|_| {}), &wanted).is_ok());
         let other = key(|json| {
             json["type"] = "aes128-gcm96".into();
             json["exportable"] = true.into();
         });
         assert_eq!(
-            check(&name, &other).unwrap_err().to_string(),
+            check(&name, &other, &wanted).unwrap_err().to_string(),
             "Transit key `transit/k` exists, but not with the type, exportable that it must have, which cannot be changed; choose another name"
         );
         let deleted = key(|json| json["soft_deleted"] = true.into());
         assert!(matches!(
-            check(&name, &deleted),
+            check(&name, &deleted, &wanted),
             Err(AdminError::Bao(BaoError::Profile { .. }))
         ));
     }

@@ -27,7 +27,7 @@ use tokio::time::sleep;
 pub use audit::AuditDevice;
 pub use change::Change;
 pub use error::AdminError;
-pub use keys::{KeyConfig, TransitKeys};
+pub use keys::{KeyConfig, KeyKind, TransitKeys};
 pub use kubernetes::{
     AliasNameSource, KubernetesAuth, KubernetesConfig, KubernetesRole, StoredKubernetesConfig,
 };
@@ -195,7 +195,7 @@ impl Admin {
     }
 
     /// Looks at `path` until the node that answers knows what was just written, and so does in the calls that follow.
-    async fn look_until<T: DeserializeOwned>(
+    async fn observe_until<T: DeserializeOwned>(
         &self,
         path: &str,
         knows: impl Fn(&T) -> bool + Send,

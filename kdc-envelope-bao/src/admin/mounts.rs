@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Admin, AdminError, Change, MountPath};
+use tokio::time::sleep;
+
+use super::{Admin, AdminError, Change, LAG_PAUSES, MountPath};
 use crate::client::or_default;
 use crate::error::BaoError;
 
@@ -54,6 +56,15 @@ impl Mount {
     }
 }
 
+#[derive(Serialize)]
+struct New<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+}
+
+/// How OpenBao begins to say that nothing is mounted at a path.
+const NO_MOUNT: &str = "No secret engine mount at";
+
 impl<'a> Mounts<'a> {
     pub(super) const fn of_secrets(admin: &'a Admin) -> Self {
         Self {
@@ -74,11 +85,6 @@ impl<'a> Mounts<'a> {
     /// # Errors
     /// [`AdminError::MountMismatch`] if something else is there; [`AdminError::Bao`].
     pub async fn ensure(self, path: &MountPath, kind: &str) -> Result<Change, AdminError> {
-        #[derive(Serialize)]
-        struct New<'a> {
-            #[serde(rename = "type")]
-            kind: &'a str,
-        }
         if let Some(found) = self.read(path).await? {
             check(path, kind, found)?;
             return Ok(Change::Unchanged);
@@ -90,7 +96,7 @@ impl<'a> Mounts<'a> {
             Err(error) => return Err(error.into()),
         };
         let knows = |all: &All| all.contains_key(&listed(path)) || is_in_the_way(all, path);
-        let mut all: All = match (self.admin.look_until(self.base, knows).await, taken) {
+        let mut all: All = match (self.admin.observe_until(self.base, knows).await, taken) {
             (Ok(all), _) if all.contains_key(&listed(path)) => all,
             (_, Some(taken)) => return Err(taken.into()),
             (all, None) => all?,
@@ -107,6 +113,48 @@ impl<'a> Mounts<'a> {
     /// As [`Self::ensure`].
     pub async fn ensure_transit(self, path: &MountPath) -> Result<Change, AdminError> {
         self.ensure(path, TRANSIT).await
+    }
+
+    /// As [`Self::ensure_transit`], with rights on the one mount instead of on all: `read` and `update` on `sys/mounts/PATH`.
+    ///
+    /// A path of several names is looked for among all mounts all the same, as OpenBao could show one above it.
+    ///
+    /// # Errors
+    /// As [`Self::ensure`].
+    pub async fn ensure_transit_alone(self, path: &MountPath) -> Result<Change, AdminError> {
+        if path.as_str().contains('/') {
+            return self.ensure_transit(path).await;
+        }
+        let place = self.place(path);
+        if let Some(found) = self.read_alone(&place).await? {
+            check(path, TRANSIT, found)?;
+            return Ok(Change::Unchanged);
+        }
+        match self.admin.write(&place, &New { kind: TRANSIT }).await {
+            Ok(_) => {}
+            Err(error) if is_taken(&error) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let mut pauses = LAG_PAUSES.iter();
+        loop {
+            if let Some(found) = self.read_alone(&place).await? {
+                check(path, TRANSIT, found)?;
+                return Ok(Change::Created);
+            }
+            let Some(pause) = pauses.next() else {
+                let message = format!("`{place}` does not show what was just written");
+                return Err(BaoError::Lagging { message }.into());
+            };
+            sleep(*pause).await;
+        }
+    }
+
+    async fn read_alone(self, place: &str) -> Result<Option<Mount>, BaoError> {
+        match self.admin.get(place).await {
+            Ok(answer) => Ok(Some(answer.data()?)),
+            Err(BaoError::NotFound { message, .. }) if message.contains(NO_MOUNT) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// What is mounted at `path` itself. All mounts are read for it: asked for a single one, OpenBao also shows one above it.

@@ -61,7 +61,7 @@ impl<'a> Namespaces<'a> {
             // Once: a second attempt would clear what another administrator noted in between.
             let request = Request::new(Operation::Admin, Method::Post, &place).json(&body);
             self.admin.send(request.once()).await?;
-            let _: NamespaceInfo = self.admin.look_until(&place, |_| true).await?;
+            let _: NamespaceInfo = self.admin.observe_until(&place, |_| true).await?;
             return Ok(Change::Created);
         };
         if found.tainted {

@@ -2,7 +2,7 @@
 //!
 //! When two rotations of one key overlap, or one meets another change, OpenBao answers one of them with 500 and yet goes on with the
 //! version that it did not store: it encrypts with it until the node restarts or another takes over, and then nothing decrypts it (seen
-//! with 2.6.2 and 2.7.2). So a rotation is sent once, its outcome is looked at, and the new version may be tried before it is reported.
+//! with 2.6.2 and 2.7.2). So a rotation is sent once, its outcome is read, and the new version may be tried before it is reported.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -168,7 +168,7 @@ impl Rotation<'_> {
     async fn proven(self, version: u32) -> Result<TransitKey, BaoError> {
         let path = self.name.path("keys");
         let knows = |key: &TransitKey| key.latest_version >= version;
-        self.keys.admin.look_until(&path, knows).await?;
+        self.keys.admin.observe_until(&path, knows).await?;
         self.try_out(version).await?;
         // Read after the trial, so that a rotation at the same time shows.
         self.keys.existing(self.name).await

@@ -539,7 +539,7 @@ fn unintelligible(what: &'static str, endpoint: &Endpoint) -> BaoError {
 pub(crate) fn jittered(pause: Duration) -> Duration {
     let mut random = [0; 2];
     let pause = pause.min(LONGEST_SPREAD);
-    // Without random numbers everybody waits the whole time.
+    // Without random numbers every client waits the whole time.
     if kdc_envelope::random::fill(&mut random).is_err() {
         return pause;
     }

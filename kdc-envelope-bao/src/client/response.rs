@@ -1,7 +1,7 @@
 //! What an answer of OpenBao means.
 //!
 //! The texts are those of OpenBao 2.6.2 and 2.7.2. Many come in two dresses, plain or as a list of one error, so they
-//! are looked for inside the message.
+//! are searched for inside the message.
 
 use core::time::Duration;
 use std::borrow::Cow;

@@ -20,7 +20,7 @@ use crate::credential::{self, Privacy};
 use crate::deadline;
 use crate::error::{BaoError, BaoErrorClass};
 
-/// How often files are looked at.
+/// How often files are checked.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 const SHORTEST_CHECK: Duration = Duration::from_millis(250);
 /// A pause that is worth a word.

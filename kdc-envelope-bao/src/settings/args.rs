@@ -114,7 +114,7 @@ pub struct RotationArgs {
     pub bao_poll_interval: Option<Duration>,
 
     /// How old a new version of the key must be before it wraps: longer than it takes all replicas to see it, at
-    /// most 24h [default: 3m]
+    /// most 24h [default: 7m]
     #[arg(long, value_name = "DURATION", value_parser = duration, help_heading = BAO)]
     pub bao_hold: Option<Duration>,
 }

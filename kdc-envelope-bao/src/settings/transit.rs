@@ -83,6 +83,13 @@ impl TransitSettings {
         self.key.clone()
     }
 
+    /// The same with another [status grace](TransitOptions::status_grace).
+    #[must_use]
+    pub const fn with_status_grace(mut self, grace: Duration) -> Self {
+        self.options.status_grace = grace;
+        self
+    }
+
     /// How the key is used.
     #[must_use]
     pub fn options(&self) -> TransitOptions {

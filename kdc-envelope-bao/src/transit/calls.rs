@@ -106,6 +106,27 @@ impl Calls {
         .await
     }
 
+    /// Decrypts what this key wrapped before; `None` if OpenBao finds that this key did not.
+    ///
+    /// # Errors
+    /// The trouble with OpenBao, which tells neither.
+    pub(super) async fn reopen(
+        &self,
+        ciphertext: &str,
+        aad: Aad<'_>,
+    ) -> Result<Option<SecretBytes>, BaoError> {
+        let item = ToDecrypt {
+            ciphertext: ciphertext.into(),
+            associated_data: associated_data(aad),
+        };
+        match self.decrypt.ask(item).await {
+            Ok(secret) => Ok(Some(secret)),
+            Err(CallError::Request(trouble)) => Err(trouble),
+            Err(CallError::Item(ItemError::Other(message))) => Err(BaoError::KeyFailed { message }),
+            Err(CallError::Item(_)) => Ok(None),
+        }
+    }
+
     /// Moves a ciphertext that is bound to nothing to `version`; the key in it is not revealed.
     pub(super) async fn rewrap(
         &self,

@@ -27,7 +27,8 @@ const AAD_AS_GIVEN: &[u8] = b"1";
 /// A key encryption key that never leaves OpenBao. Clones share everything.
 ///
 /// It knows nothing until it was [connected](Self::connect) or its [watch](Self::watch) runs; until then it is honestly not healthy.
-/// [`status`](KeyEncryptionKey::status) costs nothing. Wrapping and unwrapping cost at most one request each, shared with others that come
+/// [`status`](KeyEncryptionKey::status) costs nothing, and outlasts an outage of OpenBao for the
+/// [grace](TransitOptions::status_grace). Wrapping and unwrapping cost at most one request each, shared with others that come
 /// at the same time; put a [`CachedKek`](kdc_envelope::cache::CachedKek) in front to save most of them.
 #[derive(Clone)]
 pub struct TransitKek(Arc<Inner>);
@@ -206,8 +207,7 @@ impl KeyEncryptionKey for TransitKek {
     }
 
     fn status(&self) -> Result<KekStatus, KekError> {
-        let announced = self.0.watch.healthy()?;
-        Ok(KekStatus::new(announced.key_id, announced.version))
+        self.0.watch.status()
     }
 }
 

@@ -201,6 +201,9 @@ impl<'de> Visitor<'de> for CreationTimes {
 /// No key has more versions: one for each minute of two years.
 const MAX_VERSION: u32 = 1_000_000;
 
+/// The first second of the year 10000: no version is made then or later.
+const END_OF_TIME: u64 = 253_402_300_800;
+
 /// The ciphers that authenticate associated data.
 const AEAD_KINDS: [&str; 4] = [
     "aes256-gcm96",
@@ -213,7 +216,7 @@ impl TransitKey {
     /// The key in the answer to reading it.
     ///
     /// # Errors
-    /// [`BaoError::Unintelligible`] also for a version that no key has: once believed, it would keep the true ones from being used.
+    /// [`BaoError::Unintelligible`] also for a version or a time that no key has: once believed, it would keep the true ones from being used.
     pub(crate) fn from_answer(answer: &Response) -> Result<Self, BaoError> {
         let key: Self = answer.data()?;
         let is_beyond = |version: &u32| *version > key.latest_version;
@@ -225,6 +228,8 @@ impl TransitKey {
             .is_some_and(|(last, _)| is_beyond(last))
         {
             "a key with a version above its newest"
+        } else if key.versions.values().any(|made| *made >= END_OF_TIME) {
+            "a key with a version made after the year 9999"
         } else {
             return Ok(key);
         };

@@ -6,6 +6,8 @@
 
 use kdc_envelope::{Annotations, KeyId};
 
+use super::key::is_segment;
+
 /// What kleidi puts beside each ciphertext.
 const KLEIDI_ANNOTATION: &str = "v2.kleidi.beezy.dev";
 const KLEIDI_KEY_ID: &str = "kleidi-kms-plugin_";
@@ -19,6 +21,8 @@ pub enum PlainRow {
     /// A number as key id and no annotation. `vault-kubernetes-kms` (Falco) writes the version of the key, `vault-kms-provider` (Ruddickmg) the time
     /// at which the newest version was made, in seconds since 1970.
     Numbered,
+    /// `vault-kms-plugin` (NVIDIA DPF): mount, name and version of the key as key id, between slashes, and no annotation.
+    Path,
     /// `kleidi`: version and creation time in the key id, and one constant annotation.
     Kleidi,
 }
@@ -29,7 +33,10 @@ impl PlainRow {
     pub fn recognise(key_id: &KeyId, annotations: &Annotations) -> Option<Self> {
         let id = key_id.as_str();
         if annotations.is_empty() {
-            return is_number(id).then_some(Self::Numbered);
+            if is_number(id) {
+                return Some(Self::Numbered);
+            }
+            return is_path(id).then_some(Self::Path);
         }
         let (version, time) = id.strip_prefix(KLEIDI_KEY_ID)?.split_once('_')?;
         let is_kleidi = annotations.len() == 1
@@ -38,6 +45,13 @@ impl PlainRow {
             && is_number(time);
         is_kleidi.then_some(Self::Kleidi)
     }
+}
+
+/// Whether it is `MOUNT/KEY/VERSION`; a mount may have several parts.
+fn is_path(id: &str) -> bool {
+    id.rsplit_once('/').is_some_and(|(key, version)| {
+        key.contains('/') && key.split('/').all(is_segment) && is_number(version)
+    })
 }
 
 fn is_number(text: &str) -> bool {
@@ -62,7 +76,16 @@ mod tests {
             recognise("kleidi-kms-plugin_2_1795315719", &kleidi),
             Some(PlainRow::Kleidi)
         );
+        assert_eq!(recognise("transit/etcd/3", &[]), Some(PlainRow::Path));
+        assert_eq!(recognise("a/b/etcd/12", &[]), Some(PlainRow::Path));
         for (id, annotations) in [
+            ("transit/etcd/3", &kleidi[..]),
+            ("transit/etcd/", &[]),
+            ("transit/etcd/v3", &[]),
+            ("etcd/3", &[]),
+            ("/etcd/3", &[]),
+            ("transit//3", &[]),
+            ("../etcd/3", &[]),
             ("3", &kleidi[..]),
             ("kleidi-kms-plugin_2_1795315719", &[]),
             ("kleidi-kms-plugin_2_", &kleidi),

@@ -75,6 +75,12 @@ impl View {
             .then_some(version)
     }
 
+    /// Whether the key id of a version that may still decrypt is not one of this key, as far as creation times tell.
+    pub(super) fn denies(&self, announced: &Announced) -> bool {
+        announced.version >= self.key.min_decryption_version
+            && self.version_of(&announced.key_id).is_none()
+    }
+
     pub(super) fn announce(mut self, announced: Announced) -> Self {
         self.announced = Some(announced);
         self
@@ -321,6 +327,7 @@ mod tests {
         assert_eq!(again.candidate.version, 2);
         assert_ne!(again.candidate.key_id, old.key_id);
         assert_eq!(again.view.version_of(&old.key_id), None);
+        assert!(again.view.denies(&old));
     }
 
     #[test]
@@ -330,6 +337,19 @@ mod tests {
         assert_eq!(another.notes, [Note::Recreated]);
         assert_eq!(another.candidate.version, 1);
         assert!(another.view.announced.is_none());
+    }
+
+    #[test]
+    fn a_version_that_may_not_decrypt_any_more_is_not_denied() {
+        let view = settled(&[1_000], 5_000);
+        let old = view.announced.clone().unwrap();
+        assert!(!view.denies(&old));
+        let mut later = key(&[1_000, 5_001]);
+        later.versions.remove(&1);
+        later.min_decryption_version = 2;
+        let seen = observe(&identity(), Some(&view), later, agreed(5_002), HOLD).unwrap();
+        assert_eq!(seen.view.version_of(&old.key_id), None);
+        assert!(!seen.view.denies(&old));
     }
 
     #[test]

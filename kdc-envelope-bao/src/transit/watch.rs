@@ -7,7 +7,7 @@ use core::time::Duration;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use kdc_envelope::{Aad, ErrorChain, KekError, Key256, KeyId};
+use kdc_envelope::{ErrorChain, KekError, KekStatus, KeyId};
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{error, info, warn};
@@ -15,8 +15,10 @@ use tracing::{error, info, warn};
 use super::batch_calls::Target;
 use super::calls::Calls;
 use super::clock::{Clocks, Doubt};
+use super::grace::Grace;
 use super::key::{KeyIdentity, TransitKey, TransitKeyName};
 use super::options::TransitOptions;
+use super::proof::Proof;
 use super::versions::{Announced, Note, Observation, View, observe};
 use crate::client::{Method, Operation, Request, Response, jittered};
 use crate::deadline;
@@ -31,8 +33,6 @@ const SECOND_LOOK: Duration = Duration::from_millis(500);
 const LOOKUP_INTERVAL: Duration = Duration::from_secs(1);
 /// Polls that may be missed before what is known counts as stale.
 const STALE_POLLS: u32 = 5;
-/// What the proof is bound to.
-const PROOF_AAD: Aad<'static> = Aad::new(b"kdc-envelope transit proof");
 
 #[derive(Debug)]
 pub(super) struct Watch {
@@ -51,9 +51,13 @@ struct Health {
     outcome: Result<(), BaoError>,
     looked: Option<Instant>,
     proven: Option<Instant>,
+    proof: Option<Arc<Proof>>,
     /// Failures in a row that may pass by themselves.
     doubts: u32,
     needs_proof: bool,
+    grace: Grace,
+    /// Whether the grace was last said to cover the failure.
+    is_degraded: bool,
     next_look: Duration,
     /// What was last said about the clock of the server.
     doubt: Option<Doubt>,
@@ -73,8 +77,11 @@ impl Watch {
                 outcome: Err(BaoError::NotAskedYet),
                 looked: None,
                 proven: None,
+                proof: None,
                 doubts: 0,
                 needs_proof: true,
+                grace: Grace::new(options.effective_status_grace()),
+                is_degraded: false,
                 next_look: options.poll_interval,
                 doubt: None,
             }),
@@ -103,12 +110,26 @@ impl Watch {
         announced.ok_or_else(|| self.trouble().unwrap_or(BaoError::NotAskedYet).into())
     }
 
-    /// The version that wraps, if wrapping and unwrapping work as far as is known.
-    pub(super) fn healthy(&self) -> Result<Announced, KekError> {
-        match self.trouble() {
-            Some(trouble) => Err(trouble.into()),
-            None => self.announced(),
-        }
+    /// The version that wraps, if wrapping and unwrapping work as far as is known, or did until OpenBao could not be reached.
+    pub(super) fn status(&self) -> Result<KekStatus, KekError> {
+        let announced = self.announced()?;
+        let trouble = self.trouble();
+        let health = self.health();
+        // What OpenBao has shown since then may be another key.
+        let is_proven = |proof: &Arc<Proof>| *proof.announced() == announced;
+        let is_proven = health.proof.as_ref().is_some_and(is_proven);
+        let reason = match trouble {
+            None => None,
+            Some(trouble) => match health.grace.left(&trouble, Instant::now()) {
+                Some(left) if is_proven => Some(degraded(&trouble, left)),
+                _ => return Err(trouble.into()),
+            },
+        };
+        let status = KekStatus::new(announced.key_id, announced.version);
+        Ok(match reason {
+            Some(reason) => status.degraded_by(reason),
+            None => status,
+        })
     }
 
     fn trouble(&self) -> Option<BaoError> {
@@ -196,8 +217,9 @@ impl Watch {
         self.put(view.clone());
         let needs_proof = self.needs_proof();
         if is_new || needs_proof {
-            self.prove(candidate.version).await?;
+            let proof = Proof::make(&self.calls, &self.target.key, candidate.clone()).await?;
             let mut health = self.health();
+            health.proof = Some(Arc::new(proof));
             health.proven = Some(Instant::now());
             health.needs_proof = false;
         }
@@ -220,6 +242,7 @@ impl Watch {
         };
         let hold = self.options.hold;
         let observation = observe(&self.identity, before.as_deref(), key, clocks, hold)?;
+        self.check_times(&observation.view, &answer).await?;
         self.report_clock(observation.doubt, &answer);
         self.target.index.learn(answer.index);
         if before.is_none() {
@@ -230,41 +253,19 @@ impl Watch {
         Ok(observation)
     }
 
-    /// Wraps a random secret under `version`, unwraps it and compares.
-    async fn prove(&self, version: u32) -> Result<(), BaoError> {
-        let secret = Key256::random()?;
-        let unproven = |problem: KekError| self.unproven(problem, version);
-        let wrapped = self
-            .calls
-            .encrypt(version, secret.expose(), PROOF_AAD)
-            .await
-            .map_err(unproven)?;
-        let opened = self
-            .calls
-            .decrypt(&wrapped.ciphertext, Some(PROOF_AAD))
-            .await
-            .map_err(unproven)?;
-        if opened.expose() == secret.expose() {
-            return Ok(());
-        }
-        Err(self.unproven(KekError::Authentication, version))
-    }
-
-    /// The trouble with OpenBao behind a failed proof; or that the version does not hold what it promises.
-    fn unproven(&self, problem: KekError, version: u32) -> BaoError {
-        let trouble = match problem {
-            KekError::Unavailable { source } | KekError::Denied { source } => {
-                source.downcast::<BaoError>().ok()
+    /// Refuses creation times that would make another key of one that still opens what it wrapped: rows written under ids made from them
+    /// could not be opened once the true times are back.
+    async fn check_times(&self, seen: &View, answer: &Response) -> Result<(), BaoError> {
+        let proof = self.health().proof.clone();
+        match proof {
+            Some(proof)
+                if seen.denies(proof.announced()) && proof.still_opens(&self.calls).await? =>
+            {
+                Err(answer
+                    .strange("a key with other creation times that opens what it wrapped before"))
             }
-            _ => None,
-        };
-        trouble.map_or_else(
-            || BaoError::Canary {
-                key: self.target.key.shown(),
-                version,
-            },
-            |trouble| *trouble,
-        )
+            _ => Ok(()),
+        }
     }
 
     fn needs_proof(&self) -> bool {
@@ -290,7 +291,9 @@ impl Watch {
                     poll.min(next.saturating_add(jittered(Duration::from_secs(1))))
                 });
                 health.outcome = Ok(());
-                health.looked = Some(Instant::now());
+                let now = Instant::now();
+                health.looked = Some(now);
+                health.grace.begin(now);
                 health.doubts = 0;
                 Ok(())
             }
@@ -304,10 +307,15 @@ impl Watch {
                     jittered(RETRY_INTERVAL)
                 };
                 health.needs_proof = true;
+                let now = Instant::now();
+                health.grace.note(&trouble, now);
                 if !is_first {
-                    if health.outcome.is_ok() || health.doubts == 1 {
-                        error!(key = %self.target.key, error = %ErrorChain::new(&trouble), "the Transit key cannot be used");
+                    let left = health.grace.left(&trouble, now);
+                    let is_told = health.outcome.is_err() && health.doubts != 1;
+                    if !is_told || health.is_degraded != left.is_some() {
+                        self.report_trouble(&trouble, left);
                     }
+                    health.is_degraded = left.is_some();
                     health.outcome = Err(trouble.clone());
                 }
                 Err(trouble)
@@ -335,6 +343,17 @@ impl Watch {
         }
     }
 
+    fn report_trouble(&self, trouble: &BaoError, left: Option<Duration>) {
+        let (key, error) = (&self.target.key, ErrorChain::new(trouble));
+        match left {
+            Some(left) => {
+                let for_seconds = left.as_secs();
+                warn!(%key, %error, for_seconds, "degraded: OpenBao cannot be reached; Status stays good for the rest of the grace");
+            }
+            None => error!(%key, %error, "the Transit key cannot be used"),
+        }
+    }
+
     /// Says once how the clock of the server is in doubt.
     fn report_clock(&self, doubt: Option<Doubt>, answer: &Response) {
         let former = core::mem::replace(&mut self.health().doubt, doubt);
@@ -358,6 +377,15 @@ impl Watch {
     fn health(&self) -> MutexGuard<'_, Health> {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What is told of a key that counts as usable although OpenBao cannot be reached.
+fn degraded(trouble: &BaoError, left: Duration) -> String {
+    let left = left.as_secs();
+    format!(
+        "{}; Status stays good for {left} s",
+        ErrorChain::new(trouble)
+    )
 }
 
 /// Since 1970; nothing before it.

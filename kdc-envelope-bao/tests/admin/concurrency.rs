@@ -7,7 +7,7 @@ use kdc_testbed::BaoCluster;
 use kdc_testbed::bao::{Bao, BaoVersion, Caller};
 use serde_json::{Value, json};
 
-use crate::support::{Set, administrator, key, transit};
+use crate::fixture::{Set, administrator, key, transit};
 
 /// Others who rotate `k` at the same time.
 const OTHERS: usize = 3;
@@ -30,7 +30,7 @@ async fn each_on_disk() -> Vec<Set> {
     all
 }
 
-/// A rotation by somebody who takes no care: status and newest version.
+/// A rotation by an administrator who takes no care: status and newest version.
 async fn careless(caller: Caller) -> (u16, Option<u64>) {
     let path = "transit/keys/k/rotate";
     let (status, body) = caller.request("POST", path, Some(json!({}))).await.unwrap();

@@ -9,7 +9,7 @@ use kdc_envelope_bao::{BaoError, Operation, Outcome};
 use kdc_testbed::bao::Bao;
 use kdc_testbed::proxy::{Fault, Proxy, Rule};
 
-use crate::support::{Set, each_version, key, mount, name, namespace};
+use crate::fixture::{Set, each_version, key, mount, name, namespace};
 
 /// What a controller asserts for one tenant.
 async fn assert_everything(admin: &Admin, pem: &str) -> Vec<Change> {
@@ -58,7 +58,7 @@ fn requests(admin: &Admin) -> u64 {
 /// What a gateway between says when it does not pass a request on.
 const NO_ROUTE: &str = r#"{"message":"no Route matched with those values"}"#;
 
-/// Whether the error is about an answer of somebody else.
+/// Whether the error is about the write of another administrator.
 fn is_foreign<T: std::fmt::Debug>(result: Result<T, AdminError>) -> bool {
     matches!(
         result,

@@ -7,7 +7,7 @@ use kdc_envelope_bao::{BaoError, BaoErrorClass};
 use kdc_testbed::proxy::{Fault, Proxy};
 use serde_json::json;
 
-use crate::support::{each_version, key, mount, transit};
+use crate::fixture::{each_version, key, mount, transit};
 
 #[tokio::test]
 async fn a_key_is_made_as_it_must_be() {

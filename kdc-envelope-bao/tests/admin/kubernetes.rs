@@ -8,7 +8,7 @@ use kdc_envelope_bao::BaoErrorClass;
 use kdc_envelope_bao::admin::{Change, KubernetesConfig, KubernetesRole};
 use serde_json::{Value, json};
 
-use crate::support::{Set, each_version, mount, name};
+use crate::fixture::{Set, each_version, mount, name};
 
 /// Servers with a Kubernetes auth method, and a certificate.
 async fn each_with_method() -> Vec<(Set, String)> {

@@ -8,6 +8,7 @@
 )]
 
 mod concurrency;
+mod fixture;
 mod idempotency;
 mod keys;
 mod kubernetes;
@@ -15,4 +16,3 @@ mod mounts;
 mod namespaces;
 mod policies;
 mod rotation;
-mod support;

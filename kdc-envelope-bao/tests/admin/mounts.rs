@@ -5,7 +5,7 @@ use kdc_testbed::bao::{Bao, BaoVersion};
 use kdc_testbed::proxy::{Fault, Proxy};
 use serde_json::json;
 
-use crate::support::{Set, each_version, mount, transit};
+use crate::fixture::{Set, each_version, mount, transit};
 
 #[tokio::test]
 async fn mounts_are_made_once() {

@@ -6,7 +6,7 @@ use kdc_envelope_bao::admin::{Admin, AdminError, Change, KeyConfig};
 use kdc_envelope_bao::{BaoError, BaoErrorClass};
 use serde_json::json;
 
-use crate::support::{each_version, key, namespace, transit};
+use crate::fixture::{each_version, key, namespace, transit};
 
 fn metadata(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());

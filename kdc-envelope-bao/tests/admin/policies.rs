@@ -7,7 +7,7 @@ use kdc_envelope_bao::{BaoError, BaoErrorClass};
 use kdc_testbed::proxy::{Fault, Proxy};
 use serde_json::json;
 
-use crate::support::{each_version, name};
+use crate::fixture::{each_version, name};
 
 const TEXT: &str =
     "path \"transit/encrypt/k\" {\r\n  capabilities = [\"update\"]  # never create\n}\n";
@@ -79,7 +79,7 @@ async fn drift_of_a_policy_is_repaired_and_its_own_settings_kept() {
 }
 
 #[tokio::test]
-async fn what_somebody_else_writes_in_between_is_not_overwritten() {
+async fn what_another_administrator_writes_in_between_is_not_overwritten() {
     for set in each_version().await {
         let proxy = Proxy::start(set.bao.address()).await.unwrap();
         let admin = set.admin_at(&proxy.address(), set.bao.root_token());

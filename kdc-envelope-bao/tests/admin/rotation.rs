@@ -8,7 +8,7 @@ use kdc_testbed::bao::Grant;
 use kdc_testbed::proxy::{Fault, Proxy, Rule};
 use serde_json::json;
 
-use crate::support::{Set, each_version, key};
+use crate::fixture::{Set, each_version, key};
 
 const ROTATE: &str = "POST /v1/transit/keys/k/rotate";
 const ENCRYPT: &str = "POST /v1/transit/encrypt/k";

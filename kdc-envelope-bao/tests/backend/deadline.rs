@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep};
 
-use crate::support::{AAD, Files, config, kek, quick};
+use crate::fixture::{AAD, Files, config, kek, quick};
 
 /// What a server does with a login, and with each decryption.
 #[derive(Clone, Copy)]

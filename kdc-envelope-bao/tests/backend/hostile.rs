@@ -8,7 +8,7 @@ use kdc_testbed::bao::Bao;
 use kdc_testbed::proxy::{Fault, Proxy};
 use serde_json::{Value, json};
 
-use crate::support::{Files, KEY, config, kek, opens, quick, server, unwrap, wrap};
+use crate::fixture::{Files, KEY, config, kek, opens, quick, server, unwrap, wrap};
 
 const READ: &str = "GET /v1/transit/keys/etcd";
 const ENCRYPT: &str = "POST /v1/transit/encrypt/etcd";
@@ -104,6 +104,30 @@ async fn a_time_far_ahead_does_not_end_the_hold() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn creation_times_that_change_while_the_key_stays_are_not_believed() {
+    let between = Between::new(server(Bao::options()).await).await;
+    let kek = between.kek(quick());
+    kek.connect().await.unwrap();
+    let wrapped = wrap(&kek).await;
+    for made in [1_780_000_000, u64::MAX >> 1] {
+        let mut key = between.key().await;
+        key["data"]["keys"]["1"] = json!(made);
+        between.show(&key, &[]);
+        let refused = kek.connect().await.unwrap_err();
+        assert!(
+            matches!(refused, BaoError::Unintelligible { .. }),
+            "{refused:?}"
+        );
+        // What is written meanwhile stays readable.
+        assert_eq!(wrap(&kek).await.key_id, wrapped.key_id);
+        assert!(opens(&kek, &wrapped).await);
+        between.proxy.clear();
+        kek.connect().await.unwrap();
+        assert!(kek.status().is_ok());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_index_that_the_server_does_not_take_is_forgotten() {
     // Only with a raft log does it know of indexes; to one that is none of its own it answers 400.
     let between = Between::new(server(Bao::options().persistent()).await).await;
@@ -159,7 +183,7 @@ async fn a_result_of_another_request_is_no_answer() {
     between
         .proxy
         .set(Fault::answer(200, &[], &other.to_string()).on(ENCRYPT));
-    assert!(kek.wrap(&[1; 32], crate::support::AAD).await.is_err());
+    assert!(kek.wrap(&[1; 32], crate::fixture::AAD).await.is_err());
     between.proxy.clear();
     assert!(opens(&kek, &wrapped).await);
 }

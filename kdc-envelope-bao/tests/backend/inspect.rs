@@ -7,7 +7,7 @@ use kdc_envelope_bao::{
 };
 use kdc_testbed::bao::{Bao, Caller, Grant, kms_plugin_policy};
 
-use crate::support::{Files, KEY, SEED, config, each_version, server};
+use crate::fixture::{Files, KEY, SEED, config, each_version, server};
 
 fn key() -> TransitKeyName {
     TransitKeyName::new("transit", KEY).unwrap()

@@ -11,7 +11,7 @@ use kdc_testbed::bao::{Bao, Caller, Grant, JwtIssuer, kms_plugin_policy};
 use kdc_testbed::proxy::Proxy;
 use serde_json::json;
 
-use crate::support::{
+use crate::fixture::{
     Files, config, each_version, kek, opens, quick, server, within_ten_seconds, wrap,
 };
 

@@ -8,11 +8,11 @@
 )]
 
 mod deadline;
+mod fixture;
 mod hostile;
 mod inspect;
 mod login;
 mod outage;
 mod rotation;
 mod rows;
-mod support;
 mod transit;

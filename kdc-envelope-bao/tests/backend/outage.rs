@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use kdc_envelope::{ErrorChain, KekErrorKind, KeyEncryptionKey as _};
-use kdc_envelope_bao::{BreakerState, LoginMethod, TransitKek};
+use kdc_envelope_bao::{BreakerState, LoginMethod, TransitKek, TransitOptions};
 use kdc_testbed::bao::Bao;
 use kdc_testbed::process::Signal;
 
-use crate::support::{
+use crate::fixture::{
     Files, config, connected, kek, opens, quick, server, unwrap, within_ten_seconds, wrap,
 };
 
@@ -56,6 +56,33 @@ async fn a_crash_shows_and_a_restart_heals() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn status_outlasts_a_crash_for_the_grace_that_the_hold_allows() {
+    let mut bao = server(Bao::options()).await;
+    let files = Files::new();
+    let token = files.put("token", bao.root_token());
+    let mut options = quick();
+    options.poll_interval = Duration::from_secs(1);
+    options.hold = TransitOptions::HOLD_MARGIN + Duration::from_secs(8);
+    let kek = kek(
+        config(&[bao.address()], None),
+        LoginMethod::TokenFile(token),
+        options,
+    );
+    watch(&kek);
+    healthy(&kek).await;
+    let before = kek.status().unwrap();
+    assert_eq!(before.degraded, None);
+    bao.process().kill().await.unwrap();
+    within_ten_seconds("degraded", async || {
+        let status = kek.status();
+        status.is_ok_and(|status| status.degraded.is_some() && status.key_id == before.key_id)
+    })
+    .await;
+    assert!(kek.wrap(&[1; 32], crate::fixture::AAD).await.is_err());
+    unhealthy(&kek).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_hangs_costs_a_bounded_time_and_then_nothing() {
     let mut bao = server(Bao::options()).await;
     let files = Files::new();
@@ -75,7 +102,7 @@ async fn a_server_that_hangs_costs_a_bounded_time_and_then_nothing() {
         kek.session().client().breaker_state() != BreakerState::Closed
     })
     .await;
-    // Also while nobody asks it, what is said names the server and what is wrong with it.
+    // Also without calls, the status names the server and what is wrong with it.
     let trouble = kek.status().unwrap_err();
     let said = ErrorChain::new(&trouble).to_string();
     let expected = format!("{} did not answer within", bao.address());
@@ -98,7 +125,7 @@ async fn it_starts_without_openbao_and_finds_it_later() {
     );
     watch(&kek);
     assert!(kek.connect().await.is_err());
-    assert!(kek.wrap(&[1; 32], crate::support::AAD).await.is_err());
+    assert!(kek.wrap(&[1; 32], crate::fixture::AAD).await.is_err());
     bao.restart().await.unwrap();
     healthy(&kek).await;
 }
@@ -108,7 +135,7 @@ async fn a_dead_first_address_does_not_matter() {
     let bao = server(Bao::options()).await;
     let files = Files::new();
     let token = files.put("token", bao.root_token());
-    // Nobody listens on the first; the second is in a network that drops everything or refuses.
+    // No server listens on the first; the second is in a network that drops everything or refuses.
     let addresses = ["http://127.0.0.1:1", bao.address()];
     let kek = kek(
         config(&addresses, None),
@@ -166,14 +193,8 @@ async fn a_server_under_an_unknown_authority_gets_no_token() {
         quick(),
     );
     let error = kek.connect().await.unwrap_err();
-    let source = std::error::Error::source(&error).unwrap();
-    let mut chain = vec![source.to_string()];
-    let mut next = source.source();
-    while let Some(error) = next {
-        chain.push(error.to_string());
-        next = error.source();
-    }
-    assert!(chain.join(": ").contains("certificate"), "{chain:?}");
+    let chain = ErrorChain::new(&error).to_string();
+    assert!(chain.contains("certificate"), "{chain}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,7 @@ use kdc_envelope_bao::{LoginMethod, TransitOptions};
 use kdc_testbed::bao::Bao;
 use serde_json::json;
 
-use crate::support::{
+use crate::fixture::{
     Files, KEY, config, connected, kek, opens, quick, server, unwrap, within_ten_seconds, wrap,
 };
 

@@ -7,7 +7,7 @@ use kdc_envelope_bao::LoginMethod;
 use kdc_testbed::bao::Bao;
 use serde_json::json;
 
-use crate::support::{
+use crate::fixture::{
     AAD, Files, KEY, SEED, config, connected, each_version, kek, opens, quick, server, unwrap,
 };
 
@@ -41,6 +41,11 @@ async fn identities(bao: &Bao) -> Vec<(&'static str, String, Annotations)> {
         (
             "vault-kms-provider",
             created.to_string(),
+            Annotations::new(),
+        ),
+        (
+            "vault-kms-plugin",
+            format!("transit/etcd/{version}"),
             Annotations::new(),
         ),
         (

@@ -7,7 +7,7 @@ use kdc_envelope::{Aad, KekErrorKind, KeyEncryptionKey as _};
 use kdc_envelope_bao::{AAD_ANNOTATION, LoginMethod, Operation, Outcome, TransitCiphertext};
 use serde_json::json;
 
-use crate::support::{
+use crate::fixture::{
     AAD, Files, KEY, SEED, config, connected, each_version, kek, opens, quick, server, unwrap, wrap,
 };
 use kdc_testbed::bao::{Bao, Grant};
@@ -63,7 +63,7 @@ async fn what_is_bound_says_so_and_what_is_not_is_not_marked() {
     assert_eq!(bound.annotations.get(AAD_ANNOTATION), Some(&b"1"[..]));
     let plain = kek.wrap(&SEED, Aad::EMPTY).await.unwrap();
     assert!(plain.annotations.is_empty());
-    // Whoever strips the mark of a bound key only makes it unreadable.
+    // An attacker who strips the mark of a bound key only makes it unreadable.
     let mut stripped = bound.clone();
     stripped.annotations = kdc_envelope::Annotations::new();
     let refused = unwrap(&kek, &stripped).await.unwrap_err();

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use kdc_envelope::ErrorChain;
 use kube::client::AuthError;
 
 /// The innermost cause of `error`, said once, with what to do where that is known.
@@ -11,15 +12,13 @@ pub(crate) fn cause(error: &(dyn core::error::Error + 'static)) -> String {
     let mut innermost = error;
     let mut is_proxy = false;
     let mut texts = error.to_string();
-    let mut next = Some(error);
-    while let Some(error) = next {
+    for error in ErrorChain::new(error).causes() {
         if let Some(error) = error.downcast_ref::<AuthError>() {
             return of_credentials(error);
         }
         innermost = error;
         texts = error.to_string();
         is_proxy |= texts.starts_with("tunnel error") || texts.starts_with("SOCKS error");
-        next = error.source();
     }
     if is_proxy {
         let advice = "check `proxy-url` of the kubeconfig, HTTPS_PROXY and NO_PROXY";

@@ -23,8 +23,8 @@ pub use drive::DriveError;
 pub use files::FolderTargets;
 pub use observe::{NodeView, Observation, ObserveError};
 pub use ports::{
-    ChangeStore, ConfigTarget, ConfigTargets, PortError, RetainedBackups, StoredState, Update,
-    Version,
+    ChangeStore, ConfigTarget, ConfigTargets, PortError, RetainedBackups, ServerSet, StoredState,
+    UnlistedServer, Update, Version,
 };
 pub use secret::{SecretStore, SecretTargets};
 pub use step::{ChangeObserver, ChangeRun, Outcome, Step, StepError};
@@ -54,6 +54,8 @@ pub struct ControlPlane {
     pub targets: Arc<dyn ConfigTargets>,
     /// What is kept for the cluster.
     pub store: Arc<dyn ChangeStore>,
+    /// What says which API servers there are; `None` if their Leases alone do.
+    pub members: Option<Arc<dyn ServerSet>>,
     /// The backups whose keys stay; `None` if there is nothing to ask, which the outcome of a change says.
     pub backups: Option<Arc<dyn RetainedBackups>>,
     /// How rows are rewritten.
@@ -99,6 +101,7 @@ impl fmt::Debug for ControlPlane {
             .field("nodes", &self.nodes)
             .field("targets", &self.targets)
             .field("store", &self.store)
+            .field("members", &self.members)
             .field("backups", &self.backups)
             .finish_non_exhaustive()
     }

@@ -7,7 +7,7 @@ use kdc_envelope::ErrorChain;
 use tokio::task::JoinSet;
 
 use super::ControlPlane;
-use super::ports::{ConfigTarget, PortError, StoredState};
+use super::ports::{ConfigTarget, PortError, StoredState, UnlistedServer};
 use crate::cluster::{self, ClusterError, Member, ServerName, ServerState};
 use crate::encryption_config::{Layout, LocalKey, Transformer};
 use crate::rotation::history::KeyHistory;
@@ -16,6 +16,8 @@ use crate::rotation::{ApiServer, BackupNeeds, Observed, Timestamp};
 /// How often everything is asked while API servers go away in the middle.
 const ATTEMPTS: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(500);
+/// An API server renews its Lease every ten seconds.
+const RENEWED: Duration = Duration::from_secs(60);
 
 /// What was seen.
 #[derive(Debug, Clone)]
@@ -128,11 +130,15 @@ impl ControlPlane {
             servers.push(api_server(target, &state, now));
         }
         check_distinct(&nodes)?;
-        let unlisted = self.unlisted(&nodes).await?;
+        let unlisted = self.unlisted(&nodes, now).await?;
+        let mut others: Vec<UnlistedServer> = unlisted.iter().map(UnlistedServer::of).collect();
+        if let Some(members) = &self.members {
+            others.extend(members.unlisted().await?);
+        }
         let first = servers.first().cloned();
-        servers.extend(unlisted.iter().filter_map(|member| {
+        servers.extend(others.into_iter().filter_map(|other| {
             let first = first.as_ref()?;
-            Some(unlisted_server(member, first, &stored.keyring))
+            Some(unlisted_server(other, first, &stored.keyring))
         }));
         let observed = Observed {
             servers,
@@ -187,8 +193,13 @@ impl ControlPlane {
     }
 
     /// API servers with a Lease that none of the nodes accounts for. One that has shut down keeps its Lease for an hour, and
-    /// counts until then: it may come back.
-    async fn unlisted(&self, nodes: &[NodeView]) -> Result<Vec<Member>, ObserveError> {
+    /// counts until then: it may come back. Where something else says which ones there are, one counts as long as it renews its
+    /// Lease.
+    async fn unlisted(
+        &self,
+        nodes: &[NodeView],
+        now: Timestamp,
+    ) -> Result<Vec<Member>, ObserveError> {
         let mut members = match self.members().await {
             Ok(members) => members,
             // With no server that answers there is nothing to compare, and the planner stops anyway.
@@ -204,6 +215,10 @@ impl ControlPlane {
         members.retain(|member| !ids.clone().flatten().any(|id| id == member.id_hash()));
         members.sort_by_key(|member| core::cmp::Reverse(member.renewed));
         members.drain(..nameless.min(members.len()));
+        if self.members.is_some() {
+            let is_alive = |renewed: Timestamp| renewed.after(RENEWED) >= now;
+            members.retain(|member| member.renewed.is_none_or(is_alive));
+        }
         Ok(members)
     }
 
@@ -265,20 +280,30 @@ fn api_server(
     }
 }
 
+impl UnlistedServer {
+    /// One that has a Lease.
+    fn of(member: &Member) -> Self {
+        let host = member.host.as_deref().unwrap_or("an unknown host");
+        let lease = &member.lease;
+        let why = format!(
+            "it is none of the given API servers; if it is gone for good, the Lease `{lease}` in kube-system can be deleted"
+        );
+        Self {
+            name: format!("the API server on {host}").into(),
+            why: why.into(),
+        }
+    }
+}
+
 /// An API server that is none of the nodes. It is given the files of another, so that the planner sees nothing to do there but
 /// to wait.
-fn unlisted_server(member: &Member, first: &ApiServer, keyring: &KeyHistory) -> ApiServer {
-    let host = member.host.as_deref().unwrap_or("an unknown host");
-    let lease = &member.lease;
+fn unlisted_server(other: UnlistedServer, first: &ApiServer, keyring: &KeyHistory) -> ApiServer {
     let keys: Vec<LocalKey> = keyring.local_keys().cloned().collect();
-    let why = format!(
-        "it is none of the given API servers; if it is gone for good, the Lease `{lease}` in kube-system can be deleted"
-    );
     ApiServer {
-        name: format!("the API server on {host}").into(),
+        name: other.name,
         file: first.file.clone(),
         history: keys,
-        loaded: Err(why.into()),
+        loaded: Err(other.why),
         kms: BTreeMap::new(),
     }
 }

@@ -1,5 +1,5 @@
 //! What a change of keys needs of the world beside API servers, as traits: where configurations lie, where the state of the
-//! change is kept, and which keys retained backups need.
+//! change is kept, which API servers there are, and which keys retained backups need.
 //!
 //! A tool on a control node implements them with files ([`files`](super::files)), a controller with Secrets
 //! ([`secret`](super::secret)) or with agents on the nodes.
@@ -134,6 +134,28 @@ pub trait RetainedBackups: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`PortError::Backups`] if they cannot be asked. That is not the same as backups that need nothing.
     async fn needs(&self) -> Result<BackupNeeds, PortError>;
+}
+
+/// Says which API servers a control plane has, where that is known better than from their Leases: those of a Deployment are its
+/// pods.
+#[async_trait]
+pub trait ServerSet: fmt::Debug + Send + Sync {
+    /// The API servers that are none of the nodes and may serve nevertheless. It is asked after the nodes have answered, so that
+    /// one that came in the meantime counts.
+    ///
+    /// # Errors
+    /// [`PortError`] if that cannot be told.
+    async fn unlisted(&self) -> Result<Vec<UnlistedServer>, PortError>;
+}
+
+/// An API server that is none of the nodes of a control plane.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "implementations fill it in")]
+pub struct UnlistedServer {
+    /// Its name for people.
+    pub name: Box<str>,
+    /// Why it is not known what it has loaded, as a clause.
+    pub why: Box<str>,
 }
 
 /// A port could not do what it was asked for.

@@ -9,6 +9,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
+use zeroize::Zeroizing;
 
 use super::ports::{
     ChangeStore, ConfigTarget, ConfigTargets, PortError, StoredState, Update, Version,
@@ -26,6 +27,8 @@ const ROWS: &str = "row-writers.json";
 const HISTORY: &str = "history";
 /// Earlier versions of the configuration are `earlier-<number>`.
 const EARLIER: &str = "earlier-";
+/// The resourceVersion of the configuration at its last write, if its bytes had never been there before.
+const FIRST: &str = "first-at";
 /// How many earlier versions are kept. A Secret holds 1 MiB.
 const KEPT: usize = 8;
 
@@ -219,7 +222,7 @@ fn history(object: &SecretObject, secret: &Secret, key: &str) -> Result<KeyHisto
 /// second Secret, which no pod mounts.
 ///
 /// When a pod sees a change of the volume cannot be told from outside, so a file counts as settled only when kubelet has had time
-/// to bring it and the API server to load it; only its metrics prove it earlier.
+/// to bring it and the API server to load it. Its metrics prove it earlier if no earlier version had the same bytes.
 #[derive(Debug, Clone)]
 pub struct SecretTargets {
     servers: Vec<Box<str>>,
@@ -255,7 +258,7 @@ impl SecretTargets {
         }
     }
 
-    fn file(&self, secret: &Secret) -> Result<NodeFile, Box<str>> {
+    fn file(&self, secret: &Secret, history: &Secret) -> Result<NodeFile, Box<str>> {
         let Some(bytes) = data(secret, &self.key) else {
             let (hash, layout) = (ConfigHash::NO_FILE, Arc::new(Layout::default()));
             return Ok(NodeFile {
@@ -265,7 +268,9 @@ impl SecretTargets {
         };
         let config = EncryptionConfiguration::parse(bytes);
         let config = config.map_err(|error| self.config.content(&self.key, error).to_string())?;
+        let seen = secret.metadata.resource_version.as_deref();
         Ok(NodeFile {
+            is_first: seen.is_some() && data(history, FIRST) == seen.map(str::as_bytes),
             hash: ConfigHash::of(bytes),
             layout: Arc::new(Layout::of(&config)),
             written: None,
@@ -287,7 +292,7 @@ impl ConfigTargets for SecretTargets {
         let target = ConfigTarget {
             server: Box::default(),
             place: self.config.place().into(),
-            file: self.file(&config),
+            file: self.file(&config, &history_secret),
             keys: keys.local_keys().cloned().collect(),
             earlier: earlier.collect(),
         };
@@ -311,7 +316,10 @@ impl ConfigTargets for SecretTargets {
             .map_err(|error| self.config.content(&self.key, error))?;
         let mut secret = self.config.get().await?;
         let seen = data(&secret, &self.key).map(<[u8]>::to_vec);
-        if seen.as_deref() == Some(text.as_bytes()) {
+        let is_meant = |bytes: &[u8]| {
+            EncryptionConfiguration::parse(bytes).is_ok_and(|config| Layout::of(&config) == *layout)
+        };
+        if seen.as_deref().is_some_and(is_meant) {
             return Ok(());
         }
         let found = seen.as_deref().map_or(ConfigHash::NO_FILE, ConfigHash::of);
@@ -322,10 +330,10 @@ impl ConfigTargets for SecretTargets {
                 found: Version::new(found.to_string()),
             });
         }
-        self.keep(seen.as_deref().into_iter().chain([text.as_bytes()]))
-            .await?;
+        let text = self.keep(seen.as_deref(), text).await?;
         set(&mut secret, &*self.key, text.as_bytes());
-        self.config.put(&secret).await.map(drop)
+        let stored = self.config.put(&secret).await?;
+        self.note_first(&stored).await
     }
 
     async fn store_key(
@@ -346,25 +354,34 @@ impl ConfigTargets for SecretTargets {
 }
 
 impl SecretTargets {
-    /// Keeps copies of `versions` beside the keys, with the most recent ones.
-    async fn keep<'v>(
+    /// Notes that the version `stored` of the configuration has bytes that were never there before.
+    async fn note_first(&self, stored: &Version) -> Result<(), PortError> {
+        let mut secret = self.history.get().await?;
+        set(&mut secret, FIRST, stored.to_string());
+        self.history.put(&secret).await.map(drop)
+    }
+
+    /// Keeps copies of the present version and of the next one beside the keys, with the most recent ones. Gives the next one with
+    /// a comment if its bytes were there before: a server that says their hash has then loaded them since.
+    async fn keep(
         &self,
-        versions: impl Iterator<Item = &'v [u8]> + Send,
-    ) -> Result<(), PortError> {
+        seen: Option<&[u8]>,
+        mut text: Zeroizing<String>,
+    ) -> Result<Zeroizing<String>, PortError> {
         let mut secret = self.history.get().await?;
         let known = numbered(&secret);
         let mut next = known
             .last_key_value()
             .map_or(1, |(newest, _)| newest.saturating_add(1));
+        if known.values().any(|known| *known == text.as_bytes()) {
+            text = Zeroizing::new(format!("{}# version {next}\n", *text));
+        }
         let mut new = Vec::new();
-        for version in versions {
+        for version in seen.into_iter().chain([text.as_bytes()]) {
             if !known.values().any(|known| *known == version) {
                 new.push((next, version));
                 next = next.saturating_add(1);
             }
-        }
-        if new.is_empty() {
-            return Ok(());
         }
         let surplus = (known.len() + new.len()).saturating_sub(KEPT);
         let old: Vec<u64> = known.keys().take(surplus).copied().collect();
@@ -378,7 +395,8 @@ impl SecretTargets {
         for (number, bytes) in new {
             set(&mut secret, format!("{EARLIER}{number}"), bytes);
         }
-        self.history.put(&secret).await.map(drop)
+        self.history.put(&secret).await?;
+        Ok(text)
     }
 }
 

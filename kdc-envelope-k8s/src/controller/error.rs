@@ -17,7 +17,7 @@ pub enum ErrorKind {
     Conflict,
     /// The object is not there.
     Missing,
-    /// A right is missing; somebody has to grant it.
+    /// A right is missing; an administrator has to grant it.
     Denied,
     /// An admission rule or the schema refuses what was written.
     Rejected,

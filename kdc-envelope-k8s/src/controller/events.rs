@@ -150,10 +150,9 @@ impl Recorder {
     ) -> Event {
         // Events of objects that lie in no namespace are in this one.
         let namespace = regarding.namespace.clone();
-        let object = regarding.name.as_deref().unwrap_or_default();
         Event {
             metadata: ObjectMeta {
-                generate_name: Some(format!("{}.", object.chars().take(200).collect::<String>())),
+                generate_name: Some(prefix(regarding.name.as_deref().unwrap_or_default())),
                 namespace: Some(namespace.unwrap_or_else(|| "default".to_owned())),
                 ..ObjectMeta::default()
             },
@@ -192,6 +191,13 @@ enum Seen {
     Before(ObjectKey, i32),
 }
 
+/// What the names of events about an object begin with: a name that may be followed by five characters.
+fn prefix(object: &str) -> String {
+    let start: String = object.chars().take(200).collect();
+    let start = start.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+    format!("{start}-")
+}
+
 /// As much of a note as fits.
 fn shortened(note: &str) -> &str {
     let mut end = note.len().min(MAX_NOTE);
@@ -204,6 +210,15 @@ fn shortened(note: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_events_begin_with_that_of_the_object() {
+        assert_eq!(prefix("prod-etcd"), "prod-etcd-");
+        assert_eq!(
+            prefix(&format!("{}.b", "a".repeat(199))),
+            format!("{}-", "a".repeat(199))
+        );
+    }
 
     #[test]
     fn notes_fit_into_an_event() {

@@ -39,7 +39,8 @@ pub enum Next {
 pub trait Reconciler: Send + Sync + 'static {
     /// Looks at one object, which may be gone, and does what is to be done next.
     ///
-    /// It is never called for one object twice at the same time, nor before the stores have seen what the last call wrote by `objects`.
+    /// It is never called for one object twice at the same time, nor before the stores have seen what the last call wrote by `objects`,
+    /// nor while an object of this name is watched and cannot be read: to a store, that one looks as if it were gone.
     /// It may be cancelled at every `.await`, when another process is about to lead.
     ///
     /// # Errors
@@ -248,7 +249,7 @@ impl Controller {
         Health(self.state.watched.clone())
     }
 
-    /// Works until `stop`, and then lets runs end within their grace.
+    /// Works until `stop`, and then lets runs end within their grace. It ends before that only by a fault of the program.
     pub async fn run(self, reconciler: impl Reconciler, stop: CancellationToken) {
         let Self {
             mut state,
@@ -256,21 +257,34 @@ impl Controller {
         } = self;
         let reconciler: Arc<dyn Reconciler> = Arc::new(reconciler);
         // They end when this function does.
-        let _following: JoinSet<()> = followers.into_iter().collect();
-        while !stop.is_cancelled() {
-            tokio::select! {
-                () = stop.cancelled() => break,
-                () = state.may_begin() => {}
+        let mut following: JoinSet<()> = followers.into_iter().collect();
+        let name = state.settings.name.clone();
+        tokio::select! {
+            () = state.work(&reconciler, &stop) => {}
+            // Without a watch, it would not see what it should do.
+            Some(ended) = following.join_next() => {
+                let error = ended.err().map(tracing::field::display);
+                tracing::error!(controller = %name, error, "a watch ended by a fault of the program");
             }
-            state.set_leader(true);
-            state.lead(&reconciler, &stop).await;
-            state.set_leader(false);
         }
-        tracing::info!(controller = %state.settings.name, "stopped");
+        tracing::info!(controller = %name, "stopped");
     }
 }
 
 impl State {
+    /// Works until `stop`, whenever this process leads.
+    async fn work(&mut self, reconciler: &Arc<dyn Reconciler>, stop: &CancellationToken) {
+        while !stop.is_cancelled() {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = self.may_begin() => {}
+            }
+            self.set_leader(true);
+            self.lead(reconciler, stop).await;
+            self.set_leader(false);
+        }
+    }
+
     /// Waits until everything was seen once, and this process leads.
     async fn may_begin(&self) {
         for watched in &self.watched {
@@ -377,6 +391,16 @@ impl State {
         false
     }
 
+    /// Why the object of this name cannot be looked at, if it cannot.
+    fn unreadable(&self, key: &ObjectKey) -> Option<ReconcileError> {
+        self.watched.iter().find_map(|watched| {
+            let reason = watched.store.why_unreadable(key)?;
+            let kind = watched.store.kind();
+            let message = format!("{kind} {key} is not as its type: {reason}");
+            Some(ReconcileError::message(ErrorKind::Invalid, message))
+        })
+    }
+
     fn start(
         &self,
         reconciler: &Arc<dyn Reconciler>,
@@ -385,9 +409,15 @@ impl State {
         let objects = self.objects.recording();
         let reconciler = Arc::clone(reconciler);
         let limit = self.settings.run_deadline;
+        let unreadable = self.unreadable(&key);
         async move {
             let start = Instant::now();
-            let run = reconciler.reconcile(&key, &objects);
+            let run = async {
+                match unreadable {
+                    Some(error) => Err(error),
+                    None => reconciler.reconcile(&key, &objects).await,
+                }
+            };
             let result = tokio::time::timeout(limit, run).await;
             let result = result.unwrap_or_else(|_| {
                 let message = format!("not done within {} s", limit.as_secs());

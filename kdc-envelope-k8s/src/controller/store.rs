@@ -20,6 +20,8 @@ use super::{CallError, ObjectKey, Objects, backoff};
 const PAGE: u32 = 500;
 /// How long one watch lasts, in seconds. Shorter than the time after which a client takes a silent connection for dead.
 const WATCH_SECONDS: u32 = 60;
+/// The longest pause before a list is tried again: without a watch, nothing is done for any object.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// How long the first answer may take.
 const LIST_DEADLINE: Duration = Duration::from_secs(60);
 
@@ -57,7 +59,8 @@ impl<K: Object> Store<K> {
         self.read(|inner| inner.objects.get(key).cloned())
     }
 
-    /// All objects as they were last seen, by namespace and name.
+    /// All objects that can be read, as they were last seen, by namespace and name. What follows from an object that is *not* among them
+    /// holds only if the store [is complete](Self::is_complete).
     #[must_use]
     pub fn list(&self) -> Vec<Arc<K>> {
         self.read(|inner| {
@@ -73,6 +76,12 @@ impl<K: Object> Store<K> {
     #[must_use]
     pub fn unreadable(&self, key: &ObjectKey) -> Option<Box<str>> {
         self.read(|inner| inner.unreadable.get(key).cloned())
+    }
+
+    /// Whether all objects were seen once, and all of them can be read.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.read(|inner| inner.revision.is_some() && inner.unreadable.is_empty())
     }
 
     /// Whether all objects were seen once.
@@ -147,7 +156,7 @@ impl<K: Object> Follower<K> {
                 self.works.send_replace(false);
                 let kind = error.kind();
                 tracing::warn!(kind = kind.as_str(), "{error}");
-                tokio::time::sleep(backoff::wait(kind, failures)).await;
+                tokio::time::sleep(backoff::wait(kind, failures).min(LONGEST_PAUSE)).await;
             }
         }
     }
@@ -338,6 +347,7 @@ pub(super) trait AnyStore: Send + Sync {
     fn kind(&self) -> Box<str>;
     fn is_ready(&self) -> bool;
     fn has_seen(&self, written: &Written) -> bool;
+    fn why_unreadable(&self, key: &ObjectKey) -> Option<Box<str>>;
 }
 
 impl<K: Object> AnyStore for Store<K> {
@@ -351,5 +361,9 @@ impl<K: Object> AnyStore for Store<K> {
 
     fn has_seen(&self, written: &Written) -> bool {
         self.sees(written)
+    }
+
+    fn why_unreadable(&self, key: &ObjectKey) -> Option<Box<str>> {
+        self.unreadable(key)
     }
 }

@@ -1,6 +1,6 @@
 //! Conditions in the status of an object, some of which are others'.
 //!
-//! A list of conditions is one value to the API server, so whoever changes one writes all of them. Those of others are carried along
+//! A list of conditions is one value to the API server, so a controller that changes one writes all. Those of others are carried along
 //! as they came, with fields that this version does not know.
 
 use core::fmt;

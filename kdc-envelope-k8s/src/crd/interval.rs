@@ -319,9 +319,18 @@ mod tests {
         }
 
         #[test]
-        fn no_text_makes_it_panic(text in "\\PC*") {
-            let _ = Interval::parse(&text, Units::Key);
-            let _ = cluster(&text);
+        fn clusters_take_no_more_than_keys(text in "([0-9]{0,3}[dhmsnw ]{0,2}){0,3}|\\PC*") {
+            let of_key = Interval::parse(&text, Units::Key);
+            if let Ok(of_cluster) = cluster(&text) {
+                prop_assert_eq!(Ok(&of_cluster), of_key.as_ref());
+                if let Ok(within) = of_cluster.within(&CLUSTER_BOUNDS) {
+                    prop_assert!(CLUSTER_BOUNDS.contains(&within.duration()));
+                }
+            }
+            if let Ok(interval) = of_key {
+                prop_assert!(!interval.duration().is_zero());
+                prop_assert_eq!(interval.to_string(), text);
+            }
         }
     }
 }

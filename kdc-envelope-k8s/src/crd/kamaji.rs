@@ -1,7 +1,7 @@
 //! Kamaji's objects, as far as a plugin beside the API servers needs them.
 //!
-//! Lists that users fill too are kept as they came ([`Value`]): every one of them is one value to the API server, so who changes an
-//! entry writes back all the others, and must lose nothing of them.
+//! Lists that users fill too are kept as they came ([`Value`]): every one of them is one value to the API server, so a controller that
+//! changes an entry writes back all the others, and must lose nothing of them.
 
 use std::collections::BTreeMap;
 

@@ -94,7 +94,7 @@ impl Chain {
         self.0.first().unwrap_or(&Transformer::Identity)
     }
 
-    /// Everyone, in order.
+    /// All transformers, in order.
     pub fn iter(&self) -> impl Iterator<Item = &Transformer> {
         self.0.iter()
     }

@@ -75,8 +75,8 @@ pub enum FilesError {
         /// Which file.
         path: PathBuf,
     },
-    /// Somebody else wrote the configuration at the same time.
-    #[error("`{}` was changed by somebody else meanwhile, so it is left alone", path.display())]
+    /// Another program wrote the configuration at the same time.
+    #[error("`{}` was changed by another program meanwhile, so it is left alone", path.display())]
     Changed {
         /// Which file.
         path: PathBuf,

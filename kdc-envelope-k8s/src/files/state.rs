@@ -99,7 +99,7 @@ impl StateFolder {
     /// To change it, alone. Makes the folder if needed.
     ///
     /// # Errors
-    /// [`FilesError::Busy`] if somebody else does; [`FilesError::OpenFolder`]; [`FilesError::Io`].
+    /// [`FilesError::Busy`] if another process does; [`FilesError::OpenFolder`]; [`FilesError::Io`].
     pub fn hold(path: impl Into<PathBuf>) -> Result<Self, FilesError> {
         let path = path.into();
         create_private_folder(&path)?;
@@ -115,7 +115,7 @@ impl StateFolder {
     /// Holds the configuration of `node` too, against a run with another state. One that several nodes share is held once.
     ///
     /// # Errors
-    /// [`FilesError::Busy`] if somebody else does; [`FilesError::Io`]. A folder that is missing is no error: nothing can be
+    /// [`FilesError::Busy`] if another process does; [`FilesError::Io`]. A folder that is missing is no error: nothing can be
     /// written there.
     pub fn hold_node(&mut self, node: &NodeFolder) -> Result<(), FilesError> {
         let missing = |error: &FilesError| matches!(error, FilesError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound);
@@ -300,7 +300,7 @@ fn open_lock(path: &Path) -> Result<File, FilesError> {
     Ok(file)
 }
 
-/// Whoever may write to the folder decides what the state is.
+/// Every user who may write to the folder decides what the state is.
 fn check_folder(path: &Path) -> Result<(), FilesError> {
     let metadata = std::fs::metadata(path).map_err(FilesError::io("open", path))?;
     let (owner, mode) = (metadata.uid(), metadata.mode() & 0o7777);

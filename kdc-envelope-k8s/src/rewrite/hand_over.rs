@@ -114,7 +114,7 @@ impl Migrator<'_> {
         loop {
             sleep(POLL).await;
             let Some(response) = self.ask(Verb::Get, &path, None).await? else {
-                let why = "somebody deleted the StorageVersionMigration".into();
+                let why = "another client deleted the StorageVersionMigration".into();
                 return Err(failed(resource, why));
             };
             match state_of(&response) {
@@ -201,7 +201,7 @@ enum State {
 }
 
 fn state_of(response: &Response) -> State {
-    // What is not understood is looked at again.
+    // A status that is not understood is read again.
     let Ok(Migration { status }) = serde_json::from_slice(&response.body) else {
         return State::New;
     };

@@ -6,7 +6,7 @@ use crate::encryption_config::{RenderError, Transformer};
 
 use super::Timestamp;
 
-/// What a plan waits for, or what somebody must do.
+/// What a plan waits for, or what an operator must do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Blocker {
@@ -21,7 +21,7 @@ pub enum Blocker {
         /// What is wrong.
         why: Box<str>,
     },
-    /// Nobody knows what this one writes with.
+    /// It is unknown what this one writes with.
     #[error(
         "{server} does not say which configuration it has loaded: {why}; bring it back, or remove it from the cluster"
     )]
@@ -140,7 +140,7 @@ pub enum Blocker {
 }
 
 impl Blocker {
-    /// Whether it passes by itself, so that nobody need be called.
+    /// Whether it passes by itself, so that no operator need be called.
     #[must_use]
     pub const fn passes_by_itself(&self) -> bool {
         matches!(

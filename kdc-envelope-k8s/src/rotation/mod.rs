@@ -18,7 +18,7 @@
 //! earlier version again, gets that back before anything else, and keeps its writer while it does.
 //!
 //! A server that cannot be asked stops everything after step 1. What a server may load in a moment counts as much as what
-//! it has loaded. There must be one caller at a time, and nobody else who writes the files.
+//! it has loaded. There must be one caller at a time, and no other program that writes the files.
 
 mod action;
 mod blocker;

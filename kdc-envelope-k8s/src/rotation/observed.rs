@@ -125,6 +125,8 @@ pub struct NodeFile {
     /// When it was last written or removed, by the node's clock, if that can be seen from where the server runs. A server has
     /// loaded it since then only if it says a later second.
     pub written: Option<Timestamp>,
+    /// Whether its bytes never stood in its place before, so that a server that uses them has loaded them since.
+    pub is_first: bool,
     /// From when on the server can take nothing into use but this file, whatever stood in its place before, by the node's
     /// clock.
     pub settled_at: Timestamp,
@@ -139,6 +141,7 @@ impl NodeFile {
             hash,
             layout,
             written: Some(written),
+            is_first: false,
             settled_at: written.after(SETTLE),
         }
     }

@@ -235,7 +235,7 @@ impl Planner<'_> {
         due(phase, writes)
     }
 
-    /// Servers that use what nobody knows. They may lose something by a new file that they have now.
+    /// Servers of which it is unknown what they use. They may lose something by a new file that they have now.
     fn unknown(&self) -> Vec<Blocker> {
         let unknown = self.views.servers.iter().filter(|view| view.is_unknown());
         unknown.filter_map(ServerView::uncertain).collect()
@@ -265,7 +265,7 @@ impl Planner<'_> {
         if lacking.is_empty() {
             return None;
         }
-        // Without a revision nobody knows what else such a server may have written with.
+        // Without a revision it is unknown what else such a server may have written with.
         let unknown = match self.ledger.newest() {
             Some(_) => Vec::new(),
             None => self.unknown(),
@@ -393,7 +393,7 @@ impl Planner<'_> {
         }
     }
 
-    /// The newest revision with another number, if somebody else let a server write with something that no row should have:
+    /// The newest revision with another number, if an operator let a server write with something that no row should have:
     /// the passes that were made before prove nothing any more.
     fn newest_revision_that_was_broken(&self) -> Option<Revision> {
         let newest = self.ledger.newest()?;

@@ -121,7 +121,8 @@ fn view<'o>(
     };
     let is_loaded_since = server.loaded.as_ref().is_ok_and(|loaded| {
         let times = file.written.zip(loaded.since);
-        loaded.hash == file.hash && times.is_some_and(|(written, since)| since > written)
+        let is_later = times.is_some_and(|(written, since)| since > written);
+        loaded.hash == file.hash && (file.is_first || is_later)
     });
     let until = file.settled_at;
     // A process whose file is gone goes on as it is; one that was started without the flag says that it has none.
@@ -177,7 +178,7 @@ impl ServerView<'_> {
         matches!(self.loaded, Loaded::Other(_))
     }
 
-    /// Whether nobody knows what it uses.
+    /// Whether it is unknown what it uses.
     pub(super) const fn is_unknown(&self) -> bool {
         matches!(self.loaded, Loaded::Unknown)
     }

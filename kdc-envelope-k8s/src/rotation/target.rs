@@ -114,7 +114,7 @@ impl Rule {
         core::iter::from_fn(move || needed.find(|writer| !chain.reads(writer)))
     }
 
-    /// The chain of `view`'s file with all that it lacks. Its writer stays, so nobody need read anything new first.
+    /// The chain of `view`'s file with all that it lacks. Its writer stays, so no server need read anything new first.
     fn restored(&self, view: &ServerView<'_>, observed: &Observed, ledger: &Ledger<'_>) -> Chain {
         let own = view.layout.chain_of(&self.name);
         let is_removed = view.file.hash == ConfigHash::NO_FILE && !view.is_using_known();
@@ -216,7 +216,7 @@ pub(super) fn target(
     (phase, Arc::new(layout))
 }
 
-/// Without names that mean nothing: nobody asked for them, and they would be stored plain without them too.
+/// Without names that mean nothing: no request has them, and they would be stored plain without them too.
 fn without_plain(layout: &Layout, desired: &Desired) -> Layout {
     let has_wildcards = layout.rules().any(|(name, _)| name.resource() == "*");
     let means_something = |name: &GroupResource, chain: &Chain| {

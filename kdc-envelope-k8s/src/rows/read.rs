@@ -28,7 +28,7 @@ pub struct Rows {
     pub origin: Origin,
     /// One for each resource.
     pub resources: Vec<ResourceRows>,
-    /// Names under which nothing is served; rows of theirs are looked for all the same.
+    /// Names under which nothing is served; their rows are read all the same.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub skipped: Vec<Skipped>,
     #[serde(skip)]

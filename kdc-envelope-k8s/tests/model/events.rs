@@ -38,9 +38,9 @@ pub(crate) enum Event {
     SeeKek(usize),
     WriteUnderKek(usize),
     Hold,
-    /// Somebody makes a backup and keeps it.
+    /// A backup is made and retained.
     BackUp,
-    /// Somebody else puts an earlier version of a file in its place, or takes the file away.
+    /// An operator puts an earlier version of a file in its place, or takes the file away.
     GoBack(usize, u8),
 }
 

@@ -51,7 +51,7 @@ pub(crate) fn ends(
     Err(format!("5: no end after {MAX_ROUNDS} rounds"))
 }
 
-/// Everyone answers, the tool has done what it was about to do, everything is loaded and time has gone by.
+/// Every server answers, the tool has done what it was about to do, everything is loaded and time has gone by.
 fn calm(state: &State, scenario: &Scenario) -> State {
     let mut calm = *state;
     calm.meddling = 0;

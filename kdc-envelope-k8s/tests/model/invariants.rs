@@ -12,7 +12,7 @@ pub(crate) fn broken(state: &State, scenario: &Scenario) -> Option<String> {
         .or_else(|| unreadable_writer(state, scenario))
 }
 
-/// 1. Every running server reads every row, unless somebody else chose its file, or who wrote the row.
+/// 1. Every running server reads every row, unless an operator chose its file, or who wrote the row.
 fn unreadable_row(state: &State, scenario: &Scenario) -> Option<String> {
     for row in state.rows().filter(|row| !row.is_foreign) {
         let servers = state.servers();

@@ -45,7 +45,7 @@ fn is_caught(scenario: &Scenario, see: See, act: Act, promises: &str) {
 fn sees_all(_: &mut Observed, _: &Desired) {}
 fn does_all(_: &mut Plan, _: &Observed, _: &Desired) {}
 
-/// Everyone who answers has loaded its file.
+/// Every server that answers has loaded its file.
 fn loads_at_once(observed: &mut Observed) {
     for server in &mut observed.servers {
         if let (Ok(loaded), Ok(file)) = (&mut server.loaded, &server.file) {
@@ -84,7 +84,7 @@ fn a_written_file_is_a_loaded_file() {
 }
 
 #[test]
-fn what_may_still_be_loading_does_not_matter() {
+fn files_that_may_still_be_loading_do_not_matter() {
     let see: See = |observed, _| {
         for file in observed
             .servers
@@ -191,7 +191,7 @@ fn only_the_new_writer_is_noted_of_the_rows() {
 }
 
 #[test]
-fn what_an_earlier_file_has_is_dropped_when_it_is_restored() {
+fn keys_of_an_earlier_file_are_dropped_when_it_is_restored() {
     let act: Act = |plan, observed, _| {
         let is_restoring = plan
             .blockers
@@ -356,7 +356,7 @@ fn pruned_with_the_promotion() {
 }
 
 #[test]
-fn a_file_of_somebody_else_is_overwritten() {
+fn a_file_of_another_writer_is_overwritten() {
     let act: Act = |plan, _, desired| {
         if plan.phase == Phase::Readable {
             let wanted = desired.writers.values().next().unwrap();

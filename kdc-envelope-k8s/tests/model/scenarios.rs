@@ -29,7 +29,7 @@ pub(crate) struct Scenario {
     pub chains: [Vec<T>; 2],
     pub changes: Vec<Change>,
     pub outages: u8,
-    /// How often somebody else puts an earlier file back, or takes one away.
+    /// How often an operator puts an earlier file back, or takes one away.
     pub meddling: u8,
     pub has_backup: bool,
     /// Whether the backup does not tell what it needs.

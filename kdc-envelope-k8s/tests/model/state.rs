@@ -46,20 +46,20 @@ pub(crate) struct Server {
     pub kek: u8,
     /// What the tool is about to write into its file; or `NONE`.
     pub to_write: u8,
-    /// What stood in its file before the tool wrote it last, while somebody may put that back; or `NONE`.
+    /// What stood in its file before the tool wrote it last, while an operator may put that back; or `NONE`.
     pub previous: u8,
-    /// What somebody else put there, of its file, of what it has read, and of what it uses.
+    /// What an operator put there, of its file, of what it has read, and of what it uses.
     pub foreign_file: Foreign,
     pub foreign_pending: Foreign,
     pub foreign_loaded: Foreign,
 }
 
-/// What a file has from somebody else, for which no promise of the tool stands.
+/// What a file has from an operator, for which no promise of the tool stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub(crate) struct Foreign {
     /// All of it.
     pub content: bool,
-    /// Who writes, which the tool leaves as it is until everybody reads the next writer.
+    /// Who writes, which the tool leaves as it is until every server reads the next writer.
     pub writer: bool,
 }
 
@@ -71,7 +71,7 @@ pub(crate) struct Row {
     pub kek: u8,
     /// Whether the running pass has been at it.
     pub is_touched: bool,
-    /// Whether it was stored by a server that somebody else told with what.
+    /// Whether it was stored by a server whose writer an operator chose.
     pub is_foreign: bool,
 }
 
@@ -110,7 +110,7 @@ pub(crate) struct State {
     pub change: u8,
     /// How many outages may still come.
     pub outages: u8,
-    /// How often somebody else may still put an earlier file back, or take one away.
+    /// How often an operator may still put an earlier file back, or take one away.
     pub meddling: u8,
     /// What a backup holds, by rule, as bits; and whether one may still be made.
     pub backup: [u8; 2],

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use kdc_envelope::kek::InvalidKeyId;
 use kdc_envelope::kmsv2::InvalidObject;
-use kdc_envelope::{Annotations, KeyId, SecretBytes, WrappedKey};
+use kdc_envelope::{Annotations, ErrorChain, KeyId, SecretBytes, WrappedKey};
 use tokio::time::{Instant, sleep, timeout_at};
 use tonic::{Code, Request, Response, Status};
 
@@ -319,7 +319,7 @@ fn call_error(method: Method, timeout: Duration, deadline: Instant, status: &Sta
     if let Some(source) = status.source() {
         return CallError::BrokenOff {
             method,
-            message: innermost(source).to_string(),
+            message: ErrorChain::new(source).innermost().to_string(),
         };
     }
     let code = status.code();
@@ -332,13 +332,6 @@ fn call_error(method: Method, timeout: Duration, deadline: Instant, status: &Sta
         code,
         message: status.message().to_owned(),
     }
-}
-
-fn innermost<'a>(mut error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error
 }
 
 fn fresh_uid() -> String {

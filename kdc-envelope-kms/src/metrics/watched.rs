@@ -61,6 +61,7 @@ impl Collector for Watched {
         let keys = self.observe();
         let encoder = &mut encoder;
         encode_gauge(encoder, &HEALTHY, &keys)?;
+        encode_gauge(encoder, &DEGRADED, &keys)?;
         encode_gauge(encoder, &KEY_VERSION, &keys)?;
         encode_gauge(encoder, &CACHE_ENTRIES, &keys)?;
         for counter in &CACHE_COUNTERS {
@@ -122,7 +123,19 @@ struct CacheCounter {
 const HEALTHY: StateGauge = StateGauge {
     name: "healthy",
     help: "1 if the key encryption key can wrap and unwrap.",
-    value: |key| Some(i64::from(key.status.is_some())),
+    value: |key| {
+        let is_well = |status: &KekStatus| status.degraded.is_none();
+        Some(i64::from(key.status.as_ref().is_some_and(is_well)))
+    },
+};
+
+const DEGRADED: StateGauge = StateGauge {
+    name: "degraded",
+    help: "1 while Status goes on to be good although the backend of the key encryption key cannot be reached.",
+    value: |key| {
+        let is_degraded = |status: &KekStatus| status.degraded.is_some();
+        Some(i64::from(key.status.as_ref().is_some_and(is_degraded)))
+    },
 };
 
 const KEY_VERSION: StateGauge = StateGauge {

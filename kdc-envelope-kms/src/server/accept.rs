@@ -17,7 +17,7 @@ use crate::connections::Connections;
 use crate::metrics::KeyMetrics;
 use crate::throttle::Throttle;
 
-/// How often the socket's file is looked at; one `lstat`.
+/// How often the socket's file is checked; one `lstat`.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Rest after a failed accept, which is out of file descriptors or memory: both need time, not haste.

@@ -6,7 +6,7 @@
     reason = "helpers of tests"
 )]
 
+mod fixture;
 mod service;
 mod several;
 mod socket;
-mod support;

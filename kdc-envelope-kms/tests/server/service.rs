@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::support::{
+use crate::fixture::{
     Fixture, Mood, Running, TestKek, at, connect, decrypt, echo, encrypt, eventually, folder,
     local_kek, status,
 };
@@ -424,7 +424,7 @@ async fn grpc_health_follows_the_key() {
 
     let kek = TestKek::new(Mood::Well);
     let fixture = Fixture::with(kek.clone()).await;
-    let mut health = HealthClient::new(crate::support::channel(&fixture.socket).await);
+    let mut health = HealthClient::new(crate::fixture::channel(&fixture.socket).await);
     for (mood, expected) in [
         (Mood::Well, ServingStatus::Serving),
         (Mood::Unavailable, ServingStatus::NotServing),
@@ -448,7 +448,7 @@ async fn grpc_health_follows_the_key() {
 async fn authorities_that_kube_apiserver_sends_are_served() {
     let fixture = Fixture::new().await;
     for origin in ["http://localhost", "http://@kms.sock", "http://kms"] {
-        let mut client = crate::support::connect_as(&fixture.socket, origin)
+        let mut client = crate::fixture::connect_as(&fixture.socket, origin)
             .await
             .unwrap();
         assert!(status(&mut client).await.is_ok(), "{origin}");

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use tonic::Code;
 use tonic_health::pb::health_check_response::ServingStatus;
 
-use crate::support::{
+use crate::fixture::{
     Client, Mood, Running, TestKek, at, connect, decrypt, echo, encrypt, eventually, folder,
     health, local_kek, status,
 };
@@ -128,6 +128,36 @@ async fn readyz_names_each_key_that_is_not_ready_and_why() {
     a.set(Mood::Well);
     b.set(Mood::Well);
     assert_eq!(pair.running.get("/readyz").await, (200, "ok\n".into()));
+}
+
+/// A probe that failed would take the caller out of use, which the good status is there to prevent.
+#[tokio::test]
+async fn a_degraded_key_is_served_and_shown() {
+    let (a, b) = (TestKek::new(Mood::Degraded), TestKek::new(Mood::Well));
+    let pair = Pair::start(a.clone(), b.clone()).await;
+    let mut client = connect(&pair.a).await.unwrap();
+    let reported = status(&mut client).await.unwrap();
+    assert_eq!((&*reported.healthz, &*reported.key_id), ("ok", "test.v1"));
+    let shown = "degraded: key a: away for now\n";
+    let (code, body) = pair.running.get("/readyz").await;
+    assert_eq!((code, body), (200, format!("degraded\n{shown}")));
+    assert_eq!(health(&pair.a).await, ServingStatus::Serving);
+    assert!(!a.entered.load(Ordering::SeqCst), "no self-test is made");
+    let (_, metrics) = pair.running.get("/metrics").await;
+    for line in [
+        "kdc_kms_healthy{key=\"a\"} 0\n",
+        "kdc_kms_degraded{key=\"a\"} 1\n",
+        "kdc_kms_key_version{key=\"a\"} 1\n",
+        "kdc_kms_healthy{key=\"b\"} 1\n",
+        "kdc_kms_degraded{key=\"b\"} 0\n",
+    ] {
+        assert!(metrics.contains(line), "{metrics}");
+    }
+    b.set(Mood::Denied);
+    let (code, body) = pair.running.get("/readyz").await;
+    assert_eq!(code, 503);
+    assert!(body.starts_with("not ready: key b: "), "{body}");
+    assert!(body.ends_with(shown), "{body}");
 }
 
 #[tokio::test]

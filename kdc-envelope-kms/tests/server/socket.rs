@@ -1,4 +1,4 @@
-//! The socket: who may have it, who may use it, and what happens when somebody touches its file.
+//! The socket: who may have it, who may use it, and what happens when another program touches its file.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustix::fs::FlockOperation;
 
-use crate::support::{
+use crate::fixture::{
     Fixture, Mood, Running, TestKek, at, connect, encrypt, eventually, folder, local_kek, status,
 };
 use kdc_envelope_kms::server::{
@@ -156,9 +156,9 @@ async fn the_folder_must_be_there_and_closed_to_others() {
     }
 }
 
-/// The folder can be locked by whoever may look into it.
+/// Every user who may open the folder can lock it.
 #[tokio::test]
-async fn a_lock_on_the_folder_keeps_nobody_from_starting() {
+async fn a_lock_on_the_folder_keeps_no_plugin_from_starting() {
     let folder = folder();
     let path = folder.path().join("kms.sock");
     let held = fs::File::open(folder.path()).unwrap();
@@ -167,7 +167,7 @@ async fn a_lock_on_the_folder_keeps_nobody_from_starting() {
     fs::remove_file(&path).unwrap();
     eventually("the socket is back", async || connect(&path).await.is_ok()).await;
     let lock = folder.path().join(".kms.sock.lock");
-    assert_eq!(mode_of(&lock), 0o600, "nobody else may lock that");
+    assert_eq!(mode_of(&lock), 0o600, "no other user may lock that");
     running.stop().await;
 }
 
@@ -189,7 +189,7 @@ async fn what_is_in_the_place_of_the_lock_is_left_alone() {
 }
 
 #[tokio::test]
-async fn nobody_else_may_put_a_socket_in_place_of_ours() {
+async fn no_other_user_may_put_a_socket_in_place_of_ours() {
     let root = folder();
     let make = |name: &str, mode| {
         let folder = root.path().join(name);
@@ -208,7 +208,7 @@ async fn nobody_else_may_put_a_socket_in_place_of_ours() {
     (let_in.group, let_in.mode) = (Some(group), SocketMode::GROUP);
     assert!(check_place(&let_in).is_ok(), "who may connect anyway");
 
-    // Whoever may write above may rename the folder; unless it is sticky, as /tmp is.
+    // A user who may write above may rename the folder; unless it is sticky, as /tmp is.
     make("open", 0o777);
     let inside = make("open/inside", 0o755);
     let error = bind_error(at(&inside.join("kms.sock"))).await;
@@ -232,7 +232,7 @@ async fn nobody_else_may_put_a_socket_in_place_of_ours() {
 
 /// Needs root, who alone may give files away.
 #[tokio::test]
-async fn a_folder_of_somebody_else_is_refused_wherever_it_is_on_the_way() {
+async fn a_folder_of_another_user_is_refused_wherever_it_is_on_the_way() {
     if !rustix::process::geteuid().is_root() {
         return;
     }
@@ -327,7 +327,7 @@ async fn an_abstract_socket_serves_us_and_is_not_stolen() {
     let running = Running::start(local_kek(), SocketOptions::new(address.clone())).await;
     for origin in ["http://localhost".to_owned(), format!("http://@{name}")] {
         let path = format!("@{name}");
-        let mut client = crate::support::connect_as(path.as_ref(), &origin)
+        let mut client = crate::fixture::connect_as(path.as_ref(), &origin)
             .await
             .unwrap();
         assert!(status(&mut client).await.is_ok(), "{origin}");

@@ -4,6 +4,7 @@ use super::*;
 use crate::KeyId;
 use crate::local::{Keyring, LocalKek};
 
+mod deadlines;
 mod flight;
 mod grace;
 mod model;
@@ -179,7 +180,11 @@ async fn expired_keys_are_wiped_on_request_once_even_the_grace_is_over() {
         setup.cached.expire();
         assert_eq!(setup.cached.len(), kept, "at second {second}");
     }
-    assert_eq!(setup.cached.stats().evicted, 0, "nobody took their place");
+    assert_eq!(
+        setup.cached.stats().evicted,
+        0,
+        "no other key took their place"
+    );
 }
 
 /// The only copy that the cache holds of `key`: when it is gone, so are the bytes, which it wipes.

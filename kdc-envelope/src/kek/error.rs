@@ -19,6 +19,13 @@ pub enum KekError {
         /// What the backend or the transport said.
         source: BoxError,
     },
+    /// The [deadline](crate::deadline) of the caller passed before the backend answered. Of the kind
+    /// [`Unavailable`](KekErrorKind::Unavailable), but it says nothing about the backend: a caller with more time may be answered.
+    #[error("the key encryption key is unavailable")]
+    DeadlineExceeded {
+        /// What the backend was waited for.
+        source: BoxError,
+    },
     /// The backend answered and refuses: credentials or policy.
     #[error("the backend denies the use of the key encryption key")]
     Denied {
@@ -115,7 +122,7 @@ impl KekError {
     #[must_use]
     pub fn kind(&self) -> KekErrorKind {
         match self {
-            Self::Unavailable { .. } => KekErrorKind::Unavailable,
+            Self::Unavailable { .. } | Self::DeadlineExceeded { .. } => KekErrorKind::Unavailable,
             Self::Denied { .. } => KekErrorKind::Denied,
             Self::UnknownKey(_) | Self::RetiredKey(_) => KekErrorKind::UnknownKey,
             Self::Malformed { .. } => KekErrorKind::Malformed,
@@ -124,6 +131,15 @@ impl KekError {
             Self::Misuse(_) => KekErrorKind::Misuse,
             Self::Random(_) => KekErrorKind::Internal,
             Self::Shared(error) => error.kind(),
+        }
+    }
+
+    /// Whether it is [`Self::DeadlineExceeded`], also of another caller's call.
+    pub(crate) fn is_deadline(&self) -> bool {
+        match self {
+            Self::DeadlineExceeded { .. } => true,
+            Self::Shared(error) => error.is_deadline(),
+            _ => false,
         }
     }
 }

@@ -19,6 +19,7 @@ pub use names::{Aad, InvalidKeyId, KeyId};
 pub use transit_ciphertext::{InvalidCiphertext, TransitCiphertext};
 
 use core::fmt;
+use std::sync::Arc;
 
 use crate::SecretBytes;
 
@@ -39,7 +40,7 @@ pub const MAX_WRAPPED_LEN: usize = 1024;
 pub struct WrappedKey {
     /// Names the KEK version which made `ciphertext`; from the same backend answer.
     pub key_id: KeyId,
-    /// What the backend made of the plaintext; opaque to everyone else. At most [`MAX_WRAPPED_LEN`] bytes.
+    /// What the backend made of the plaintext; opaque to all others. At most [`MAX_WRAPPED_LEN`] bytes.
     pub ciphertext: Vec<u8>,
     /// Public attributes that the backend wants back when it unwraps. Mostly empty.
     pub annotations: Annotations,
@@ -64,7 +65,7 @@ impl WrappedKey {
     }
 }
 
-/// What a backend knows about itself without asking anyone.
+/// What a backend knows about itself without a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KekStatus {
@@ -72,13 +73,27 @@ pub struct KekStatus {
     pub key_id: KeyId,
     /// The version behind `key_id`, counted from 1.
     pub version: u32,
+    /// Why `wrap` and `unwrap` cannot work at this moment, in one line, if the status counts as good all the same: a remote backend that
+    /// was well shortly before cannot be reached. `None` for a backend that is well. Not secret.
+    pub degraded: Option<Arc<str>>,
 }
 
 impl KekStatus {
     /// The status of a healthy backend.
     #[must_use]
     pub const fn new(key_id: KeyId, version: u32) -> Self {
-        Self { key_id, version }
+        Self {
+            key_id,
+            version,
+            degraded: None,
+        }
+    }
+
+    /// The same of a backend that is degraded, and why.
+    #[must_use]
+    pub fn degraded_by(mut self, reason: impl Into<Arc<str>>) -> Self {
+        self.degraded = Some(reason.into());
+        self
     }
 }
 
@@ -129,6 +144,9 @@ pub trait KeyEncryptionKey: fmt::Debug + Send + Sync {
     }
 
     /// The current key id, from cached knowledge: costs no backend call and never blocks.
+    ///
+    /// A backend that cannot be reached may go on to give the status it had, for a bounded time and marked as
+    /// [degraded](KekStatus::degraded), so that callers who need no `wrap` and have what they unwrapped go on too.
     ///
     /// # Errors
     /// The reason why `wrap` or `unwrap` could not work now.

@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_of_everybody_tell_whether_a_key_is_needed() {
+    fn rows_of_all_resources_tell_whether_a_key_is_needed() {
         let mut usage = KeyUsage::new("");
         usage.count(b"/tenant_a/secrets/default/db", &kms("local-v1-a"));
         usage.count(b"/registry/secrets/default/other", &kms("another"));

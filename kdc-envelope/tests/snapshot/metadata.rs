@@ -17,7 +17,7 @@ fn transit() -> WrappedDek {
 
 fn sealed_v2(wrapped: WrappedDek) -> (Vec<u8>, Metadata) {
     let (object, sealed) = seal(&etcd_stream(10), &SealOptions::default());
-    let mut group = RowGroup::new("kms v2", 12);
+    let mut group = RowGroup::new("kms-v2", 12);
     group.name = Some("openbao".into());
     group.key_id = Some("bao-v7-000000000000000000000000".into());
     group.version = Some(7);

@@ -17,21 +17,24 @@ const BUSYBOX: &str = "/bin/busybox";
 /// What every node has: the image that holds a pod's namespaces, and busybox.
 pub(super) fn write_basic(folder: &Path) -> Result<(), Error> {
     fs::create_dir_all(folder).map_err(Error::file("create", folder))?;
-    let pause = busybox(Image::new("localhost/pause:1")).entrypoint(&[BUSYBOX, "sleep", "inf"]);
+    let pause = busybox(Image::new("localhost/pause:1"))?.entrypoint(&[BUSYBOX, "sleep", "inf"]);
     pause.write(&folder.join("pause.tar"))?;
-    let busybox = busybox(Image::new(full_name("busybox:1.37")));
+    let busybox = busybox(Image::new(full_name("busybox:1.37")))?;
     busybox.write(&folder.join("busybox.tar"))?;
     Ok(())
 }
 
-fn busybox(image: Image) -> Image {
-    [
+/// Debian's package `busybox`, which may be there in place of `busybox-static`, needs libraries.
+fn busybox(image: Image) -> Result<Image, Error> {
+    let image = with_libraries(image, Path::new(BUSYBOX))?;
+    let names = [
         "cat", "env", "id", "ls", "mkdir", "sh", "sleep", "stat", "true", "wget",
-    ]
-    .iter()
-    .fold(image.program(BUSYBOX, BUSYBOX), |image, name| {
-        image.link("busybox", &format!("/bin/{name}"))
-    })
+    ];
+    Ok(names
+        .iter()
+        .fold(image.program(BUSYBOX, BUSYBOX), |image, name| {
+            image.link("busybox", &format!("/bin/{name}"))
+        }))
 }
 
 impl Node {

@@ -213,13 +213,22 @@ impl Node {
     /// A client with all rights of another API server on the node or in one of its pods, which trusts and is trusted as the node's own is.
     ///
     /// # Errors
-    /// [`Error::Process`] when no port of this machine can lead there.
+    /// As [`Self::reach`].
     pub fn client_of(&mut self, server: SocketAddr) -> Result<Client, Error> {
-        let forward = self.network.outwards(server).map_err(network_error)?;
+        let url = format!("https://{}", self.reach(server)?);
         let authority = pki::authority()?;
-        let url = format!("https://{}", forward.address());
-        self.forwards.push(forward);
         Client::new(url, &authority.ca_pem, authority.token.clone())
+    }
+
+    /// An address on this machine that leads to a server on the node or in one of its pods.
+    ///
+    /// # Errors
+    /// [`Error::Process`] when no port of this machine can lead there.
+    pub fn reach(&mut self, server: SocketAddr) -> Result<SocketAddr, Error> {
+        let forward = self.network.outwards(server).map_err(network_error)?;
+        let address = forward.address();
+        self.forwards.push(forward);
+        Ok(address)
     }
 
     /// The value of a key in the node's etcd; empty, if there is none.
@@ -252,6 +261,38 @@ impl Node {
         fs::write(&written, format!("{address} {name}\n"))
             .and_then(|()| fs::rename(&written, &shown))
             .map_err(Error::file("write", &shown))
+    }
+
+    /// Cuts the power, as it were, and boots the node again: all its processes end at once, and what its disk holds stays. Returns when it is
+    /// `Ready` again; its pods start meanwhile.
+    ///
+    /// # Errors
+    /// As [`Options::start`].
+    pub async fn restart(&mut self) -> Result<(), Error> {
+        let before = self.heartbeat().await;
+        for name in ["started", "ready"] {
+            let file = self.folder.path().join(name);
+            fs::remove_file(&file).map_err(Error::file("remove", &file))?;
+        }
+        // The program that sends the signal may be among those that it ends.
+        let _ = self.run(&["kill", "-USR1", "1"]);
+        self.wait_until_ready().await?;
+        // Until its kubelet has said something, the node is as ready as it was.
+        self.wait_until("heard again", async |node| node.heartbeat().await != before)
+            .await
+    }
+
+    /// When kubelet said the last time that the node is ready.
+    async fn heartbeat(&self) -> Option<String> {
+        let node = self
+            .client
+            .raw(&format!("/api/v1/nodes/{NODE}"))
+            .await
+            .ok()?;
+        let node: serde_json::Value = serde_json::from_str(&node.body).ok()?;
+        let conditions = node.pointer("/status/conditions")?.as_array()?;
+        let ready = conditions.iter().find(|one| one["type"] == "Ready")?;
+        ready["lastHeartbeatTime"].as_str().map(str::to_owned)
     }
 
     /// Fails with the ends of the logs if the node has ended.

@@ -23,12 +23,6 @@
 mod bucket;
 mod openbao;
 mod races;
-#[path = "../differential/random.rs"]
-#[expect(
-    dead_code,
-    reason = "shared with the differential tests, which need more of it"
-)]
-mod random;
 mod report;
 mod run;
 mod scan;

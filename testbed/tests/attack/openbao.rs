@@ -72,6 +72,7 @@ fn answers() -> Vec<(&'static str, Rule)> {
         ("a latest version of 0", keys(json!(0), json!({"1": 1_780_000_000})).on(key)),
         ("a negative version", keys(json!(-1), json!({"1": 1_780_000_000})).on(key)),
         ("a version made in the far future", keys(json!(1), json!({"1": i64::MAX})).on(key)),
+        ("another creation time", keys(json!(1), json!({"1": 1_780_000_000})).on(key)),
         ("a key of another type", data(json!({"type": "hmac", "latest_version": 1, "keys": {"1": 1}})).on(key)),
         ("an index of 70,000 bytes", Fault::answer(200, &[("x-vault-index", &"i".repeat(70_000))], "{}").on(key)),
         ("a date in 1970", Fault::answer(200, &[("date", "Thu, 01 Jan 1970 00:00:00 GMT")], "{}").on(key)),

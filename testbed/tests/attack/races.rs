@@ -7,10 +7,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::random::Random;
 use crate::report::Report;
 use crate::run::{run, succeed};
 use crate::system_calls::private_file;
+use kdc_testbed::Random;
 use sha2::{Digest as _, Sha256};
 
 const CLUSTER: [&str; 4] = ["--bucket", "bucket", "--cluster", "prod"];
@@ -94,7 +94,7 @@ fn runs_that_race_on_a_bucket_lose_nothing() {
     };
     std::thread::scope(|scope| {
         for _ in 0..WORKERS {
-            let random = Random::new(report.random.next());
+            let random = Random::new(report.random.next_u64());
             scope.spawn(|| race.work(random));
         }
         while report.goes_on() {

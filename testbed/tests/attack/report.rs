@@ -6,7 +6,7 @@ use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::random::Random;
+use kdc_testbed::Random;
 
 /// The variable that says how long each part with random attacks runs, in seconds.
 const SECONDS: &str = "KDC_ATTACK_SECONDS";

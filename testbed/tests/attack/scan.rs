@@ -4,10 +4,9 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use kdc_envelope::etcd_file::EtcdFile;
-use kdc_testbed::Etcd;
+use kdc_testbed::{Etcd, Random};
 use sha2::{Digest as _, Sha256};
 
-use crate::random::Random;
 use crate::report::Report;
 use crate::run::run;
 
@@ -62,7 +61,7 @@ fn change(random: &mut Random, bytes: &mut Vec<u8>) {
     let head = (at / PAGE * PAGE + random.below(64)).min(len - 1);
     match random.below(7) {
         0 => bytes[at] ^= 1 << random.below(8),
-        1 => bytes[head] = random.next().to_le_bytes()[0],
+        1 => bytes[head] = random.next_u64().to_le_bytes()[0],
         2 => {
             let end = (head + 8).min(len);
             let number = *random.pick(&[0, 1, u64::MAX, 1 << 63, 0xffff_ffff]);

@@ -6,8 +6,8 @@ use kdc_testbed::{ApiServer, Client, Resource};
 use serde_json::Value;
 
 use crate::fixture::{
-    ControlPlane, Plugin, RESOURCES, SOON, data, eventually, on_each_minor, readiness, secret,
-    write_config,
+    ControlPlane, Plugin, PluginOptions, RESOURCES, SOON, data, eventually, on_each_minor,
+    readiness, secret, write_config,
 };
 
 #[test]
@@ -73,12 +73,13 @@ async fn wait_for_version(plugin: &Plugin, what: &str) {
     .await;
 }
 
-/// A control_plane, and a second API server with a plugin of its own on a copy of the keyring.
+/// A control plane, and a second API server with a plugin of its own on a copy of the keyring.
 async fn two_plugins(minor: kdc_testbed::KubeMinor) -> (ControlPlane, ApiServer, Plugin) {
     let control_plane = ControlPlane::start(minor).await;
     let copy = control_plane.folder().join("copy.keyring");
     fs::copy(&control_plane.plugin.keyring, &copy).unwrap();
-    let plugin = Plugin::start_on(control_plane.folder(), "copy", copy, &[]).await;
+    let options = PluginOptions::new(control_plane.folder(), "copy");
+    let plugin = Plugin::start_on(options, copy).await;
     let config = write_config(control_plane.folder(), "copy", &RESOURCES, &plugin.socket);
     let second = ApiServer::options().minor(minor).encryption_config(config);
     let second = second.start(&control_plane.etcd).await.unwrap();

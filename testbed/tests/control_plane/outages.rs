@@ -162,7 +162,8 @@ fn a_socket_that_is_removed_comes_back_and_serves_the_next_api_server() {
         );
         readiness(control_plane.client()).await.unwrap();
 
-        control_plane.restart_server(control_plane.options()).await;
+        let options = control_plane.options();
+        control_plane.restart_server(options).await;
         assert_eq!(
             read(control_plane.client(), "before").await.unwrap(),
             "before"
@@ -210,9 +211,8 @@ fn an_api_server_restarted_without_its_plugin_refuses_at_once_and_loses_nothing(
             !control_plane.plugin.socket.exists(),
             "a plugin that is stopped takes its socket along"
         );
-        control_plane
-            .restart_server(control_plane.options().until_answering())
-            .await;
+        let options = control_plane.options().until_answering();
+        control_plane.restart_server(options).await;
 
         let refusal = eventually("a refusal", SOON, async || {
             let refusal = create(control_plane.client(), "early").await.unwrap_err();

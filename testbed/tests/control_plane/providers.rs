@@ -7,8 +7,8 @@ use kdc_testbed::{ApiServer, Etcd, Resource};
 use serde_json::{Value, json};
 
 use crate::fixture::{
-    ControlPlane, PREFIX, PROVIDER, Plugin, RESOURCES, SOON, config_map, eventually, keyring,
-    on_each_minor, random_letters, readiness, secret, server_metric, sum, write_config,
+    ControlPlane, PREFIX, PROVIDER, Plugin, PluginOptions, RESOURCES, SOON, config_map, eventually,
+    keyring, on_each_minor, random_letters, readiness, secret, server_metric, sum, write_config,
 };
 
 #[test]
@@ -79,7 +79,8 @@ fn an_abstract_socket_serves_an_api_server() {
         let name = format!("@kdc-testbed-{}", random_letters(16));
         let file = folder.path().join("keyring");
         keyring("init", &file);
-        let plugin = Plugin::start_at(folder.path(), "plugin", (&name).into(), file, &[]).await;
+        let options = PluginOptions::new(folder.path(), "plugin").socket(&name);
+        let plugin = Plugin::start_on(options, file).await;
         let endpoint = Path::new("/").join(&name);
         let config = write_config(folder.path(), "encryption", &RESOURCES, &endpoint);
         let server = ApiServer::options().minor(minor).encryption_config(config);

@@ -124,7 +124,8 @@ fn rows_of_all_versions_are_read_after_rotations_and_restarts() {
 
         control_plane.plugin.stop().await;
         control_plane.plugin.start_again().await;
-        control_plane.restart_server(control_plane.options()).await;
+        let options = control_plane.options();
+        control_plane.restart_server(options).await;
         for name in ["zero", "one", "two"] {
             assert_eq!(read(&control_plane, name).await, name);
             let opened = control_plane.open(

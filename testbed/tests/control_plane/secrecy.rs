@@ -12,8 +12,8 @@ use kdc_testbed::Resource;
 use kdc_testbed::etcd::Row;
 
 use crate::fixture::{
-    ControlPlane, Plugin, RESOURCES, Ran, kdc, kms_v2_row, on_each_minor, random_letters, run,
-    secret, write_config,
+    ControlPlane, Plugin, PluginOptions, RESOURCES, Ran, kdc, kms_v2_row, on_each_minor,
+    random_letters, run, secret, write_config,
 };
 
 #[test]
@@ -22,13 +22,9 @@ fn no_key_seed_or_value_shows_in_logs_messages_arguments_or_environment() {
         let mut control_plane = ControlPlane::start(minor).await;
         control_plane.plugin.stop().await;
         let keyring = control_plane.plugin.keyring.clone();
-        control_plane.plugin = Plugin::start_on(
-            control_plane.folder(),
-            "traced",
-            keyring,
-            &["--log-level", "trace"],
-        )
-        .await;
+        let options = PluginOptions::new(control_plane.folder(), "traced");
+        let options = options.arguments(["--log-level", "trace"]);
+        control_plane.plugin = Plugin::start_on(options, keyring).await;
         let config = write_config(
             control_plane.folder(),
             "traced",

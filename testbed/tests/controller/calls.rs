@@ -42,11 +42,15 @@ fn a_missing_right_is_named_with_verb_and_resource() {
         let plane = Plane::shared().await;
         let testbed = plane.server.client();
         testbed
-            .ensure_service_account("default", "nobody")
+            .ensure_service_account("default", "without-rights")
             .await
             .unwrap();
-        let token =
-            testbed.service_account_token("default", "nobody", None, Duration::from_secs(600));
+        let token = testbed.service_account_token(
+            "default",
+            "without-rights",
+            None,
+            Duration::from_secs(600),
+        );
         let token = token.await.unwrap();
         let text = std::fs::read_to_string(plane.server.kubeconfig()).unwrap();
         let mut kubeconfig: kube::config::Kubeconfig = serde_json::from_str(&text).unwrap();
@@ -55,7 +59,7 @@ fn a_missing_right_is_named_with_verb_and_resource() {
         let options = kube::config::KubeConfigOptions::default();
         let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options);
         let client = connect(config.await.unwrap(), Overrides::default()).unwrap();
-        let objects = Objects::new(client, "nobody");
+        let objects = Objects::new(client, "without-rights");
         let key = ObjectKey::new("default", "x");
         let get = objects.get::<Secret>(&key).await.unwrap_err();
         let list = objects

@@ -23,48 +23,45 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
 });
 
 /// Runs a test on the runtime that all tests share.
-pub fn run(test: impl Future<Output = ()>) {
+pub(crate) fn run(test: impl Future<Output = ()>) {
     RUNTIME.block_on(test);
 }
 
 /// An API server and its etcd.
-pub struct Plane {
-    pub server: ApiServer,
-    _etcd: Etcd,
+pub(crate) struct Plane {
+    pub(crate) server: ApiServer,
+    pub(crate) etcd: Etcd,
 }
 
 impl Plane {
     /// That of all tests that do it no harm.
-    pub async fn shared() -> &'static Self {
+    pub(crate) async fn shared() -> &'static Self {
         static SHARED: OnceCell<Plane> = OnceCell::const_new();
         SHARED.get_or_init(Self::start).await
     }
 
     /// One of its own.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let etcd = Etcd::start().await.unwrap();
         let server = ApiServer::options().start(&etcd).await.unwrap();
         for definition in [KMS_KEYS, KDC_CLUSTERS] {
             install(&server, definition).await;
         }
-        Self {
-            server,
-            _etcd: etcd,
-        }
+        Self { server, etcd }
     }
 
     /// A client with all rights.
-    pub async fn client(&self) -> kube::Client {
+    pub(crate) async fn client(&self) -> kube::Client {
         client(self.server.kubeconfig()).await
     }
 
     /// Calls that need no Lease.
-    pub async fn objects(&self) -> Objects {
+    pub(crate) async fn objects(&self) -> Objects {
         Objects::new(self.client().await, "test").with_deadline(Duration::from_secs(60))
     }
 
     /// Makes a namespace.
-    pub async fn namespace(&self, name: &str) {
+    pub(crate) async fn namespace(&self, name: &str) {
         let namespace =
             json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
         let made = self
@@ -76,7 +73,7 @@ impl Plane {
 }
 
 /// A client as programs have it.
-pub async fn client(kubeconfig: &Path) -> kube::Client {
+pub(crate) async fn client(kubeconfig: &Path) -> kube::Client {
     let kubeconfig = Kubeconfig {
         source: KubeconfigSource::File(kubeconfig.to_owned()),
         context: None,
@@ -87,7 +84,7 @@ pub async fn client(kubeconfig: &Path) -> kube::Client {
 }
 
 /// A definition as JSON.
-pub fn json_of(definition: Definition) -> Value {
+pub(crate) fn json_of(definition: Definition) -> Value {
     serde_saphyr::from_str(definition.yaml).unwrap()
 }
 
@@ -95,10 +92,9 @@ async fn install(server: &ApiServer, definition: Definition) {
     let client = server.client();
     client.apply(&json_of(definition)).await.unwrap();
     eventually("the kind is served", async || {
-        let crd = client.raw(&format!(
-            "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{}",
-            definition.name
-        ));
+        let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+        let path = format!("{definitions}/{}", definition.name);
+        let crd = client.raw(&path);
         let crd: Value = serde_json::from_str(&crd.await.unwrap().body).unwrap();
         let mut conditions = crd["status"]["conditions"].as_array().into_iter().flatten();
         conditions.any(|one| one["type"] == "Established" && one["status"] == "True")
@@ -107,7 +103,7 @@ async fn install(server: &ApiServer, definition: Definition) {
 }
 
 /// Waits until `holds`, for a minute and a half at most.
-pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     for _ in 0..1_800 {
         if holds().await {
             return;
@@ -118,14 +114,19 @@ pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 }
 
 /// Makes a KMSKey of this spec.
-pub async fn make_key(objects: &Objects, namespace: &str, name: &str, spec: Value) -> KmsKey {
+pub(crate) async fn make_key(
+    objects: &Objects,
+    namespace: &str,
+    name: &str,
+    spec: Value,
+) -> KmsKey {
     let fields = json!({"spec": spec});
     let key = ObjectKey::new(namespace, name);
     objects.apply(&key, &fields, true).await.unwrap()
 }
 
 /// Makes a KdcCluster of this spec.
-pub async fn make_cluster(
+pub(crate) async fn make_cluster(
     objects: &Objects,
     namespace: &str,
     name: &str,
@@ -137,7 +138,7 @@ pub async fn make_cluster(
 }
 
 /// The object as the API server has it, with every field.
-pub async fn raw(plane: &Plane, path: &str) -> Value {
+pub(crate) async fn raw(plane: &Plane, path: &str) -> Value {
     let answer = plane.server.client().raw(path).await.unwrap();
     serde_json::from_str(&answer.body).unwrap()
 }

@@ -121,7 +121,7 @@ fn a_lease_that_is_taken_away_by_hand_ends_the_writing() {
             found.spec.unwrap().holder_identity.as_deref(),
             Some("an-operator")
         );
-        // Nobody renews it, so it comes back.
+        // The operator does not renew it, so it comes back.
         candidate.leadership.acquired().await;
         candidate.stop().await;
     });

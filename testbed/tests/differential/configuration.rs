@@ -2,10 +2,10 @@
 
 use kdc_envelope_k8s::values::Opening;
 use kdc_envelope_k8s::{EncryptionConfiguration, GroupResource, Layout, ValueOpener};
+use kdc_testbed::Random;
 use kdc_testbed::oracle::Provider;
 
 use crate::oracle;
-use crate::random::Random;
 
 const KEY_16: &str = "MDEyMzQ1Njc4OWFiY2RlZg==";
 const KEY_32: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";

@@ -2,11 +2,10 @@
 
 use kdc_envelope::SecretBytes;
 use kdc_envelope::providers::{KeyName, aescbc, aesgcm, identity, secretbox};
-use kdc_testbed::Oracle;
 use kdc_testbed::oracle::Provider;
+use kdc_testbed::{Oracle, Random};
 
 use crate::oracle;
-use crate::random::Random;
 
 const ROWS: usize = 400;
 

@@ -13,7 +13,6 @@ mod configuration;
 mod generated;
 mod local;
 mod messages;
-mod random;
 mod rows;
 mod start;
 

@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 
 use kdc_envelope::kek::check_domain;
 use kdc_envelope::kmsv2::{DekSourceType, PREFIX, Value};
-use kdc_testbed::Oracle;
+use kdc_testbed::{Oracle, Random};
 
 use crate::oracle;
-use crate::random::Random;
 
 type Fields = (Vec<u8>, String, Vec<u8>, BTreeMap<String, Vec<u8>>, i32);
 
@@ -119,7 +118,7 @@ fn field(random: &mut Random, depth: usize) -> Vec<u8> {
         _ => 0,
     };
     let wire_type = if random.below(3) == 0 {
-        random.next() % 8
+        random.next_u64() % 8
     } else if number == 5 {
         0
     } else {

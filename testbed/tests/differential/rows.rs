@@ -7,11 +7,10 @@ use kdc_envelope::kmsv2::{
 };
 use kdc_envelope::providers::kmsv1::{self, BodyCipher};
 use kdc_envelope::{Annotations, KeyId, SecretBytes, WrappedKey};
-use kdc_testbed::Oracle;
 use kdc_testbed::oracle::{KmsKey, Provider};
+use kdc_testbed::{Oracle, Random};
 
 use crate::oracle;
-use crate::random::Random;
 
 const ROWS: usize = 400;
 

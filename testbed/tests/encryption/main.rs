@@ -16,7 +16,7 @@
 //! | the API server never sees the new file | `stories::a_file_that_is_mounted_alone_is_never_taken_for_loaded` |
 //! | a slow reload is taken for a failure | `reload` |
 //! | an object that cannot be decrypted, a list that expires, conflicts, refusals | the test binary `rewrite` |
-//! | rows are looked for under the prefix of another API server | `prefixes` |
+//! | rows are read under the prefix of another API server | `prefixes` |
 //! | a key leaves that a retained snapshot needs | `backups` |
 //! | the disk is full at any write | `full_disk` |
 //! | the tool or an API server dies at any point | `chaos` |

@@ -31,5 +31,5 @@ async fn a_key_rotates_by_reloads_alone() {
                 .count(),
         );
     }
-    assert_eq!(starts, [1, 1, 1], "nobody restarted");
+    assert_eq!(starts, [1, 1, 1], "an API server was restarted");
 }

@@ -6,12 +6,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use kdc_testbed::programs::{self, Programs};
 use kdc_testbed::{Client, Node, Resource, encryption_config};
 use serde_json::{Value, json};
 
 /// Generous: other tests compile and wait beside these.
 pub const LIMIT: Duration = Duration::from_secs(180);
+/// The image that the plugin is upgraded to.
+pub const LATER: &str = "kms-plugin:0.2.0";
+pub const PODS: Resource = Resource::new("v1", "pods");
 /// Name of the provider in the EncryptionConfiguration.
 const PROVIDER: &str = "kdc";
 /// Where the tenant's rows lie in the node's etcd.
@@ -28,13 +33,14 @@ pub fn deploy_path(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// A node with the images of the samples.
+/// A node with the images of the samples, and a later one of the plugin.
 pub async fn node() -> (Node, &'static Programs) {
     let programs = tokio::task::spawn_blocking(programs::build);
     let programs = programs.await.unwrap().unwrap();
     let node = Node::start().await.unwrap();
-    node.image("kms-plugin:0.1.0", &programs.kms_plugin)
-        .unwrap();
+    for name in ["kms-plugin:0.1.0", LATER] {
+        node.image(name, &programs.kms_plugin).unwrap();
+    }
     node.image_of_kube_apiserver("kube-apiserver:v1.36.3")
         .await
         .unwrap();
@@ -95,6 +101,51 @@ pub fn complete(pod: &mut Value) {
     }
 }
 
+/// [`complete`] for a namespace with Pod Security `restricted`: kube-apiserver is the user that the plugin is, with as little power, and takes its
+/// files from Secrets, which this makes.
+pub async fn complete_restricted(node: &Node, pod: &mut Value) {
+    complete(pod);
+    let pki = node.path("/etc/kubernetes/pki");
+    let read = |path: &Path| json!(STANDARD.encode(fs::read(path).unwrap()));
+    // Names of a Secret's entries are no paths.
+    let etcd = ["etcd/healthcheck-client.crt", "etcd/healthcheck-client.key"];
+    let names = [
+        "ca.crt",
+        "kube-apiserver.crt",
+        "kube-apiserver.key",
+        "tokens.csv",
+        "service-account.pub",
+        "service-account.key",
+    ];
+    let entries = names.iter().chain(&etcd);
+    let entries = entries.map(|name| (name.replace('/', "-"), read(&pki.join(name))));
+    let config = read(&node.path("/etc/kubernetes/encryption/config.yaml"));
+    for (name, data) in [
+        ("pki", Value::Object(entries.collect())),
+        ("encryption", json!({"config.yaml": config})),
+    ] {
+        let namespace = pod["metadata"]["namespace"].as_str();
+        let metadata = json!({"name": name, "namespace": namespace.unwrap_or("default")});
+        let secret =
+            json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data});
+        node.apply(&secret.to_string()).await.unwrap();
+    }
+    let items = names.iter().chain(&etcd);
+    let items: Vec<Value> = items
+        .map(|name| json!({"key": name.replace('/', "-"), "path": name}))
+        .collect();
+    let volumes = pod["spec"]["volumes"].as_array_mut().unwrap();
+    for volume in volumes.iter_mut() {
+        if volume["name"] == "pki" {
+            *volume = json!({"name": "pki", "secret": {"secretName": "pki", "defaultMode": 0o440, "items": items}});
+        } else if volume["name"] == "encryption" {
+            *volume = json!({"name": "encryption", "secret": {"secretName": "encryption", "defaultMode": 0o440}});
+        }
+    }
+    let restricted = pod["spec"]["initContainers"][0]["securityContext"].clone();
+    pod["spec"]["containers"][0]["securityContext"] = restricted;
+}
+
 /// A kube-apiserver of a sample, running.
 pub struct Tenant {
     pub client: Client,
@@ -149,6 +200,36 @@ impl Tenant {
         assert!(text.starts_with(&expected), "{text}");
         assert!(!text.contains("opensesame"));
     }
+}
+
+/// The plugin's socket in the memory volume of a pod, as a path of the node.
+pub fn socket_of(pod: &Value) -> String {
+    let uid = pod["metadata"]["uid"].as_str().unwrap();
+    format!(
+        "/var/lib/kubelet/pods/{uid}/volumes/kubernetes.io~empty-dir/kms-socket/plugin/kms.sock"
+    )
+}
+
+/// Waits until a container was started again so often, and is ready.
+pub async fn restarted(
+    node: &mut Node,
+    namespace: &str,
+    name: &str,
+    container: &str,
+    count: u64,
+) -> Value {
+    let again = |pod: &Value| {
+        let lists = ["initContainerStatuses", "containerStatuses"];
+        let mut statuses = lists
+            .iter()
+            .filter_map(|list| pod["status"][list].as_array())
+            .flatten();
+        let status = statuses.find(|status| status["name"] == container)?;
+        let is_running = !status["state"]["running"].is_null() && status["ready"] == true;
+        let is_again = status["restartCount"].as_u64()? >= count;
+        (is_again && is_running).then(|| pod.clone())
+    };
+    node.wait(namespace, name, LIMIT, again).await.unwrap()
 }
 
 /// A field of `/proc/PID/status` of the program on the node, which runs once.

@@ -6,6 +6,10 @@
 //! | `native-sidecar-openbao.yaml`, `openbao/setup.sh kubernetes` | `openbao` |
 //! | `static-pod.yaml`, `static-pod-openbao.yaml`, `kms-plugin-openbao.yaml`, `openbao/setup.sh approle` | `static_pods` |
 //! | `backup/cronjob.yaml`, `openbao/setup.sh backup` | `backup` |
+//! | `native-sidecar-doctor.yaml` | `openbao` |
+//!
+//! `interruptions` measures what clients see when parts end and come back; `cargo xtask reliability --node` writes it into `docs/reliability.md`.
+//! `memory` attacks the plugin within the limit of its manifest.
 
 #![expect(
     clippy::unwrap_used,
@@ -17,9 +21,13 @@
 
 mod backup;
 mod fixture;
+mod interruptions;
+mod memory;
+mod observer;
 mod openbao;
 mod sidecar;
 mod static_pods;
+mod table;
 
 use std::fs;
 

@@ -7,7 +7,9 @@ use std::process::Command;
 use kdc_testbed::{Bao, BaoVersion, Node, Server, servers};
 use serde_json::{Value, json};
 
-use crate::fixture::{Tenant, complete, deploy, deploy_path, node, write_encryption_config};
+use crate::fixture::{
+    LIMIT, PODS, Tenant, complete, deploy, deploy_path, node, write_encryption_config,
+};
 
 /// Names under which the samples reach it.
 pub const NAMES: [&str; 2] = ["openbao.openbao.svc", "openbao.example.com"];
@@ -61,7 +63,8 @@ pub async fn set_up(node: &Node, bao: &Bao, method: &str) -> Vec<u8> {
 
 #[tokio::test]
 async fn the_sidecar_logs_in_with_its_token_and_serves() {
-    let (mut node, _) = node().await;
+    let (mut node, programs) = node().await;
+    node.image("kdc:0.1.0", &programs.kdc).unwrap();
     let bao = openbao(&mut node).await;
     set_up(&node, &bao, "kubernetes").await;
     write_encryption_config(&node, "/run/kms/plugin/kms.sock");
@@ -92,4 +95,40 @@ async fn the_sidecar_logs_in_with_its_token_and_serves() {
         !mounts.contains("serviceaccount"),
         "no ordinary token: {mounts}"
     );
+
+    let said = doctor(&mut node).await;
+    assert!(said.contains("unwrap"), "{said}");
+    assert!(said.contains("listens"), "{said}");
+}
+
+/// Runs `kdc plugin doctor` as an ephemeral container, which must end well, and gives what it prints.
+async fn doctor(node: &mut Node) -> String {
+    let mut container: Value =
+        serde_saphyr::from_str(&deploy("native-sidecar-doctor.yaml")).unwrap();
+    // As `kubectl debug` does.
+    container["name"] = json!("doctor");
+    container["image"] = json!("kdc:0.1.0");
+    let pod = json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "kube-apiserver", "namespace": "acme-shop"},
+        "spec": {"ephemeralContainers": [container]},
+    });
+    let at = "ephemeralcontainers";
+    let added = node
+        .client()
+        .apply_to(PODS, "acme-shop", "kube-apiserver", at, &pod);
+    added.await.unwrap();
+    let ended = |pod: &Value| {
+        let ended = &pod["status"]["ephemeralContainerStatuses"][0]["state"]["terminated"];
+        (!ended.is_null()).then(|| ended["exitCode"].clone())
+    };
+    let ended = node.wait("acme-shop", "kube-apiserver", LIMIT, ended).await;
+    let code = ended.unwrap();
+    let said = node
+        .logs("acme-shop", "kube-apiserver", "doctor")
+        .await
+        .unwrap();
+    assert_eq!(code, 0, "{said}");
+    said
 }

@@ -1,6 +1,7 @@
 //! `native-sidecar.yaml`: the plugin beside a hosted kube-apiserver, with its keyring in a Secret.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -10,35 +11,40 @@ use kdc_testbed::programs::Programs;
 use serde_json::{Value, json};
 
 use crate::fixture::{
-    LIMIT, Tenant, complete, deploy, kdc, kill, node, restarts, status_of, write_encryption_config,
+    LIMIT, Tenant, complete, complete_restricted, deploy, kdc, kill, node, restarts, status_of,
+    write_encryption_config,
 };
 
 const SOCKET: &str = "/run/kms/plugin/kms.sock";
 
+fn sample() -> Value {
+    serde_saphyr::from_str(&deploy("native-sidecar.yaml")).unwrap()
+}
+
 /// The sample, completed.
-fn pod() -> Value {
-    let mut pod = serde_saphyr::from_str(&deploy("native-sidecar.yaml")).unwrap();
+pub fn pod() -> Value {
+    let mut pod = sample();
     complete(&mut pod);
     pod
 }
 
-async fn store_keyring(node: &Node, keyring: &std::path::Path) {
+async fn store_keyring(node: &Node, namespace: &str, keyring: &Path) {
     let keyring = STANDARD.encode(fs::read(keyring).unwrap());
     let secret = json!({
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": {"name": "tenant-kms-keyring"},
+        "metadata": {"name": "tenant-kms-keyring", "namespace": namespace},
         "data": {"keyring": keyring},
     });
     node.apply(&secret.to_string()).await.unwrap();
 }
 
 /// A keyring, stored in the cluster, and the plugin's socket in the tenant's configuration.
-async fn prepared() -> (Node, &'static Programs, std::path::PathBuf) {
+pub async fn prepared() -> (Node, &'static Programs, PathBuf) {
     let (node, programs) = node().await;
     let keyring = node.folder().join("keyring");
     kdc(programs, &["keyring", "init", keyring.to_str().unwrap()]);
-    store_keyring(&node, &keyring).await;
+    store_keyring(&node, "default", &keyring).await;
     write_encryption_config(&node, SOCKET);
     (node, programs, keyring)
 }
@@ -77,7 +83,7 @@ async fn the_sidecar_serves_with_no_power_and_follows_its_secret() {
     let listed = kdc(programs, &["keyring", "list", path, "--output", "json"]);
     let listed: Value = serde_json::from_str(&listed).unwrap();
     let newest = listed["versions"][1]["keyId"].as_str().unwrap().to_owned();
-    store_keyring(&node, &keyring).await;
+    store_keyring(&node, "default", &keyring).await;
     let start = Instant::now();
     for number in 0.. {
         let row = tenant.row(&node, &format!("rotated-{number}")).await;
@@ -113,4 +119,33 @@ async fn the_sidecar_serves_in_a_pod_that_can_have_no_group() {
     let tenant = Tenant::start(&mut node, &pod).await;
     tenant.encrypts(&node, "first").await;
     assert_eq!(status_of(&node, "kms-plugin", "CapEff"), "0000000000000000");
+}
+
+#[tokio::test]
+async fn the_sidecar_serves_in_a_restricted_namespace() {
+    let (mut node, _, keyring) = prepared().await;
+    let namespace = json!({
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {
+            "name": "tenant",
+            "labels": {"pod-security.kubernetes.io/enforce": "restricted"},
+        },
+    });
+    node.apply(&namespace.to_string()).await.unwrap();
+    store_keyring(&node, "tenant", &keyring).await;
+    let mut pod = sample();
+    pod["metadata"]["namespace"] = json!("tenant");
+    complete_restricted(&node, &mut pod).await;
+    let tenant = Tenant::start(&mut node, &pod).await;
+    tenant.encrypts(&node, "first").await;
+
+    // Or the namespace proves nothing.
+    pod["metadata"]["name"] = json!("other");
+    pod["spec"]["containers"][0]["securityContext"] = json!({});
+    let refused = node.apply(&pod.to_string()).await.unwrap_err();
+    assert!(
+        format!("{refused:?}").contains("PodSecurity"),
+        "{refused:?}"
+    );
 }

@@ -5,23 +5,23 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 
 use kdc_testbed::Node;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::fixture::{
-    LIMIT, Tenant, complete, deploy, kdc, kill, node, restarts, write_encryption_config,
+    LIMIT, Tenant, complete, deploy, kdc, kill, node, restarted, write_encryption_config,
 };
 use crate::openbao::{openbao, set_up};
 
 const FOLDER: &str = "/etc/kms-plugin";
 
-fn write(node: &Node, path: &str, content: &[u8]) {
+pub fn write(node: &Node, path: &str, content: &[u8]) {
     let path = node.path(path);
     fs::write(&path, content).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
 }
 
 /// Puts a manifest in place as a whole.
-fn place(node: &Node, name: &str, manifest: &str) {
+pub fn place(node: &Node, name: &str, manifest: &str) {
     let written = node.path(&format!("/etc/kubernetes/.{name}"));
     fs::write(&written, manifest).unwrap();
     let manifests = node.path("/etc/kubernetes/manifests");
@@ -29,7 +29,7 @@ fn place(node: &Node, name: &str, manifest: &str) {
 }
 
 /// A kube-apiserver as kubeadm has it: on the node's network, with the folder of the socket.
-async fn kube_apiserver(node: &mut Node) -> Tenant {
+pub async fn kube_apiserver(node: &mut Node) -> Tenant {
     write_encryption_config(node, "/run/kms-plugin/kms.sock");
     let mut pod = json!({
         "apiVersion": "v1",
@@ -59,18 +59,8 @@ async fn kube_apiserver(node: &mut Node) -> Tenant {
     Tenant { client, pod }
 }
 
-async fn plugin_restarted(node: &mut Node) {
-    let again = |pod: &Value| {
-        let count = (!pod.is_null()).then(|| restarts(pod, "containerStatuses", "kms-plugin"));
-        (count == Some(1)).then_some(())
-    };
-    node.wait("kube-system", "kms-plugin-node1", LIMIT, again)
-        .await
-        .unwrap();
-}
-
-#[tokio::test]
-async fn with_a_keyring() {
+/// The sample with a keyring, and beside it a kube-apiserver.
+pub async fn started() -> (Node, Tenant) {
     let (mut node, programs) = node().await;
     fs::create_dir(node.path(FOLDER)).unwrap();
     // In the node's own view, where kdc sees the path that users give it.
@@ -87,10 +77,23 @@ async fn with_a_keyring() {
         .await;
     ready.unwrap();
     let tenant = kube_apiserver(&mut node).await;
+    (node, tenant)
+}
+
+#[tokio::test]
+async fn with_a_keyring() {
+    let (mut node, tenant) = started().await;
     tenant.encrypts(&node, "first").await;
 
     kill(&node, "kms-plugin");
-    plugin_restarted(&mut node).await;
+    restarted(
+        &mut node,
+        "kube-system",
+        "kms-plugin-node1",
+        "kms-plugin",
+        1,
+    )
+    .await;
     tenant.encrypts(&node, "second").await;
 }
 

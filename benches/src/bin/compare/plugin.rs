@@ -20,43 +20,64 @@ const SERVERS: [&str; 3] = ["kms-plugin", "noop", "go"];
 
 pub(crate) async fn compare(kms_plugin: &Path) -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let _servers = start_all(kms_plugin, folder.path()).await?;
+    let servers = start_all(kms_plugin, folder.path()).await?;
     print(format_args!(
         "KMS v2 plugins over a Unix socket, load generator on the same cores\n"
     ));
     print(format_args!(
-        "| RPC | in flight | kms-plugin, RPC/s | p99, ms | same server, no-op key | ratio | Go server, same work | p99, ms | ratio |"
+        "| RPC | in flight | kms-plugin, RPC/s | p99, ms | CPU, µs | same server, no-op key, RPC/s | ratio | CPU, µs | Go server, same work, RPC/s | p99, ms | ratio | CPU, µs | ratio of CPU |"
     ));
-    print(format_args!("|---|---|---|---|---|---|---|---|---|"));
+    print(format_args!(
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|"
+    ));
     for rpc in [Rpc::Encrypt, Rpc::Decrypt, Rpc::Status] {
         for in_flight in [1, 32] {
-            row(folder.path(), rpc, in_flight)?;
+            row(folder.path(), &servers, rpc, in_flight)?;
         }
     }
     print(format_args!(""));
     Ok(())
 }
 
-fn row(folder: &Path, rpc: Rpc, in_flight: usize) -> Result<()> {
+fn row(folder: &Path, servers: &[Process; 3], rpc: Rpc, in_flight: usize) -> Result<()> {
     let mut rates = [const { Vec::new() }; SERVERS.len()];
     let mut tails = [const { Vec::new() }; SERVERS.len()];
+    let mut costs = [const { Vec::new() }; SERVERS.len()];
     for _ in 0..ROUNDS {
-        for (at, server) in SERVERS.iter().enumerate() {
+        for (at, (server, process)) in SERVERS.iter().zip(servers).enumerate() {
+            let before = processor_time(process.pid())?;
             let load = load(&socket(folder, server)?, rpc, in_flight, 1)?;
-            if let (Some(rates), Some(tails)) = (rates.get_mut(at), tails.get_mut(at)) {
+            let used = processor_time(process.pid())?.saturating_sub(before);
+            if let (Some(rates), Some(tails), Some(costs)) =
+                (rates.get_mut(at), tails.get_mut(at), costs.get_mut(at))
+            {
                 rates.push(load.rate);
                 tails.push(load.p99 * 1e3);
+                costs.push(used.as_secs_f64() * 1e6 / (load.rate * load.elapsed));
             }
         }
     }
     let [ours, noop, go] = rates.map(median);
     let [tail, _, go_tail] = tails.map(median);
+    let [cost, noop_cost, go_cost] = costs.map(median);
     print(format_args!(
-        "| {rpc:?} | {in_flight} | {ours:.0} | {tail:.2} | {noop:.0} | {:.2} | {go:.0} | {go_tail:.2} | {:.2} |",
+        "| {rpc:?} | {in_flight} | {ours:.0} | {tail:.2} | {cost:.1} | {noop:.0} | {:.2} | {noop_cost:.1} | {go:.0} | {go_tail:.2} | {:.2} | {go_cost:.1} | {:.2} |",
         ours / noop,
-        ours / go
+        ours / go,
+        go_cost / cost
     ));
     Ok(())
+}
+
+/// What all threads of a process have used of a processor so far, in user and kernel mode: fields 14 and 15 of proc_pid_stat(5), in ticks
+/// of 10 ms (`USER_HZ` is 100 on every Linux platform that this runs on).
+fn processor_time(pid: u32) -> Result<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The name in parentheses may hold spaces; field 3 is the first behind it.
+    let (_, fields) = stat.rsplit_once(')').context("no name in /proc/PID/stat")?;
+    let ticks = fields.split_whitespace().skip(14 - 3).take(2);
+    let ticks = ticks.map(str::parse::<u64>).sum::<Result<u64, _>>()?;
+    Ok(Duration::from_millis(ticks * 10))
 }
 
 /// What a load came to; times in seconds.

@@ -55,7 +55,7 @@ pub(crate) async fn compare(kdc: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The same rows in the etcd itself, beside its own client, which prints them to nobody.
+/// The same rows in the etcd itself, beside its own client, whose output is dropped.
 fn live(etcd: &Etcd, kdc: &Path) -> Result<()> {
     let mut inspect = Command::new(kdc);
     inspect.args([

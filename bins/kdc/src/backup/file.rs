@@ -1,4 +1,4 @@
-//! Files that people name: opened so that a pipe in the place of one makes nobody wait, and read at any place.
+//! Files that people name: opened so that a pipe in the place of one does not hang the program, and read at any place.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -8,7 +8,7 @@ use std::path::Path;
 use kdc_envelope::etcd_file::ReadAt;
 use rustix::fs::OFlags;
 
-/// Opens a file for reading. If it turns out to be a pipe, nobody waits for its other end.
+/// Opens a file for reading. If it turns out to be a pipe, its other end is not waited for.
 pub(super) fn open(path: &Path) -> io::Result<File> {
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
     let flags = i32::try_from(flags.bits()).map_err(io::Error::other)?;

@@ -1,4 +1,4 @@
-//! A file that nobody else can read, and that has no name until it is whole.
+//! A file that no other user can read, and that has no name until it is whole.
 //!
 //! Where the file system can (`O_TMPFILE`), it has none at all: whatever ends the program, `kill -9` and a crash of the machine too, nothing
 //! of it is left. Elsewhere it has a name of its own meanwhile, which is removed at every end that a program can notice.

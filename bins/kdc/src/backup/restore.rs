@@ -125,7 +125,7 @@ fn restore(arguments: &Restore, snapshot: File) -> Result<(), Failure> {
 /// Ends the program as well when a signal ends us, and lets us tell what it leaves.
 fn stop_with_us(program: Pid, stopped: Arc<OnceLock<&'static str>>) -> Result<Watch, Failure> {
     Watch::new(move |ending| {
-        // Set before the program ends, so that whoever waits for it finds it.
+        // Set before the program ends, so that a process that waits for it finds it.
         let _ = stopped.set(ending.name);
         // It may have ended by itself.
         let _ = kill_process(program, Signal::TERM);

@@ -278,6 +278,7 @@ impl NodeFlags {
             client,
             targets: Arc::new(FolderTargets::new(targets)),
             store: Arc::new(state),
+            members: None,
             backups: None,
             rewrite,
             clock: now.into(),
@@ -309,7 +310,7 @@ pub(super) struct TimeoutFlag {
     pub(super) timeout: Duration,
 }
 
-/// Nobody is asked in a script.
+/// A script is not asked.
 #[derive(Debug, Args)]
 pub(super) struct YesFlag {
     /// Do not ask.

@@ -250,7 +250,7 @@ fn show(report: &Report, out: &mut Output) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What somebody is asked before it begins.
+/// The question before a change begins.
 pub(super) fn question(change: &Change) -> String {
     let writers: Vec<_> = change
         .writers

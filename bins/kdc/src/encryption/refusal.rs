@@ -71,7 +71,7 @@ pub(super) fn of_rewrite(error: &RewriteError) -> Failure {
         | RewriteError::Aggregated { .. }
         | RewriteError::NoMigrations { .. } => Exit::Usage,
         RewriteError::Unreadable { .. } => Exit::Data,
-        // Somebody has to do something before it can go on, as with an object that is refused.
+        // An operator has to do something before it can go on, as with an object that is refused.
         RewriteError::MigrationFailed { .. } | RewriteError::Storage { .. } => Exit::Negative,
         _ => Exit::Unavailable,
     };

@@ -70,7 +70,7 @@ pub(super) fn run(arguments: &Rewrite, out: &mut Output) -> Result<Exit, Failure
     })
 }
 
-/// Refuses names that somebody typed and under which there is nothing to pass over.
+/// Refuses names that the operator typed and under which there is nothing to rewrite.
 pub(super) async fn require(client: &Client, typed: &[GroupResource]) -> Result<(), Failure> {
     let found = resolve(client, typed).await;
     let required = found.and_then(|found| found.require(typed));

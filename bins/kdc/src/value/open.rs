@@ -205,7 +205,7 @@ fn exit_of(error: &OpenValueError) -> Exit {
 }
 
 fn decode(plaintext: &SecretBytes) -> Result<Zeroizing<String>, Failure> {
-    let refuse = |error: &dyn std::error::Error| {
+    let refuse = |error: &(dyn std::error::Error + 'static)| {
         Failure::at(Exit::Data, "--decode", error)
             .hint("without --decode the stored bytes are written as they are")
     };

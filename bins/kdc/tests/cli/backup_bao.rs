@@ -1,9 +1,9 @@
-//! Data keys that OpenBao makes, moves and opens, each by somebody who may do nothing else.
+//! Data keys that OpenBao makes, moves and opens, each by a client that may do nothing else.
 
 use kdc_testbed::bao::{Bao, Grant};
 
-use crate::backup_stand::{Place, Stand};
-use crate::support::Run;
+use crate::backup_fixture::{BackupFixture, Place};
+use crate::fixture::Run;
 
 /// The policies of `deploy/openbao`, with their names.
 const POLICIES: [(&str, &str); 3] = [
@@ -23,17 +23,17 @@ const POLICIES: [(&str, &str); 3] = [
 
 /// A bucket whose keys are in OpenBao, and a token of each policy in a file of its name.
 struct WithBao {
-    stand: Stand,
+    backups: BackupFixture,
     bao: Bao,
 }
 
 impl WithBao {
     fn new(place: Place) -> Self {
-        let stand = Stand::new(place);
-        stand.save_snapshot();
-        let bao = stand.runtime.block_on(Bao::start()).unwrap();
+        let backups = BackupFixture::new(place);
+        backups.save_snapshot();
+        let bao = backups.runtime.block_on(Bao::start()).unwrap();
         let root = bao.root();
-        stand.runtime.block_on(async {
+        backups.runtime.block_on(async {
             root.enable_transit("transit").await.unwrap();
             root.create_key("transit", "etcd-prod").await.unwrap();
             root.create_key("transit", "other").await.unwrap();
@@ -42,15 +42,15 @@ impl WithBao {
                 root.write_policy(name, &policy).await.unwrap();
                 let grant = Grant::of([name]).without_default_policy();
                 let token = root.create_token(&grant).await.unwrap();
-                stand.scene.write(name, token);
+                backups.fixture.write(name, token);
             }
         });
-        Self { stand, bao }
+        Self { backups, bao }
     }
 
     fn rotate(&self) {
         let rotated = self.bao.root().rotate_key("transit", "etcd-prod");
-        self.stand.runtime.block_on(rotated).unwrap();
+        self.backups.runtime.block_on(rotated).unwrap();
     }
 
     /// Runs a verb as `role`.
@@ -60,7 +60,7 @@ impl WithBao {
 
     /// Runs a verb as `role` with a key of another name.
     fn run_with(&self, role: &str, key: &str, verb: &str, more: &[&str]) -> Run {
-        run_at(&self.stand, self.bao.address(), (role, key), verb, more)
+        run_at(&self.backups, self.bao.address(), (role, key), verb, more)
     }
 
     fn seal(&self, id: &str, more: &[&str]) -> Run {
@@ -76,7 +76,7 @@ impl WithBao {
 
 /// Runs a verb with a key at an address, where a server need not be.
 fn run_at(
-    stand: &Stand,
+    backups: &BackupFixture,
     address: &str,
     (role, key): (&str, &str),
     verb: &str,
@@ -84,7 +84,7 @@ fn run_at(
 ) -> Run {
     let login = ["--bao-auth", "token", "--bao-token-file", role];
     let bao = ["--bao-address", address, "--bao-insecure-http"];
-    stand.run(
+    backups.run(
         verb,
         &[&bao[..], &["--bao-key", key], &login, more].concat(),
     )
@@ -100,48 +100,48 @@ fn each_role_does_its_work_and_no_other_in_s3() {
     each_role(&WithBao::new(Place::S3));
 }
 
-fn each_role(stand: &WithBao) {
-    let scene = &stand.stand.scene;
-    let saved = scene.read("saved.db");
+fn each_role(backups: &WithBao) {
+    let fixture = &backups.backups.fixture;
+    let saved = fixture.read("saved.db");
     for (id, format) in [("one", "1"), ("two", "2")] {
-        let sealed = stand.seal(id, &["--format", format, "--output", "json"]);
+        let sealed = backups.seal(id, &["--format", format, "--output", "json"]);
         assert_eq!(sealed.succeeds().json()["key"], "transit/etcd-prod v1");
     }
-    stand.rotate();
-    let rewrap = |role: &str| stand.run_as(role, "rewrap", &["--output", "json"]);
+    backups.rotate();
+    let rewrap = |role: &str| backups.run_as(role, "rewrap", &["--output", "json"]);
     assert_eq!(rewrap("rewrapper").succeeds().json()["rewrapped"], 2);
     assert_eq!(rewrap("rewrapper").succeeds().json()["alreadyNewest"], 2);
     for id in ["one", "two"] {
         let out = format!("{id}.db");
-        stand.open_as("restorer", id, &out).succeeds();
-        assert!(scene.read(&out) == saved, "{id}");
+        backups.open_as("restorer", id, &out).succeeds();
+        assert!(fixture.read(&out) == saved, "{id}");
         for role in ["backup", "rewrapper"] {
-            stand
+            backups
                 .open_as(role, id, "stolen.db")
                 .fails(77, "cannot unwrap the data key");
         }
     }
     for role in ["rewrapper", "restorer"] {
         let seal = ["saved.db", "--cluster", "prod", "--snapshot", "no"];
-        stand
+        backups
             .run_as(role, "seal", &seal)
             .fails(77, "cannot make a data key");
     }
-    stand.rotate();
+    backups.rotate();
     for role in ["backup", "restorer"] {
         rewrap(role).fails(77, "cannot rewrap data keys");
     }
     let verify = ["--cluster", "prod", "--all", "--full"];
-    let verified = stand.run_as("restorer", "verify", &verify);
+    let verified = backups.run_as("restorer", "verify", &verify);
     let text = verified.succeeds().text();
     assert_eq!(text.matches("bytes are authentic").count(), 2);
 }
 
 #[test]
 fn version_1_is_what_older_tools_read() {
-    let stand = WithBao::new(Place::Folder);
-    stand.seal("one", &["--format", "1"]).succeeds();
-    let read = |name: &str| stand.stand.read(&format!("prod/one/{name}"));
+    let backups = WithBao::new(Place::Folder);
+    backups.seal("one", &["--format", "1"]).succeeds();
+    let read = |name: &str| backups.backups.read(&format!("prod/one/{name}"));
     let metadata: serde_json::Value = serde_json::from_slice(&read("metadata.json")).unwrap();
     let fields = [
         "algorithm",
@@ -157,7 +157,7 @@ fn version_1_is_what_older_tools_read() {
     let found: Vec<&String> = metadata.as_object().unwrap().keys().collect();
     assert_eq!(found, fields);
     assert_eq!(metadata["schemaVersion"], 1);
-    let saved = stand.stand.scene.read("saved.db");
+    let saved = backups.backups.fixture.read("saved.db");
     assert_eq!(read("snapshot.db.enc").len(), saved.len() + 28);
     assert_eq!(
         metadata["wrappedDek"].as_str().unwrap().as_bytes(),
@@ -174,10 +174,10 @@ fn a_key_of_another_name_is_refused_and_an_outage_told_apart() {
         1,
         "is under transit/etcd-prod v1, not under `transit/other`",
     );
-    let WithBao { stand, bao } = with_bao;
+    let WithBao { backups, bao } = with_bao;
     let address = bao.address().to_owned();
     drop(bao);
-    run_at(&stand, &address, ("restorer", "etcd-prod"), "open", &open)
+    run_at(&backups, &address, ("restorer", "etcd-prod"), "open", &open)
         .fails(69, "cannot unwrap the data key");
-    assert!(!stand.scene.path("out.db").exists());
+    assert!(!backups.fixture.path("out.db").exists());
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use kdc_testbed::Etcd;
 
-use crate::backup_stand::{Place, Stand};
+use crate::backup_fixture::{BackupFixture, Place};
 
 const CLUSTER: [&str; 2] = ["--cluster", "prod"];
 const KEY: [&str; 2] = ["--keyring", "keyring"];
@@ -50,7 +50,7 @@ enum Verb {
 const VERBS: [Verb; 4] = [Verb::Seal, Verb::Run, Verb::Rewrap, Verb::Prune];
 
 struct Killer {
-    stand: Stand,
+    backups: BackupFixture,
     etcd: Etcd,
     next_id: u32,
     killed: BTreeMap<Verb, u32>,
@@ -58,18 +58,19 @@ struct Killer {
 
 impl Killer {
     fn new(place: Place) -> Self {
-        let stand = Stand::new(place);
-        let etcd = stand.etcd_with_rows();
+        let backups = BackupFixture::new(place);
+        let etcd = backups.etcd_with_rows();
         // Longer than a part of an upload, and than what a pipe takes at once.
-        let runtime = &stand.runtime;
+        let runtime = &backups.runtime;
         for number in 0_u8..10 {
             let value = vec![number; 1 << 20];
             let key = format!("/registry/configmaps/default/large-{number}");
             runtime.block_on(etcd.put(&key, &value)).unwrap();
         }
-        etcd.save_snapshot(&stand.scene.path("saved.db")).unwrap();
+        etcd.save_snapshot(&backups.fixture.path("saved.db"))
+            .unwrap();
         Self {
-            stand,
+            backups,
             etcd,
             next_id: 0,
             killed: BTreeMap::new(),
@@ -86,7 +87,7 @@ impl Killer {
                 self.deposit("run", &run)
             }
             Verb::Rewrap => {
-                self.stand.rotate();
+                self.backups.rotate();
                 self.rewrap()
             }
             Verb::Prune => {
@@ -106,28 +107,28 @@ impl Killer {
         self.next_id += 1;
         let id = format!("s{:06}", self.next_id);
         let more = [more, &["--snapshot", &id], &CLUSTER, &KEY].concat();
-        self.stand.words(verb, &more)
+        self.backups.words(verb, &more)
     }
 
     fn rewrap(&self) -> Vec<String> {
-        self.stand.words("rewrap", &[CLUSTER, KEY].concat())
+        self.backups.words("rewrap", &[CLUSTER, KEY].concat())
     }
 
     fn prune(&self) -> Vec<String> {
         let more = [&CLUSTER[..], &KEEP, &["--orphans", "--yes"]].concat();
-        self.stand.words("prune", &more)
+        self.backups.words("prune", &more)
     }
 
     fn complete_run(&self, words: &[String]) -> Duration {
         let begin = Instant::now();
-        self.stand.run_words(words).succeeds();
+        self.backups.run_words(words).succeeds();
         begin.elapsed()
     }
 
     /// Runs the verb, and kills it after `pause` unless it has ended.
     fn kill(&mut self, verb: Verb, words: &[String], pause: Duration) {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        let mut command = self.stand.scene.command(&words);
+        let mut command = self.backups.fixture.command(&words);
         let mut child = command
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -142,13 +143,13 @@ impl Killer {
 
     /// Everything in the cluster's folder.
     fn folders(&self) -> Vec<(String, PathBuf)> {
-        let entries = fs::read_dir(self.stand.file("prod")).unwrap();
+        let entries = fs::read_dir(self.backups.file("prod")).unwrap();
         let folders = entries.map(|entry| {
             let entry = entry.unwrap();
             (entry.file_name().into_string().unwrap(), entry.path())
         });
         folders
-            .filter(|(name, path)| name != ".lock" && self.stand.has(path.to_str().unwrap()))
+            .filter(|(name, path)| name != ".lock" && self.backups.has(path.to_str().unwrap()))
             .collect()
     }
 
@@ -159,12 +160,12 @@ impl Killer {
         complete.map(|(name, _)| name).collect()
     }
 
-    /// Everything that looks complete opens, to its last byte. A server may still be doing what somebody who is dead asked for.
+    /// Everything that looks complete opens, to its last byte. A server may still be doing what a client that was killed asked for.
     fn verify(&self, what: &str) -> BTreeSet<String> {
         loop {
             let before = self.complete();
             let verify = ["--all", "--full", "--output", "json"];
-            let run = self.stand.on_prod("verify", &verify);
+            let run = self.backups.on_prod("verify", &verify);
             let complete = self.complete();
             if before != complete {
                 continue;
@@ -228,7 +229,7 @@ fn kill_again_and_again(place: Place) {
         let seal = killer.seal();
         killer.complete_run(&seal);
     }
-    // How long each takes if nobody kills it: the moments are drawn from that.
+    // How long each takes if it is not killed: the moments are drawn from that.
     let mut lasts = BTreeMap::new();
     for verb in VERBS {
         let words = killer.prepared(verb);

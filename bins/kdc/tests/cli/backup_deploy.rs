@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::support::Scene;
+use crate::fixture::Fixture;
 
 const UNIT: &str = include_str!("../../../../deploy/backup/kdc-backup-run.service");
 const IMAGE: &str = include_str!("../../../../deploy/backup/Containerfile");
@@ -11,7 +11,7 @@ const CRON_JOB: &str = include_str!("../../../../deploy/backup/cronjob.yaml");
 
 /// Nothing of what it needs is on this machine, but every flag is understood.
 fn is_understood(words: &[&str]) {
-    Scene::new()
+    Fixture::new()
         .kdc(words)
         .fails(66, "--etcd-cacert: cannot read");
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use kdc_testbed::Proxy;
 use kdc_testbed::proxy::{Fault, Rule};
 
-use crate::backup_stand::{Place, Stand};
+use crate::backup_fixture::{BackupFixture, Place};
 
 /// What `docs/buckets.md` promises.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -34,14 +34,14 @@ fn case<'c>(rule: impl Into<Rule>, verb: &'static str, more: &'c [&'c str]) -> C
 }
 
 impl Case<'_> {
-    fn ends(self, stand: &Stand) {
+    fn ends(self, backups: &BackupFixture) {
         let begin = Instant::now();
-        let endpoint = stand.endpoint().unwrap();
-        let proxy = stand.runtime.block_on(Proxy::start(endpoint)).unwrap();
+        let endpoint = backups.endpoint().unwrap();
+        let proxy = backups.runtime.block_on(Proxy::start(endpoint)).unwrap();
         proxy.set(self.rule);
         let address = proxy.address();
         let more = [&["--s3-endpoint", &address][..], self.more].concat();
-        stand.run(self.verb, &more).fails(69, self.words);
+        backups.run(self.verb, &more).fails(69, self.words);
         let elapsed = begin.elapsed();
         assert!(elapsed < LIMIT, "{}: {elapsed:?}", self.verb);
     }
@@ -49,15 +49,16 @@ impl Case<'_> {
 
 #[test]
 fn a_server_that_fails_for_ever_ends_each_verb_in_one_line() {
-    let stand = &Stand::new(Place::S3);
-    let etcd = stand.etcd_with_rows();
-    etcd.save_snapshot(&stand.scene.path("saved.db")).unwrap();
-    stand.scene.write("long.db", vec![7; 20 << 20]);
+    let backups = &BackupFixture::new(Place::S3);
+    let etcd = backups.etcd_with_rows();
+    etcd.save_snapshot(&backups.fixture.path("saved.db"))
+        .unwrap();
+    backups.fixture.write("long.db", vec![7; 20 << 20]);
     for id in ["one", "two"] {
         let seal = ["saved.db", "--snapshot", id];
-        stand.on_prod("seal", &seal).succeeds();
+        backups.on_prod("seal", &seal).succeeds();
     }
-    stand.rotate();
+    backups.rotate();
     let always = || Fault::status(500, "x");
     let open = |out| [&PROD[..], &["--out", out]].concat();
     let (opened, cut) = (open("opened.db"), open("cut.db"));
@@ -95,15 +96,15 @@ fn a_server_that_fails_for_ever_ends_each_verb_in_one_line() {
     ];
     thread::scope(|scope| {
         for case in cases {
-            scope.spawn(|| case.ends(stand));
+            scope.spawn(|| case.ends(backups));
         }
     });
     for file in ["opened.db", "cut.db"] {
-        assert!(!stand.scene.path(file).exists(), "{file}");
+        assert!(!backups.fixture.path(file).exists(), "{file}");
     }
     // Nothing was lost, and nothing half done looks whole.
     let verify = ["--all", "--full", "--output", "json"];
-    let verdicts = stand.on_prod("verify", &verify).succeeds().json();
+    let verdicts = backups.on_prod("verify", &verify).succeeds().json();
     assert_eq!(verdicts.as_array().unwrap().len(), 2);
 }
 
@@ -132,20 +133,20 @@ fn breaking_relay(server: &str, limit: u64) -> String {
 #[test]
 fn a_run_that_loses_etcd_in_the_middle_is_tried_again() {
     for place in [Place::Folder, Place::S3] {
-        let stand = Stand::new(place);
-        let etcd = stand.etcd_with_rows();
+        let backups = BackupFixture::new(place);
+        let etcd = backups.etcd_with_rows();
         let endpoint = breaking_relay(etcd.endpoint(), 100_000);
-        let run = stand.on_prod("run", &["--etcd-endpoints", &endpoint]);
+        let run = backups.on_prod("run", &["--etcd-endpoints", &endpoint]);
         assert_eq!(run.code, 0, "{}", run.stderr);
         assert!(run.stderr.contains("try 1 of 3 failed"), "{}", run.stderr);
-        let listed = stand.run("list", &["--output", "json"]).succeeds().json();
+        let listed = backups.run("list", &["--output", "json"]).succeeds().json();
         assert_eq!(listed.as_array().unwrap().len(), 1, "{listed}");
-        stand.on_prod("verify", &["--full"]).succeeds();
+        backups.on_prod("verify", &["--full"]).succeeds();
         let endpoint = breaking_relay(etcd.endpoint(), 100_000);
         let once = ["--etcd-endpoints", &endpoint, "--tries", "1"];
-        let run = stand.on_prod("run", &[&once[..], &["--snapshot", "lost"]].concat());
+        let run = backups.on_prod("run", &[&once[..], &["--snapshot", "lost"]].concat());
         assert_ne!(run.code, 0);
         assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);
-        assert!(!stand.has("prod/lost"));
+        assert!(!backups.has("prod/lost"));
     }
 }

@@ -4,19 +4,20 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use kdc_testbed::fixtures::SnapshotSample;
 use serde_json::{Value, json};
 
-use crate::backup_stand::{Place, Stand};
+use crate::backup_fixture::{BackupFixture, Place};
 
 const DAY: u64 = 86_400;
 
 /// A complete snapshot of `days` ago.
-fn add(stand: &Stand, cluster: &str, id: &str, days: u64, version: u32) {
-    add_with(stand, cluster, id, days, version, |_| {});
+fn add(backups: &BackupFixture, cluster: &str, id: &str, days: u64, version: u32) {
+    add_with(backups, cluster, id, days, version, |_| {});
 }
 
 fn add_with(
-    stand: &Stand,
+    backups: &BackupFixture,
     cluster: &str,
     id: &str,
     days: u64,
@@ -25,26 +26,19 @@ fn add_with(
 ) {
     let created = now() - Duration::from_secs(days * DAY);
     let since = created.duration_since(SystemTime::UNIX_EPOCH).unwrap();
-    let created = kdc_time(since.as_secs());
-    let mut metadata = json!({
-        "schemaVersion": 2,
-        "algorithm": "AES-256-GCM",
-        "compression": "none",
-        "cluster": cluster,
-        "snapshot": id,
-        "source": "test",
-        "createdAt": created,
-        "contentLength": 3,
-        "sealedLength": 4,
-        "transitMount": "transit",
-        "transitKey": "snapshots",
-        "transitKeyVersion": version,
-        "wrappedDek": format!("vault:v{version}:AAAA"),
-        "rows": {"total": 2, "groups": [{"provider": "kms v2", "name": "bao", "keyId": "bao-v3-x", "version": 3, "rows": 2}]},
-        "mac": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
-    });
+    let sample = SnapshotSample {
+        cluster,
+        id,
+        created: since.as_secs(),
+        version,
+        inner: None,
+    };
+    let mut metadata = sample.metadata();
+    metadata["contentLength"] = json!(3);
+    metadata["sealedLength"] = json!(4);
+    metadata["rows"] = json!({"total": 2, "groups": [{"provider": "kms-v2", "name": "bao", "keyId": "bao-v3-x", "version": 3, "rows": 2}]});
     edit(&mut metadata);
-    let folder = stand.file(&format!("{cluster}/{id}"));
+    let folder = backups.file(&format!("{cluster}/{id}"));
     fs::create_dir_all(&folder).unwrap();
     fs::write(folder.join("snapshot.db.enc"), "data").unwrap();
     fs::write(folder.join("dek.wrapped"), format!("vault:v{version}:AAAA")).unwrap();
@@ -59,43 +53,24 @@ fn now() -> SystemTime {
     SystemTime::now()
 }
 
-/// Seconds since 1970-01-01 in RFC 3339 (days to civil dates after Howard Hinnant).
-fn kdc_time(seconds: u64) -> String {
-    let (days, rest) = (seconds / DAY + 719_468, seconds % DAY);
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 {
-        shifted + 3
-    } else {
-        shifted - 9
-    };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
-}
-
 /// Snapshots of two clusters, and one of each trouble.
-fn filled(place: Place) -> Stand {
-    let stand = Stand::new(place);
+fn filled(place: Place) -> BackupFixture {
+    let backups = BackupFixture::new(place);
     for (id, days, version) in [("p-1", 40, 1), ("p-2", 20, 1), ("p-3", 1, 2)] {
-        add(&stand, "prod", id, days, version);
+        add(&backups, "prod", id, days, version);
     }
-    add(&stand, "test", "t-1", 300, 1);
-    add_with(&stand, "test", "t-2", 1, 1, |json| {
+    add(&backups, "test", "t-1", 300, 1);
+    add_with(&backups, "test", "t-2", 1, 1, |json| {
         json["schemaVersion"] = 9.into()
     });
-    add_with(&stand, "test", "t-3", 1, 1, |json| {
+    add_with(&backups, "test", "t-3", 1, 1, |json| {
         json["transitKeyVersion"] = 7.into()
     });
-    fs::create_dir_all(stand.file("prod/p-orphan")).unwrap();
-    fs::write(stand.file("prod/p-orphan/snapshot.db.enc"), "half").unwrap();
-    fs::write(stand.file("prod/old.db"), "plain").unwrap();
-    fs::write(stand.file("readme"), "x").unwrap();
-    stand
+    fs::create_dir_all(backups.file("prod/p-orphan")).unwrap();
+    fs::write(backups.file("prod/p-orphan/snapshot.db.enc"), "half").unwrap();
+    fs::write(backups.file("prod/old.db"), "plain").unwrap();
+    fs::write(backups.file("readme"), "x").unwrap();
+    backups
 }
 
 fn age(path: &Path) {
@@ -114,8 +89,8 @@ fn list_tells_the_state_of_each_snapshot_in_s3() {
     listed(&filled(Place::S3));
 }
 
-fn listed(stand: &Stand) {
-    let json = stand.run("list", &["--output", "json"]).succeeds().json();
+fn listed(backups: &BackupFixture) {
+    let json = backups.run("list", &["--output", "json"]).succeeds().json();
     let states: Vec<(&str, &str)> = json
         .as_array()
         .unwrap()
@@ -135,7 +110,10 @@ fn listed(stand: &Stand) {
         assert!(states.contains(&expected), "{states:?}");
     }
     assert_eq!(states.len(), 8);
-    let text = stand.run("list", &["--cluster", "prod"]).succeeds().text();
+    let text = backups
+        .run("list", &["--cluster", "prod"])
+        .succeeds()
+        .text();
     assert!(
         text.contains("transit/snapshots v2") && text.contains("NOT ENCRYPTED"),
         "{text}"
@@ -153,8 +131,8 @@ fn inventory_tells_which_versions_are_needed_in_s3() {
     inventoried(&filled(Place::S3WithTls));
 }
 
-fn inventoried(stand: &Stand) {
-    let run = stand.run("inventory", &["--html", "page.html", "--output", "json"]);
+fn inventoried(backups: &BackupFixture) {
+    let run = backups.run("inventory", &["--html", "page.html", "--output", "json"]);
     // Some do not tell which key they need, so that nothing follows for any key.
     assert_eq!(run.code, 1, "{}", run.stderr);
     assert!(
@@ -163,7 +141,7 @@ fn inventoried(stand: &Stand) {
         "{}",
         run.stderr
     );
-    let again = stand.run("inventory", &["--html", "page.html"]);
+    let again = backups.run("inventory", &["--html", "page.html"]);
     again.fails(73, "--html: `page.html` exists");
     let json = run.json();
     let outer = json["outerKeys"].as_array().unwrap();
@@ -182,10 +160,10 @@ fn inventoried(stand: &Stand) {
     assert_eq!(json["outerKeyUnknown"]["snapshots"], 3);
     // One for each snapshot that has metadata.
     assert_eq!(json["reads"], 6);
-    let page = String::from_utf8(stand.scene.read("page.html")).unwrap();
+    let page = String::from_utf8(backups.fixture.read("page.html")).unwrap();
     assert!(page.contains("<svg") && page.contains("transit/snapshots v2"));
-    let text = stand.run("inventory", &[]).text();
-    assert!(text.contains("kms v2 bao bao-v3-x v3"), "{text}");
+    let text = backups.run("inventory", &[]).text();
+    assert!(text.contains("kms-v2 bao bao-v3-x v3"), "{text}");
 }
 
 #[test]
@@ -198,10 +176,10 @@ fn prune_deletes_from_s3_only_what_no_rule_keeps_and_only_when_told() {
     pruned(&filled(Place::S3));
 }
 
-fn pruned(stand: &Stand) {
+fn pruned(backups: &BackupFixture) {
     let prune = |more: &[&str]| {
         let more = [&["--output", "json"], more].concat();
-        let json = stand.run("prune", &more).succeeds().json();
+        let json = backups.run("prune", &more).succeeds().json();
         let lines = json["delete"].as_array().unwrap();
         let names = lines
             .iter()
@@ -210,12 +188,12 @@ fn pruned(stand: &Stand) {
     };
     let rules = ["--keep-last", "1", "--keep-within", "30d"];
     assert_eq!(prune(&rules), ["p-1"]);
-    assert!(stand.has("prod/p-1/metadata.json"));
+    assert!(backups.has("prod/p-1/metadata.json"));
     assert_eq!(prune(&[&rules[..], &["--yes"]].concat()), ["p-1"]);
-    assert!(!stand.has("prod/p-1"));
+    assert!(!backups.has("prod/p-1"));
     assert_eq!(prune(&[&rules[..], &["--yes"]].concat()), [""; 0]);
     assert_eq!(prune(&["--orphans", "--yes"]), [""; 0]);
-    age(&stand.file("prod/p-orphan/snapshot.db.enc"));
+    age(&backups.file("prod/p-orphan/snapshot.db.enc"));
     assert_eq!(prune(&["--orphans", "--yes"]), ["p-orphan"]);
     for kept in [
         "prod/p-2",
@@ -226,17 +204,17 @@ fn pruned(stand: &Stand) {
         "prod/old.db",
         "readme",
     ] {
-        assert!(stand.has(kept), "{kept}");
+        assert!(backups.has(kept), "{kept}");
     }
 }
 
 #[test]
 fn bad_input_is_one_line() {
-    let stand = filled(Place::Folder);
+    let backups = filled(Place::Folder);
     let fails = |arguments: &[&str], code: i32, words: &str| {
         let mut all = vec!["backup"];
         all.extend(arguments);
-        stand.scene.kdc(&all).fails(code, words);
+        backups.fixture.kdc(&all).fails(code, words);
     };
     fails(
         &["list", "--bucket", "missing"],
@@ -270,14 +248,14 @@ fn bad_input_is_one_line() {
     fails(&http, 64, "--s3-allow-http");
     let no_file = ["inventory", "--bucket", "bucket", "--html", "no/page.html"];
     fails(&no_file, 73, "--html");
-    stand.scene.write("page.html", "by another client");
+    backups.fixture.write("page.html", "by another client");
     let taken = ["inventory", "--bucket", "bucket", "--html", "page.html"];
     fails(&taken, 73, "exists already");
 }
 
 #[test]
 fn the_unit_in_deploy_is_understood() {
-    let stand = filled(Place::Folder);
+    let backups = filled(Place::Folder);
     let unit =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/backup/kdc-backup-prune.service");
     let unit = fs::read_to_string(unit).unwrap();
@@ -289,7 +267,7 @@ fn the_unit_in_deploy_is_understood() {
     assert!(unit.contains(&format!("ReadWritePaths={bucket}")));
     let line = line.replace(bucket, "bucket");
     let arguments: Vec<&str> = line.split(' ').skip(1).collect();
-    age(&stand.file("prod/p-orphan/snapshot.db.enc"));
-    stand.scene.kdc(&arguments).succeeds();
-    assert!(!stand.has("prod/p-orphan") && stand.has("prod/p-1"));
+    age(&backups.file("prod/p-orphan/snapshot.db.enc"));
+    backups.fixture.kdc(&arguments).succeeds();
+    assert!(!backups.has("prod/p-orphan") && backups.has("prod/p-1"));
 }

@@ -8,8 +8,8 @@ use kdc_testbed::Proxy;
 use kdc_testbed::s3::hostile::{Asker, Hostile, answers};
 use kdc_testbed::s3::{Double, Habit};
 
-use crate::backup_stand::{Place, Stand, owned};
-use crate::support::Run;
+use crate::backup_fixture::{BackupFixture, Place, owned};
+use crate::fixture::Run;
 
 const PREFIX: &str = "etcd/daily/";
 const PROD: [&str; 4] = ["--cluster", "prod", "--keyring", "keyring"];
@@ -18,30 +18,30 @@ const AT_ONCE: usize = 6;
 
 #[test]
 fn no_hostile_answer_is_believed() {
-    let stand = &Stand::new(Place::S3);
-    stand.scene.write("short.db", vec![7; 10_000]);
-    stand.scene.write("long.db", vec![7; 9 << 20]);
+    let backups = &BackupFixture::new(Place::S3);
+    backups.fixture.write("short.db", vec![7; 10_000]);
+    backups.fixture.write("long.db", vec![7; 9 << 20]);
     for id in ["one", "two"] {
         let seal = ["short.db", "--without-checksum", "--snapshot", id];
-        is_stored(&stand.on_prod("seal", &seal));
+        is_stored(&backups.on_prod("seal", &seal));
     }
     let cases = answers(PREFIX).unwrap();
     assert!(cases.len() > 50);
     for some in cases.chunks(AT_ONCE) {
         thread::scope(|scope| {
             for case in some {
-                scope.spawn(|| meet(stand, case));
+                scope.spawn(|| meet(backups, case));
             }
         });
     }
     // Nothing was lost to any of them.
-    let verdicts = stand.on_prod("verify", &["--all", "--full", "--output", "json"]);
+    let verdicts = backups.on_prod("verify", &["--all", "--full", "--output", "json"]);
     let verdicts = verdicts.succeeds().json();
     assert_eq!(verdicts.as_array().unwrap().len(), 2);
 }
 
 /// Every verb that asks what the answer is given to.
-fn meet(stand: &Stand, case: &Hostile) {
+fn meet(backups: &BackupFixture, case: &Hostile) {
     let id = case.name.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
     let out = format!("{id}.db");
     let seal = |file| [&PROD[..], &[file, "--without-checksum", "--snapshot", &id]].concat();
@@ -61,17 +61,17 @@ fn meet(stand: &Stand, case: &Hostile) {
             vec![("open", [&PROD[..], &open].concat())]
         }
         Asker::Delete => vec![("prune", vec!["--keep-last", "1", "--yes"])],
-        _ => panic!("{}: nobody asks for it", case.name),
+        _ => panic!("{}: no request asks for it", case.name),
     };
     for (verb, more) in verbs {
-        let proxy = stand
+        let proxy = backups
             .runtime
-            .block_on(Proxy::start(stand.endpoint().unwrap()))
+            .block_on(Proxy::start(backups.endpoint().unwrap()))
             .unwrap();
         proxy.set(case.rule.clone());
         let address = proxy.address();
-        let words = stand.words(verb, &[&["--s3-endpoint", &address][..], &more].concat());
-        let run = in_a_gibibyte(stand, &words);
+        let words = backups.words(verb, &[&["--s3-endpoint", &address][..], &more].concat());
+        let run = in_a_gibibyte(backups, &words);
         let name = format!("{} / {verb}: {}", case.name, run.stderr);
         if case.asker == Asker::Delete {
             // It goes on with the next one, and tells of each that stays.
@@ -91,9 +91,9 @@ fn is_stored(run: &Run) {
 }
 
 /// Runs it with as much memory as no answer may take.
-fn in_a_gibibyte(stand: &Stand, words: &[String]) -> Run {
+fn in_a_gibibyte(backups: &BackupFixture, words: &[String]) -> Run {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let kdc = stand.scene.command(&words);
+    let kdc = backups.fixture.command(&words);
     let mut shell = Command::new("sh");
     shell
         .args(["-c", "ulimit -v 1048576; exec \"$0\" \"$@\""])
@@ -116,31 +116,31 @@ fn in_a_gibibyte(stand: &Stand, words: &[String]) -> Run {
 
 /// A server with habits, and the flags that lead to it.
 struct Odd {
-    stand: Stand,
+    backups: BackupFixture,
     server: Double,
 }
 
 impl Odd {
     /// With three snapshots that were stored before it took up its habits.
     fn new(habits: &[Habit]) -> Self {
-        let mut stand = Stand::new(Place::Folder);
-        stand.scene.set_env("AWS_ACCESS_KEY_ID", "a");
-        stand.scene.set_env("AWS_SECRET_ACCESS_KEY", "b");
-        stand.scene.write("short.db", vec![7; 10_000]);
-        stand.scene.write("long.db", vec![7; 9 << 20]);
-        let server = stand
+        let mut backups = BackupFixture::new(Place::Folder);
+        backups.fixture.set_env("AWS_ACCESS_KEY_ID", "a");
+        backups.fixture.set_env("AWS_SECRET_ACCESS_KEY", "b");
+        backups.fixture.write("short.db", vec![7; 10_000]);
+        backups.fixture.write("long.db", vec![7; 9 << 20]);
+        let server = backups
             .runtime
             .block_on(Double::start("bucket", habits))
             .unwrap();
         for id in ["one", "two", "three"] {
             let seal = ["short.db", "--without-checksum", "--snapshot", id];
-            is_stored(&stand.on_prod("seal", &seal));
+            is_stored(&backups.on_prod("seal", &seal));
             for file in ["snapshot.db.enc", "dek.wrapped", "metadata.json"] {
                 let key = format!("prod/{id}/{file}");
-                server.put(&key, &stand.read(&key));
+                server.put(&key, &backups.read(&key));
             }
         }
-        Self { stand, server }
+        Self { backups, server }
     }
 
     fn run(&self, verb: &str, more: &[&str]) -> Run {
@@ -153,7 +153,7 @@ impl Odd {
             &endpoint,
         ];
         let words = [&["backup", verb], &flags[..], more].concat();
-        self.stand.run_words(&owned(&words))
+        self.backups.run_words(&owned(&words))
     }
 
     fn seal(&self, file: &str, more: &[&str]) -> Run {
@@ -302,19 +302,23 @@ fn keys_with_slashes_at_an_end_are_other_objects() {
 fn a_token_goes_nowhere_else_and_proxies_see_nothing_in_plain_text() {
     let mut odd = Odd::new(&[]);
     let elsewhere = odd
-        .stand
+        .backups
         .runtime
         .block_on(Proxy::start("http://127.0.0.1:1"))
         .unwrap();
-    odd.stand
-        .scene
+    odd.backups
+        .fixture
         .set_env("AWS_SESSION_TOKEN", "SESSIONTOKENEXAMPLE");
     for name in ["HTTP_PROXY", "http_proxy", "ALL_PROXY"] {
-        odd.stand.scene.set_env(name, &elsewhere.address());
+        odd.backups.fixture.set_env(name, &elsewhere.address());
     }
     assert_eq!(odd.listed(), 3);
     let endpoint = odd.server.endpoint();
-    let between = odd.stand.runtime.block_on(Proxy::start(&endpoint)).unwrap();
+    let between = odd
+        .backups
+        .runtime
+        .block_on(Proxy::start(&endpoint))
+        .unwrap();
     let target = format!("{}/bucket/x", elsewhere.address());
     let answer = kdc_testbed::proxy::Fault::answer(307, &[("location", &target)], "");
     between.set(answer);
@@ -328,22 +332,22 @@ fn a_token_goes_nowhere_else_and_proxies_see_nothing_in_plain_text() {
         "--s3-endpoint",
         &address,
     ];
-    let run = odd.stand.run_words(&owned(&flags));
+    let run = odd.backups.run_words(&owned(&flags));
     run.fails(78, &format!("redirects to {}", elsewhere.address()));
     assert_eq!(elsewhere.counts().connections, 0);
 }
 
 #[test]
 fn a_bucket_in_the_name_of_its_server_is_asked_for_there_by_the_proxy_of_the_environment() {
-    let mut stand = Stand::new(Place::Folder);
+    let mut backups = BackupFixture::new(Place::Folder);
     let gone = "http://127.0.0.1:1";
-    let proxy = stand.runtime.block_on(Proxy::start(gone)).unwrap();
+    let proxy = backups.runtime.block_on(Proxy::start(gone)).unwrap();
     for (name, value) in [
         ("AWS_ACCESS_KEY_ID", "a"),
         ("AWS_SECRET_ACCESS_KEY", "b"),
         ("HTTPS_PROXY", proxy.address().as_str()),
     ] {
-        stand.scene.set_env(name, value);
+        backups.fixture.set_env(name, value);
     }
     let list = [
         "backup",
@@ -358,7 +362,7 @@ fn a_bucket_in_the_name_of_its_server_is_asked_for_there_by_the_proxy_of_the_env
         (&list[..], "s3.example:8443"),
         (&virtually, "snapshots.s3.example:8443"),
     ] {
-        let run = stand.run_words(&owned(words));
+        let run = backups.run_words(&owned(words));
         run.fails(69, &format!("https://{server} does not answer"));
         // With TLS a proxy sees the name of the server, and nothing else.
         assert!(

@@ -20,7 +20,7 @@ const AT_LEAST: usize = 75;
 const FOLDER: &str = "@folder@";
 /// No command of a case takes longer unless it hangs.
 const LIMIT: Duration = Duration::from_secs(60);
-/// How often a running command is looked at.
+/// How often a running command is polled.
 const GLANCE: Duration = Duration::from_millis(5);
 
 /// One file of the corpus.

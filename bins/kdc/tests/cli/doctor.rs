@@ -1,17 +1,17 @@
 //! `kdc plugin doctor` on a real OpenBao: a good setup is ready, and each kind of fault is found and told apart.
 
+mod fixture;
 mod local;
 mod logins;
 mod network;
 mod rights;
-mod scene;
 
 use std::path::Path;
 
 use kdc_testbed::bao::Bao;
 use serde_json::json;
 
-use scene::{KEY, Patient, grant, server};
+use fixture::{KEY, Patient, grant, server};
 
 /// Files of a kube-apiserver that uses the socket in the folder, with all paths of this machine.
 fn api_server(patient: &Patient, socket: &Path) -> [String; 2] {
@@ -72,9 +72,9 @@ async fn settings(bao: &Bao, patient: &mut Patient, socket: &Path) -> String {
 async fn a_good_setup_is_ready() {
     let bao = server(Bao::options().tls()).await;
     let mut patient = Patient::with_keyring();
-    let plugin = patient.scene.bind().await;
+    let plugin = patient.fixture.bind().await;
     tokio::spawn(plugin.run(std::future::pending()));
-    let socket = patient.scene.path("kms.sock");
+    let socket = patient.fixture.path("kms.sock");
     let config = settings(&bao, &mut patient, &socket).await;
     let [encryption, manifest] = api_server(&patient, &socket);
     let arguments = [

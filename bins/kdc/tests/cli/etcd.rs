@@ -3,25 +3,25 @@
 use kdc_testbed::Etcd;
 use tokio::runtime::Runtime;
 
-use crate::support::{ETCD_KEY, Scene, runtime};
+use crate::fixture::{ETCD_KEY, Fixture, runtime};
 
 #[test]
 fn a_row_is_read_from_etcd_and_opened() {
     let runtime = runtime();
-    let scene = Scene::with_keyring();
+    let fixture = Fixture::with_keyring();
     let etcd = runtime.block_on(Etcd::start()).unwrap();
     runtime
-        .block_on(etcd.put(ETCD_KEY, &scene.row(b"object")))
+        .block_on(etcd.put(ETCD_KEY, &fixture.row(b"object")))
         .unwrap();
     let endpoints = format!("http://127.0.0.1:1,{}", etcd.endpoint());
     let from = ["--etcd-endpoints", &endpoints, "--etcd-key", ETCD_KEY];
     let open = [&["value", "open", "--keyring", "keyring"][..], &from].concat();
     assert_eq!(
-        scene.kdc(&open).succeeds().stdout,
+        fixture.kdc(&open).succeeds().stdout,
         b"object",
         "the second endpoint answers"
     );
-    let seen = scene.kdc(&[&["value", "inspect", "--output", "json"][..], &from].concat());
+    let seen = fixture.kdc(&[&["value", "inspect", "--output", "json"][..], &from].concat());
     assert_eq!(seen.succeeds().json()["etcdKey"], ETCD_KEY);
 
     let absent = [
@@ -32,18 +32,20 @@ fn a_row_is_read_from_etcd_and_opened() {
         "--etcd-key",
         "/registry/none",
     ];
-    scene.kdc(&absent).fails(66, "has no row `/registry/none`");
+    fixture
+        .kdc(&absent)
+        .fails(66, "has no row `/registry/none`");
     let unnamed = ["value", "inspect", "--etcd-endpoints", etcd.endpoint()];
-    scene.kdc(&unnamed).fails(64, "--etcd-key is missing");
+    fixture.kdc(&unnamed).fails(64, "--etcd-key is missing");
 }
 
 #[test]
 fn tls_is_as_strict_as_etcd() {
     let runtime = runtime();
-    let scene = Scene::with_keyring();
+    let fixture = Fixture::with_keyring();
     let etcd = runtime.block_on(Etcd::start_with_tls()).unwrap();
     runtime
-        .block_on(etcd.put(ETCD_KEY, &scene.row(b"object")))
+        .block_on(etcd.put(ETCD_KEY, &fixture.row(b"object")))
         .unwrap();
     let tls = etcd.tls().unwrap();
     let [ca, cert, key] = [&tls.ca, &tls.cert, &tls.key].map(|path| path.to_str().unwrap());
@@ -58,7 +60,7 @@ fn tls_is_as_strict_as_etcd() {
         "--etcd-endpoints",
         endpoint,
     ];
-    let open = |more: &[&str]| scene.kdc(&[&base[..], more].concat());
+    let open = |more: &[&str]| fixture.kdc(&[&base[..], more].concat());
     let client = ["--etcd-cert", cert, "--etcd-keyfile", key];
     let full = [&["--etcd-cacert", ca][..], &client].concat();
     assert_eq!(open(&full).succeeds().stdout, b"object");
@@ -66,7 +68,7 @@ fn tls_is_as_strict_as_etcd() {
     assert_eq!(open(&named).succeeds().stdout, b"object");
     let bare = endpoint.trim_start_matches("https://");
     let bare = base.map(|word| if word == endpoint { bare } else { word });
-    let bare = scene.kdc(&[&bare[..], &full].concat());
+    let bare = fixture.kdc(&[&bare[..], &full].concat());
     assert_eq!(bare.succeeds().stdout, b"object", "https, as there is TLS");
 
     open(&[]).fails(64, "needs --etcd-cacert");
@@ -75,7 +77,7 @@ fn tls_is_as_strict_as_etcd() {
     open(&["--etcd-cacert", ca]).fails(69, "etcd");
     let misnamed = [&full[..], &["--etcd-server-name", "other.example"]].concat();
     open(&misnamed).fails(69, "cannot connect to etcd");
-    scene.write("junk.pem", "junk");
+    fixture.write("junk.pem", "junk");
     open(&["--etcd-cacert", "none.pem"]).fails(66, "--etcd-cacert: cannot read `none.pem`");
     open(&[&["--etcd-cacert", "junk.pem"][..], &client].concat())
         .fails(65, "--etcd-cacert: `junk.pem` holds no CERTIFICATE");
@@ -92,7 +94,7 @@ fn tls_is_as_strict_as_etcd() {
 
 #[test]
 fn an_etcd_with_tls_is_told_from_one_without() {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     let etcd = runtime().block_on(Etcd::start_with_tls()).unwrap();
     let plain = etcd.endpoint().replace("https://", "http://");
     let inspect = [
@@ -103,21 +105,21 @@ fn an_etcd_with_tls_is_told_from_one_without() {
         "--etcd-endpoints",
         &plain,
     ];
-    scene
+    fixture
         .kdc(&inspect)
         .fails(69, "if etcd speaks TLS, write https");
     let ca = etcd.tls().unwrap().ca.to_str().unwrap();
     let mixed = [&inspect[..], &["--etcd-cacert", ca]].concat();
-    scene
+    fixture
         .kdc(&mixed)
         .fails(64, "is http, but --etcd-cacert is given; write https");
 }
 
 #[test]
 fn endpoints_that_are_none_are_refused() {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     let inspect = |endpoint| {
-        scene.kdc(&[
+        fixture.kdc(&[
             "value",
             "inspect",
             "--etcd-key",
@@ -135,21 +137,21 @@ fn endpoints_that_are_none_are_refused() {
     let with_user = inspect("http://root:hunter2@127.0.0.1:1");
     let with_user = with_user.fails(64, "--etcd-password-file");
     assert!(!with_user.stderr.contains("hunter2"));
-    scene
+    fixture
         .kdc(&["value", "inspect", "--etcd-cacert", "ca.crt"])
         .fails(64, "--etcd-endpoints");
 }
 
 /// More rows than one page of a scan holds, two keys, a local provider and plain ones.
-pub(crate) fn fill(runtime: &Runtime, etcd: &Etcd, scene: &Scene) {
+pub(crate) fn fill(runtime: &Runtime, etcd: &Etcd, fixture: &Fixture) {
     let put = |key: &str, value: &[u8]| runtime.block_on(etcd.put(key, value)).unwrap();
-    let old = scene.row(b"old");
+    let old = fixture.row(b"old");
     for number in 0..230 {
         put(&format!("/registry/secrets/default/s{number:03}"), &old);
     }
-    scene.kdc(&["keyring", "add", "keyring"]).succeeds();
-    scene.kdc(&["keyring", "promote", "keyring"]).succeeds();
-    put("/registry/secrets/default/new", &scene.row(b"new"));
+    fixture.kdc(&["keyring", "add", "keyring"]).succeeds();
+    fixture.kdc(&["keyring", "promote", "keyring"]).succeeds();
+    put("/registry/secrets/default/new", &fixture.row(b"new"));
     put("/registry/configmaps/default/plain", b"k8s\0plain");
     put(
         "/registry/configmaps/default/gcm",
@@ -161,9 +163,9 @@ pub(crate) fn fill(runtime: &Runtime, etcd: &Etcd, scene: &Scene) {
 #[test]
 fn key_usage_counts_rows_by_provider_and_key_id() {
     let runtime = runtime();
-    let scene = Scene::with_keyring();
+    let fixture = Fixture::with_keyring();
     let etcd = runtime.block_on(Etcd::start()).unwrap();
-    fill(&runtime, &etcd, &scene);
+    fill(&runtime, &etcd, &fixture);
     let usage = [
         "value",
         "inspect",
@@ -172,7 +174,7 @@ fn key_usage_counts_rows_by_provider_and_key_id() {
         "--etcd-prefix",
         "/registry/",
     ];
-    let json = scene
+    let json = fixture
         .kdc(&[&usage[..], &["--output", "json"]].concat())
         .succeeds()
         .json();
@@ -187,11 +189,11 @@ fn key_usage_counts_rows_by_provider_and_key_id() {
     };
     assert_eq!((rows("identity"), rows("aesgcm")), (vec![1], vec![1]));
     assert_eq!(rows("kms-v2"), [230, 1], "ordered by key id");
-    let table = scene.kdc(&usage).succeeds().text();
+    let table = fixture.kdc(&usage).succeeds().text();
     let line = "233 rows under /registry/; 1 rows elsewhere were not read";
     assert!(table.contains(line), "{table}");
     let all = usage.map(|word| if word == "/registry/" { "" } else { word });
-    let table = scene.kdc(&all).succeeds().text();
+    let table = fixture.kdc(&all).succeeds().text();
     let line = "234 rows in all, of API servers under /registry, /registry2";
     assert!(table.contains(line), "{table}");
 
@@ -203,20 +205,22 @@ fn key_usage_counts_rows_by_provider_and_key_id() {
         "--etcd-prefix",
         "/none/",
     ];
-    scene.kdc(&nothing).fails(66, "no row under `/none/`");
+    fixture.kdc(&nothing).fails(66, "no row under `/none/`");
     runtime
         .block_on(etcd.put("/registry/secrets/default/zz", b"k8s:enc:kms:v2:"))
         .unwrap();
-    scene.kdc(&usage).fails(65, "/registry/secrets/default/zz");
+    fixture
+        .kdc(&usage)
+        .fails(65, "/registry/secrets/default/zz");
 }
 
 #[test]
 fn what_etcdctl_prints_is_told_and_taken() {
     let runtime = runtime();
-    let scene = Scene::with_keyring();
+    let fixture = Fixture::with_keyring();
     // A line feed at the end, and in the middle, belong to it.
     let row = loop {
-        let row = scene.row(b"object");
+        let row = fixture.row(b"object");
         if row.contains(&b'\n') {
             break row;
         }
@@ -230,7 +234,7 @@ fn what_etcdctl_prints_is_told_and_taken() {
     };
     let open = |more: &[&str], input: &[u8]| {
         let open = ["value", "open", "--keyring", "keyring"];
-        scene.kdc_with_input(&[&open[..], more].concat(), input)
+        fixture.kdc_with_input(&[&open[..], more].concat(), input)
     };
     let takes = [
         (vec![ETCD_KEY], "etcdctl"),
@@ -245,7 +249,7 @@ fn what_etcdctl_prints_is_told_and_taken() {
         let bare = open(&["--etcd-key", ETCD_KEY], &printed);
         let refused = bare.fails(65, "--format etcdctl");
         assert_eq!(refused.stdout, b"", "{words:?}");
-        let inspected = scene.kdc_with_input(&["value", "inspect"], &printed);
+        let inspected = fixture.kdc_with_input(&["value", "inspect"], &printed);
         assert!(!inspected.fails(65, "").text().contains("not encrypted"));
     }
     let hex = print(&[ETCD_KEY, "--hex", "--print-value-only"]);
@@ -264,7 +268,7 @@ fn what_etcdctl_prints_is_told_and_taken() {
     let two = print(&["--prefix", "/registry/secrets/"]);
     open(&["--format", "etcdctl"], &two).fails(65, "of several rows take `-w json`");
     open(&["--etcd-key", ETCD_KEY], &two).fails(65, "--format etcdctl");
-    // Somebody wrote back what etcdctl had printed: ciphertext that no API server reads.
+    // An operator wrote back what etcdctl had printed: ciphertext that no API server reads.
     let spoilt = print(&[ETCD_KEY]);
     runtime.block_on(etcd.put(ETCD_KEY, &spoilt)).unwrap();
     let from = ["--etcd-endpoints", etcd.endpoint(), "--etcd-key", ETCD_KEY];

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use kdc_testbed::Etcd;
 use tokio::runtime::Runtime;
 
+use crate::fixture::{ETCD_KEY, Fixture, runtime, set_mode};
 use crate::retire::{retire, two_versions};
-use crate::support::{ETCD_KEY, Scene, runtime, set_mode};
 
 /// An etcd that asks for users: `root`, and `reader`, who may read `/registry/` alone.
 fn with_users(etcd: &Etcd) {
@@ -28,11 +28,11 @@ fn with_users(etcd: &Etcd) {
 }
 
 /// An etcd with users and the row of a keyring whose second version writes; and the key id of the first, which the row needs.
-fn stand(runtime: &Runtime, scene: &Scene) -> (Etcd, String) {
-    let row = scene.row(b"object");
-    let key_id = two_versions(scene);
-    scene.write("root", "correct horse\n");
-    scene.write("reader", "battery");
+fn backups(runtime: &Runtime, fixture: &Fixture) -> (Etcd, String) {
+    let row = fixture.row(b"object");
+    let key_id = two_versions(fixture);
+    fixture.write("root", "correct horse\n");
+    fixture.write("reader", "battery");
     let etcd = runtime.block_on(Etcd::start()).unwrap();
     runtime.block_on(etcd.put(ETCD_KEY, &row)).unwrap();
     (etcd, key_id)
@@ -45,9 +45,9 @@ fn login<'a>(name: &'a str, file: &'a str) -> [&'a str; 4] {
 #[test]
 fn etcd_with_users_is_read_with_name_and_password() {
     let runtime = runtime();
-    let scene = Scene::with_keyring();
-    let (etcd, _) = stand(&runtime, &scene);
-    scene.write("wrong", "staple");
+    let fixture = Fixture::with_keyring();
+    let (etcd, _) = backups(&runtime, &fixture);
+    fixture.write("wrong", "staple");
     let open = [
         "value",
         "open",
@@ -57,7 +57,7 @@ fn etcd_with_users_is_read_with_name_and_password() {
         ETCD_KEY,
     ];
     let at = ["--etcd-endpoints", etcd.endpoint()];
-    let open = |more: &[&str]| scene.kdc(&[&open[..], &at, more].concat());
+    let open = |more: &[&str]| fixture.kdc(&[&open[..], &at, more].concat());
     let unneeded = open(&login("root", "root"));
     assert_eq!((unneeded.code, &*unneeded.stdout), (0, &b"object"[..]));
     assert!(
@@ -75,20 +75,20 @@ fn etcd_with_users_is_read_with_name_and_password() {
     open(&["--etcd-user", "root"]).fails(64, "--etcd-password-file");
     let shown = open(&login("root:hunter2", "root"));
     assert!(!shown.fails(64, "the name alone").stderr.contains("hunter2"));
-    set_mode(&scene.path("reader"), 0o644);
+    set_mode(&fixture.path("reader"), 0o644);
     open(&login("reader", "reader")).fails(77, "reader");
 }
 
 #[test]
 fn what_a_user_may_not_read_is_not_known() {
     let runtime = runtime();
-    let scene = Scene::with_keyring();
-    let (etcd, key_id) = stand(&runtime, &scene);
+    let fixture = Fixture::with_keyring();
+    let (etcd, key_id) = backups(&runtime, &fixture);
     with_users(&etcd);
     let at = ["--etcd-endpoints", etcd.endpoint()];
     let count = |prefix, name| {
         let inspect = ["value", "inspect", "--etcd-prefix", prefix];
-        scene.kdc(&[&inspect[..], &at, &login(name, name)].concat())
+        fixture.kdc(&[&inspect[..], &at, &login(name, name)].concat())
     };
     let seen = count("/registry/", "reader").succeeds().text();
     assert!(seen.contains("; others were not read"), "{seen}");
@@ -96,7 +96,7 @@ fn what_a_user_may_not_read_is_not_known() {
     count("", "reader").fails(77, "does not let user `reader` read that");
     let retire = |name| {
         let retire = retire(&key_id, etcd.endpoint());
-        scene.kdc(&[&retire[..], &login(name, name)].concat())
+        fixture.kdc(&[&retire[..], &login(name, name)].concat())
     };
     retire("reader").fails(77, "`reader`");
     retire("root").fails(1, "need key id");
@@ -109,7 +109,7 @@ fn what_a_user_may_not_read_is_not_known() {
             "--keyring",
             "keyring",
         ];
-        scene.kdc(&[&["backup", "run"][..], &at, &to, &login(name, name)].concat())
+        fixture.kdc(&[&["backup", "run"][..], &at, &to, &login(name, name)].concat())
     };
     run("reader").fails(77, "gives snapshots to users with the role root alone");
     assert!(run("root").text().contains("rows      "));
@@ -119,14 +119,14 @@ fn what_a_user_may_not_read_is_not_known() {
 #[test]
 fn a_token_that_ended_is_asked_for_anew() {
     let runtime = runtime();
-    let scene = Scene::with_keyring();
+    let fixture = Fixture::with_keyring();
     let etcd = Etcd::start_with_flags(&["--auth-token-ttl=1"]);
     let etcd = runtime.block_on(etcd).unwrap();
     runtime
-        .block_on(etcd.put(ETCD_KEY, &scene.row(b"object")))
+        .block_on(etcd.put(ETCD_KEY, &fixture.row(b"object")))
         .unwrap();
     with_users(&etcd);
-    scene.write("reader", "battery");
+    fixture.write("reader", "battery");
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = listener.local_addr().unwrap().to_string();
     let address = etcd.endpoint().trim_start_matches("http://").to_owned();
@@ -147,7 +147,7 @@ fn a_token_that_ended_is_asked_for_anew() {
         ];
         let login = login("reader", "reader");
         let from = ["--etcd-endpoints", &endpoint, "--etcd-timeout", "60s"];
-        let run = scene.kdc(&[&open[..], &from, &login].concat());
+        let run = fixture.kdc(&[&open[..], &from, &login].concat());
         assert_eq!(run.succeeds().stdout, b"object");
     });
     assert_eq!(logins.load(Ordering::SeqCst), 2);

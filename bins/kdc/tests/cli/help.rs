@@ -1,6 +1,6 @@
 //! `--help`, `--version`, completions and manual pages.
 
-use crate::support::Scene;
+use crate::fixture::Fixture;
 
 const COMMANDS: [&str; 30] = [
     "",
@@ -37,11 +37,11 @@ const COMMANDS: [&str; 30] = [
 
 #[test]
 fn help_is_what_was_reviewed() {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     for command in COMMANDS {
         let mut arguments: Vec<&str> = command.split_whitespace().collect();
         arguments.push("--help");
-        let text = without_otel(scene.kdc(&arguments).succeeds().text());
+        let text = without_otel(fixture.kdc(&arguments).succeeds().text());
         assert!(!text.contains('\u{1b}'));
         let is_leaf = !text.contains("Commands:");
         assert!(
@@ -70,47 +70,47 @@ fn without_otel(mut text: String) -> String {
 
 #[test]
 fn without_a_command_help_goes_to_standard_error() {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     for arguments in [&[][..], &["keyring"], &["value"], &["plugin"], &["backup"]] {
-        let run = scene.kdc(arguments);
+        let run = fixture.kdc(arguments);
         assert_eq!((run.code, run.stdout.as_slice()), (64, b"".as_slice()));
         assert!(run.stderr.contains("Usage: kdc"), "{}", run.stderr);
     }
-    scene
+    fixture
         .kdc(&["keyrings"])
         .fails(64, "unrecognized subcommand 'keyrings'");
-    scene
+    fixture
         .kdc(&["value", "open", "--frob"])
         .fails(64, "unexpected argument '--frob'");
 }
 
 #[test]
 fn the_version_is_that_of_the_package() {
-    let version = Scene::new().kdc(&["--version"]).succeeds().text();
+    let version = Fixture::new().kdc(&["--version"]).succeeds().text();
     assert_eq!(version, format!("kdc {}\n", env!("CARGO_PKG_VERSION")));
 }
 
 #[test]
 fn every_shell_has_completions() {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-        let text = scene.kdc(&["completions", shell]).succeeds().text();
+        let text = fixture.kdc(&["completions", shell]).succeeds().text();
         assert!(text.contains("quickstart"), "{shell}");
     }
 }
 
 #[test]
 fn manual_pages_are_written_into_a_folder() {
-    let scene = Scene::new();
-    scene.kdc(&["man", "."]).succeeds();
+    let fixture = Fixture::new();
+    fixture.kdc(&["man", "."]).succeeds();
     for page in [
         "kdc.1",
         "kdc-keyring-retire.1",
         "kdc-value-open.1",
         "kdc-plugin-check.1",
     ] {
-        let text = String::from_utf8(scene.read(page)).unwrap();
+        let text = String::from_utf8(fixture.read(page)).unwrap();
         assert!(text.contains(".SH SYNOPSIS"), "{page}");
     }
-    scene.kdc(&["man", "none"]).fails(73, "`none`");
+    fixture.kdc(&["man", "none"]).fails(73, "`none`");
 }

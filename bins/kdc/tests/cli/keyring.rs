@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use kdc_envelope::local::{Keyring, MAX_LIVING_VERSIONS, keyring_file};
 
-use crate::support::{Scene, forged, set_mode};
+use crate::fixture::{Fixture, forged, set_mode};
 
-fn key_ids(scene: &Scene) -> Vec<String> {
-    let listing = scene.kdc(&["keyring", "list", "keyring", "--output", "json"]);
+fn key_ids(fixture: &Fixture) -> Vec<String> {
+    let listing = fixture.kdc(&["keyring", "list", "keyring", "--output", "json"]);
     let listing = listing.succeeds().json();
     let versions = listing["versions"].as_array().unwrap();
     versions
@@ -21,8 +21,8 @@ fn key_ids(scene: &Scene) -> Vec<String> {
         .collect()
 }
 
-fn states(scene: &Scene) -> Vec<String> {
-    let listing = scene
+fn states(fixture: &Fixture) -> Vec<String> {
+    let listing = fixture
         .kdc(&["keyring", "list", "keyring", "--output", "json"])
         .json();
     let versions = listing["versions"].as_array().unwrap();
@@ -34,8 +34,8 @@ fn states(scene: &Scene) -> Vec<String> {
 
 #[test]
 fn a_keyring_lives_from_init_to_retire() {
-    let scene = Scene::with_keyring();
-    let mode = scene
+    let fixture = Fixture::with_keyring();
+    let mode = fixture
         .path("keyring")
         .metadata()
         .unwrap()
@@ -43,15 +43,15 @@ fn a_keyring_lives_from_init_to_retire() {
         .mode();
     assert_eq!(mode & 0o7777, 0o600);
 
-    scene.kdc(&["keyring", "add", "keyring"]).succeeds();
-    assert_eq!(states(&scene), ["current", "readable"]);
-    scene.kdc(&["keyring", "promote", "keyring"]).succeeds();
-    assert_eq!(states(&scene), ["readable", "current"]);
-    let verified = scene.kdc(&["keyring", "verify", "keyring"]);
+    fixture.kdc(&["keyring", "add", "keyring"]).succeeds();
+    assert_eq!(states(&fixture), ["current", "readable"]);
+    fixture.kdc(&["keyring", "promote", "keyring"]).succeeds();
+    assert_eq!(states(&fixture), ["readable", "current"]);
+    let verified = fixture.kdc(&["keyring", "verify", "keyring"]);
     assert!(verified.succeeds().text().contains("2 living version(s)"));
 
-    let first = &key_ids(&scene)[0];
-    scene
+    let first = &key_ids(&fixture)[0];
+    fixture
         .kdc(&[
             "keyring",
             "retire",
@@ -62,85 +62,88 @@ fn a_keyring_lives_from_init_to_retire() {
             first,
         ])
         .succeeds();
-    assert_eq!(states(&scene), ["retired", "current"]);
+    assert_eq!(states(&fixture), ["retired", "current"]);
     assert_eq!(
-        &key_ids(&scene)[0],
+        &key_ids(&fixture)[0],
         first,
         "a retired version keeps its name"
     );
-    let listing = scene.kdc(&["keyring", "list", "keyring"]).succeeds().text();
+    let listing = fixture
+        .kdc(&["keyring", "list", "keyring"])
+        .succeeds()
+        .text();
     assert!(listing.starts_with("VERSION  STATE"), "{listing}");
     assert!(listing.contains(first));
 }
 
 #[test]
 fn promote_takes_the_version_that_is_named() {
-    let scene = Scene::with_keyring();
-    scene.kdc(&["keyring", "add", "keyring"]).succeeds();
-    scene.kdc(&["keyring", "add", "keyring"]).succeeds();
-    scene
+    let fixture = Fixture::with_keyring();
+    fixture.kdc(&["keyring", "add", "keyring"]).succeeds();
+    fixture.kdc(&["keyring", "add", "keyring"]).succeeds();
+    fixture
         .kdc(&["keyring", "promote", "keyring", "--version", "2"])
         .succeeds();
-    assert_eq!(states(&scene), ["readable", "current", "readable"]);
+    assert_eq!(states(&fixture), ["readable", "current", "readable"]);
 }
 
 #[test]
 fn init_leaves_an_existing_file_alone() {
-    let scene = Scene::new();
-    scene.write("keyring", "mine");
-    scene
+    let fixture = Fixture::new();
+    fixture.write("keyring", "mine");
+    fixture
         .kdc(&["keyring", "init", "keyring"])
         .fails(73, "exists already");
-    assert_eq!(scene.read("keyring"), b"mine");
-    assert_eq!(scene.snapshot().len(), 1, "no temporary file is left");
-    scene
+    assert_eq!(fixture.read("keyring"), b"mine");
+    assert_eq!(fixture.snapshot().len(), 1, "no temporary file is left");
+    fixture
         .kdc(&["keyring", "init", "missing/keyring"])
         .fails(73, "missing/keyring");
 }
 
 #[test]
 fn retire_wants_the_key_id_and_says_what_is_lost() {
-    let scene = Scene::with_keyring();
-    scene.kdc(&["keyring", "add", "keyring"]).succeeds();
-    let ids = key_ids(&scene);
-    let before = scene.snapshot();
+    let fixture = Fixture::with_keyring();
+    fixture.kdc(&["keyring", "add", "keyring"]).succeeds();
+    let ids = key_ids(&fixture);
+    let before = fixture.snapshot();
     let retire = |arguments: &[&str]| {
         let all = [&["keyring", "retire", "keyring", "--version"], arguments].concat();
-        scene.kdc(&all)
+        fixture.kdc(&all)
     };
     retire(&["2"]).fails(64, "can never be read again");
     retire(&["2"]).fails(64, &format!("--confirm {}", ids[1]));
     retire(&["2", "--confirm", &ids[0]]).fails(64, "nothing was changed");
     retire(&["1", "--confirm", &ids[0]]).fails(1, "is the current one");
     retire(&["7", "--confirm", &ids[0]]).fails(1, "no version 7");
-    assert_eq!(scene.snapshot(), before);
+    assert_eq!(fixture.snapshot(), before);
 }
 
 #[test]
 fn steps_that_make_no_sense_change_nothing() {
-    let scene = Scene::with_keyring();
-    let before = scene.snapshot();
-    scene
+    let fixture = Fixture::with_keyring();
+    let before = fixture.snapshot();
+    fixture
         .kdc(&["keyring", "promote", "keyring"])
         .fails(1, "not newer than the current version 1");
-    scene
+    fixture
         .kdc(&["keyring", "promote", "keyring", "--version", "9"])
         .fails(1, "no version 9");
-    scene
+    fixture
         .kdc(&["keyring", "promote", "keyring", "--version", "x"])
         .fails(64, "--version");
-    scene.kdc(&["keyring", "promote"]).fails(64, "<FILE>");
-    assert_eq!(scene.snapshot(), before);
+    fixture.kdc(&["keyring", "promote"]).fails(64, "<FILE>");
+    assert_eq!(fixture.snapshot(), before);
 }
 
 /// Every command that reads a keyring says the same about a bad one, and none changes it.
 #[test]
 fn a_bad_keyring_is_refused_by_every_command() {
-    let good = Scene::with_keyring().read("keyring");
+    let good = Fixture::with_keyring().read("keyring");
     let two = {
-        let scene = Scene::with_keyring();
-        scene.kdc(&["keyring", "add", "keyring"]).succeeds();
-        scene.read("keyring")
+        let fixture = Fixture::with_keyring();
+        fixture.kdc(&["keyring", "add", "keyring"]).succeeds();
+        fixture.read("keyring")
     };
     let text = String::from_utf8(good.clone()).unwrap();
     let cases: Vec<(&str, Vec<u8>, &str)> = vec![
@@ -190,17 +193,19 @@ fn a_bad_keyring_is_refused_by_every_command() {
         ),
     ];
     for (name, content, words) in cases {
-        let scene = Scene::new();
-        scene.write("keyring", &content);
+        let fixture = Fixture::new();
+        fixture.write("keyring", &content);
         for command in ["list", "verify", "add", "promote"] {
-            scene.kdc(&["keyring", command, "keyring"]).fails(65, words);
+            fixture
+                .kdc(&["keyring", command, "keyring"])
+                .fails(65, words);
         }
-        scene
+        fixture
             .kdc(&["keyring", "retire", "keyring", "--version", "1"])
             .fails(65, words);
         assert_eq!(
-            scene.snapshot(),
-            [(scene.path("keyring"), content)],
+            fixture.snapshot(),
+            [(fixture.path("keyring"), content)],
             "{name}"
         );
     }
@@ -219,11 +224,11 @@ fn short_key(body: String) -> String {
 
 #[test]
 fn every_truncation_of_a_keyring_is_one_line() {
-    let scene = Scene::with_keyring();
-    let good = scene.read("keyring");
+    let fixture = Fixture::with_keyring();
+    let good = fixture.read("keyring");
     for len in 0..good.len() {
-        scene.write("cut", &good[..len]);
-        scene
+        fixture.write("cut", &good[..len]);
+        fixture
             .kdc(&["keyring", "verify", "cut"])
             .fails(65, "`cut` is no usable keyring");
     }
@@ -231,70 +236,70 @@ fn every_truncation_of_a_keyring_is_one_line() {
 
 #[test]
 fn a_keyring_that_is_missing_or_open_to_others_is_refused() {
-    let scene = Scene::with_keyring();
-    scene
+    let fixture = Fixture::with_keyring();
+    fixture
         .kdc(&["keyring", "list", "none"])
         .fails(66, "cannot open `none`");
-    scene.kdc(&["keyring", "add", "none"]).fails(66, "`none`");
-    scene
+    fixture.kdc(&["keyring", "add", "none"]).fails(66, "`none`");
+    fixture
         .kdc(&["keyring", "list", "."])
         .fails(66, "not a regular file");
     for mode in [0o604, 0o620, 0o644, 0o666] {
-        set_mode(&scene.path("keyring"), mode);
+        set_mode(&fixture.path("keyring"), mode);
         let words = format!("mode {mode:04o}");
-        scene
+        fixture
             .kdc(&["keyring", "verify", "keyring"])
             .fails(77, &words);
-        scene
+        fixture
             .kdc(&["keyring", "promote", "keyring"])
             .fails(77, "chmod 600");
     }
-    set_mode(&scene.path("keyring"), 0o640);
-    scene.kdc(&["keyring", "verify", "keyring"]).succeeds();
+    set_mode(&fixture.path("keyring"), 0o640);
+    fixture.kdc(&["keyring", "verify", "keyring"]).succeeds();
 }
 
 /// Root reads every file, so the refusal is provoked by a folder that is a file.
 #[test]
 fn an_unreadable_path_is_named() {
-    let scene = Scene::with_keyring();
-    scene
+    let fixture = Fixture::with_keyring();
+    fixture
         .kdc(&["keyring", "list", "keyring/inner"])
         .fails(74, "keyring/inner");
 }
 
 #[test]
 fn too_many_living_versions_take_no_other() {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     let mut keyring = Keyring::generate(1).unwrap();
     for _ in 1..MAX_LIVING_VERSIONS {
         keyring.add(2).unwrap();
     }
-    keyring_file::create(&scene.path("keyring"), &keyring).unwrap();
-    let before = scene.read("keyring");
-    let refused = scene.kdc(&["keyring", "add", "keyring"]);
+    keyring_file::create(&fixture.path("keyring"), &keyring).unwrap();
+    let before = fixture.read("keyring");
+    let refused = fixture.kdc(&["keyring", "add", "keyring"]);
     assert_eq!(refused.code, 1);
     assert!(
         refused.stderr.contains("64 living versions; retire"),
         "{}",
         refused.stderr
     );
-    assert_eq!(scene.read("keyring"), before);
-    scene.kdc(&["keyring", "verify", "keyring"]).succeeds();
+    assert_eq!(fixture.read("keyring"), before);
+    fixture.kdc(&["keyring", "verify", "keyring"]).succeeds();
 }
 
 /// Who only sees a failure tries again, and would add a version each time.
 #[test]
 fn a_change_whose_report_cannot_be_written_says_that_it_was_made() {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     for (verb, done) in [
         ("init", "`keyring` was made"),
         ("add", "version 2 was added to `keyring`"),
         ("promote", "version 2 was promoted in `keyring`"),
         ("retire", "the key of version 1 in `keyring` was wiped"),
     ] {
-        let mut command = scene.command(&["keyring", verb, "keyring"]);
+        let mut command = fixture.command(&["keyring", verb, "keyring"]);
         if verb == "retire" {
-            let first = key_ids(&scene).remove(0);
+            let first = key_ids(&fixture).remove(0);
             command.args(["--version", "1", "--confirm", &first]);
         }
         let full = File::options().write(true).open("/dev/full").unwrap();
@@ -307,22 +312,22 @@ fn a_change_whose_report_cannot_be_written_says_that_it_was_made() {
             "{line}"
         );
     }
-    assert_eq!(states(&scene), ["retired", "current"]);
+    assert_eq!(states(&fixture), ["retired", "current"]);
 }
 
 #[test]
 fn help_that_cannot_be_written_is_a_failure() {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     for arguments in [&["--help"][..], &["keyring", "--help"], &["--version"]] {
         let full = File::options().write(true).open("/dev/full").unwrap();
-        let run = scene.command(arguments).stdout(full).output().unwrap();
+        let run = fixture.command(arguments).stdout(full).output().unwrap();
         assert_eq!(run.status.code(), Some(74), "{arguments:?}");
     }
 }
 
 #[test]
 fn the_name_of_a_file_commands_no_terminal() {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     let name = "key\u{1b}]0;title\u{7}\u{202e}ring";
     for arguments in [
         &["init"][..],
@@ -332,7 +337,7 @@ fn the_name_of_a_file_commands_no_terminal() {
         &["verify"],
     ] {
         let arguments = [&["keyring"], arguments, &[name]].concat();
-        let text = scene.kdc(&arguments).succeeds().text();
+        let text = fixture.kdc(&arguments).succeeds().text();
         assert!(!text.contains(['\u{1b}', '\u{7}', '\u{202e}']), "{text:?}");
     }
 }
@@ -340,10 +345,10 @@ fn the_name_of_a_file_commands_no_terminal() {
 /// While it waits for another editor, as it may for long, its memory is its own.
 #[test]
 fn its_keys_are_in_no_core_dump() {
-    let scene = Scene::with_keyring();
-    let held = File::open(scene.path("keyring")).unwrap();
+    let fixture = Fixture::with_keyring();
+    let held = File::open(fixture.path("keyring")).unwrap();
     held.lock().unwrap();
-    let mut command = scene.command(&["keyring", "add", "keyring"]);
+    let mut command = fixture.command(&["keyring", "add", "keyring"]);
     let mut child = command.stdout(Stdio::null()).spawn().unwrap();
     let limits = format!("/proc/{}/limits", child.id());
     let core = || {

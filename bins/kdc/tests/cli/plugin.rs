@@ -1,18 +1,18 @@
 //! `kdc plugin`, against the server of this workspace.
 
-use crate::support::Scene;
+use crate::fixture::Fixture;
 
 #[test]
 fn check_passes_our_own_plugin() {
-    let scene = Scene::with_keyring();
-    let _plugin = scene.serve();
-    let socket = scene.socket();
-    let run = scene.kdc(&["plugin", "check", "--socket", &socket]);
+    let fixture = Fixture::with_keyring();
+    let _plugin = fixture.serve();
+    let socket = fixture.socket();
+    let run = fixture.kdc(&["plugin", "check", "--socket", &socket]);
     let text = run.succeeds().text();
     assert!(text.contains("conforms to KMS v2: "), "{text}");
     assert!(text.contains(" 0 warned, 0 failed, 0 skipped"), "{text}");
     assert!(!text.contains("else the API server"), "{text}");
-    let explained = scene.kdc(&[
+    let explained = fixture.kdc(&[
         "plugin",
         "check",
         "--socket",
@@ -23,7 +23,7 @@ fn check_passes_our_own_plugin() {
     ]);
     assert!(explained.succeeds().text().contains("else the API server"));
 
-    let report = scene.kdc(&["plugin", "check", "--socket", &socket, "--output", "json"]);
+    let report = fixture.kdc(&["plugin", "check", "--socket", &socket, "--output", "json"]);
     let report = report.succeeds().json();
     assert_eq!(report["verdict"], "conforms");
     let results = report["results"].as_array().unwrap();
@@ -36,10 +36,10 @@ fn check_passes_our_own_plugin() {
 }
 
 #[test]
-fn check_of_a_socket_that_nobody_serves_is_a_no() {
-    let scene = Scene::new();
-    let socket = scene.socket();
-    let run = scene.kdc(&["plugin", "check", "--socket", &socket, "--timeout", "200ms"]);
+fn check_of_a_socket_that_no_plugin_serves_is_a_no() {
+    let fixture = Fixture::new();
+    let socket = fixture.socket();
+    let run = fixture.kdc(&["plugin", "check", "--socket", &socket, "--timeout", "200ms"]);
     assert_eq!((run.code, run.stderr.as_str()), (1, ""));
     let text = run.text();
     assert!(text.contains("FAIL  socket"), "{text}");
@@ -52,9 +52,9 @@ fn check_of_a_socket_that_nobody_serves_is_a_no() {
 
 #[test]
 fn bench_measures_every_kind_of_call() {
-    let scene = Scene::with_keyring();
-    let _plugin = scene.serve();
-    let socket = scene.socket();
+    let fixture = Fixture::with_keyring();
+    let _plugin = fixture.serve();
+    let socket = fixture.socket();
     for rpc in ["status", "encrypt", "decrypt", "mixed"] {
         let bench = [
             "plugin",
@@ -70,10 +70,10 @@ fn bench_measures_every_kind_of_call() {
             "--seeds",
             "3",
         ];
-        let text = scene.kdc(&bench).succeeds().text();
+        let text = fixture.kdc(&bench).succeeds().text();
         assert!(text.contains("60 good answers"), "{text}");
         assert!(text.contains("p99.9"), "{text}");
-        let report = scene
+        let report = fixture
             .kdc(&[&bench[..], &["--output", "json"]].concat())
             .succeeds()
             .json();
@@ -83,7 +83,7 @@ fn bench_measures_every_kind_of_call() {
         );
         assert!(report["latency_seconds"]["p50"].as_f64().unwrap() > 0.0);
     }
-    let timed = scene.kdc(&[
+    let timed = fixture.kdc(&[
         "plugin",
         "bench",
         "--socket",
@@ -98,9 +98,9 @@ fn bench_measures_every_kind_of_call() {
 
 #[test]
 fn bench_makes_the_burst_of_a_restart() {
-    let scene = Scene::with_keyring();
-    let _plugin = scene.serve();
-    let socket = scene.socket();
+    let fixture = Fixture::with_keyring();
+    let _plugin = fixture.serve();
+    let socket = fixture.socket();
     let burst = [
         "plugin",
         "bench",
@@ -114,12 +114,12 @@ fn bench_makes_the_burst_of_a_restart() {
         "--concurrency",
         "8",
     ];
-    let text = scene.kdc(&burst).succeeds().text();
+    let text = fixture.kdc(&burst).succeeds().text();
     assert!(
         text.starts_with("decrypt of 5 seeds, 3 times each, 8 in flight"),
         "{text}"
     );
-    let report = scene
+    let report = fixture
         .kdc(&[&burst[..], &["--output", "json"]].concat())
         .succeeds()
         .json();
@@ -131,13 +131,13 @@ fn bench_makes_the_burst_of_a_restart() {
 
 #[test]
 fn bench_says_why_it_cannot_measure() {
-    let scene = Scene::new();
-    let socket = scene.socket();
+    let fixture = Fixture::new();
+    let socket = fixture.socket();
     let bench = ["plugin", "bench", "--socket", &socket, "--timeout", "200ms"];
-    scene
+    fixture
         .kdc(&bench)
         .fails(69, "--socket: the plugin cannot be measured");
-    let with = |more: &[&str]| scene.kdc(&[&bench[..], more].concat());
+    let with = |more: &[&str]| fixture.kdc(&[&bench[..], more].concat());
     with(&["--concurrency", "0"]).fails(64, "--concurrency");
     with(&["--duration", "soon"]).fails(64, "--duration");
     with(&["--cold-start", "--rpc", "status"]).fails(64, "cannot be used with");

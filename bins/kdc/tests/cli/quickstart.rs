@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::Scene;
+use crate::fixture::Fixture;
 
 #[test]
 fn the_whole_path_works_and_leaves_nothing() {
-    let scene = Scene::new();
-    let run = scene
+    let fixture = Fixture::new();
+    let run = fixture
         .command(&["quickstart"])
-        .env("TMPDIR", scene.path(""))
+        .env("TMPDIR", fixture.path(""))
         .output()
         .unwrap();
     let text = String::from_utf8(run.stdout).unwrap();
@@ -38,14 +38,14 @@ fn the_whole_path_works_and_leaves_nothing() {
         6,
         "{text}"
     );
-    assert_eq!(fs::read_dir(scene.path("")).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(fixture.path("")).unwrap().count(), 0);
 }
 
 #[test]
 fn what_it_keeps_can_be_opened_by_the_commands_it_prints() {
-    let scene = Scene::new();
-    scene.write("my file.txt", "precious bytes\n");
-    let text = scene
+    let fixture = Fixture::new();
+    fixture.write("my file.txt", "precious bytes\n");
+    let text = fixture
         .kdc(&["quickstart", "--dir", "demo", "my file.txt"])
         .succeeds()
         .text();
@@ -58,32 +58,32 @@ fn what_it_keeps_can_be_opened_by_the_commands_it_prints() {
         let arguments: Vec<&str> = command.split(' ').collect();
         let file = format!("/{}", arguments[0]);
         let open = [&["value", "open", "--file", &file][..], &arguments[1..]].concat();
-        let yaml = scene.kdc(&open).succeeds().text();
+        let yaml = fixture.kdc(&open).succeeds().text();
         assert!(yaml.contains("kind: Secret"), "{yaml}");
         if command.contains("from-file") {
             assert!(yaml.contains("my_file.txt: cHJlY2lvdXMgYnl0ZXMK"), "{yaml}");
         }
     }
-    scene
+    fixture
         .kdc(&["quickstart", "--dir", "demo"])
         .fails(73, "exists already");
 }
 
 #[test]
 fn a_file_that_cannot_be_stored_is_refused() {
-    let scene = Scene::new();
-    scene
+    let fixture = Fixture::new();
+    fixture
         .kdc(&["quickstart", "none"])
         .fails(66, "FILE: cannot read `none`");
-    scene.write("large", vec![0; (1 << 20) + 1]);
-    scene
+    fixture.write("large", vec![0; (1 << 20) + 1]);
+    fixture
         .kdc(&["quickstart", "large"])
         .fails(65, "more than 1 MiB");
-    scene
+    fixture
         .kdc(&["quickstart", "--dir", "large/inner"])
         .fails(73, "--dir: cannot make `large/inner`");
     let long = "x".repeat(100);
-    scene
+    fixture
         .kdc(&["quickstart", "--dir", &long])
         .fails(73, "choose a shorter path");
 }
@@ -92,7 +92,7 @@ fn a_file_that_cannot_be_stored_is_refused() {
 #[cfg(feature = "testbed")]
 #[test]
 fn a_real_api_server_tells_the_same_story() {
-    let text = Scene::new()
+    let text = Fixture::new()
         .kdc(&["quickstart", "--with-apiserver"])
         .succeeds()
         .text();
@@ -112,15 +112,15 @@ fn a_real_api_server_tells_the_same_story() {
 #[test]
 fn a_signal_leaves_no_temporary_folder() {
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
-        let scene = Scene::new();
+        let fixture = Fixture::new();
         let (_reader, stdout) = full();
-        let mut child = scene
+        let mut child = fixture
             .command(&["quickstart"])
-            .env("TMPDIR", scene.path(""))
+            .env("TMPDIR", fixture.path(""))
             .stdout(stdout)
             .spawn()
             .unwrap();
-        let has_folder = || fs::read_dir(scene.path("")).unwrap().next().is_some();
+        let has_folder = || fs::read_dir(fixture.path("")).unwrap().next().is_some();
         for _ in 0..1_000 {
             if has_folder() {
                 break;

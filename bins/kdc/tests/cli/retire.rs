@@ -5,13 +5,13 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use kdc_testbed::Etcd;
 
 use crate::etcd::fill;
-use crate::support::{ETCD_KEY, Scene, runtime};
+use crate::fixture::{ETCD_KEY, Fixture, runtime};
 
 /// A keyring with two versions, the second of which writes, and the key id of the first.
-pub(crate) fn two_versions(scene: &Scene) -> String {
-    scene.kdc(&["keyring", "add", "keyring"]).succeeds();
-    scene.kdc(&["keyring", "promote", "keyring"]).succeeds();
-    let list = scene.kdc(&["keyring", "list", "keyring", "--output", "json"]);
+pub(crate) fn two_versions(fixture: &Fixture) -> String {
+    fixture.kdc(&["keyring", "add", "keyring"]).succeeds();
+    fixture.kdc(&["keyring", "promote", "keyring"]).succeeds();
+    let list = fixture.kdc(&["keyring", "list", "keyring", "--output", "json"]);
     list.json()["versions"][0]["keyId"]
         .as_str()
         .unwrap()
@@ -35,21 +35,21 @@ pub(crate) fn retire<'a>(key_id: &'a str, endpoints: &'a str) -> [&'a str; 9] {
 #[test]
 fn retire_is_refused_while_a_row_needs_the_key() {
     let runtime = runtime();
-    let scene = Scene::with_keyring();
+    let fixture = Fixture::with_keyring();
     let etcd = runtime.block_on(Etcd::start()).unwrap();
-    fill(&runtime, &etcd, &scene);
-    let list = scene
+    fill(&runtime, &etcd, &fixture);
+    let list = fixture
         .kdc(&["keyring", "list", "keyring", "--output", "json"])
         .json();
     let key_id = list["versions"][0]["keyId"].as_str().unwrap();
     let retire = retire(key_id, etcd.endpoint());
-    let before = scene.snapshot();
-    scene.kdc(&retire).fails(
+    let before = fixture.snapshot();
+    fixture.kdc(&retire).fails(
         1,
         &format!("231 of 234 rows in etcd need key id `{key_id}`, the first one at `/registry/"),
     );
     let elsewhere = [&retire[..], &["--etcd-prefix", "/registri/"]].concat();
-    scene.kdc(&elsewhere).fails(
+    fixture.kdc(&elsewhere).fails(
         66,
         "no row under `/registri/`; API servers have objects under /registry",
     );
@@ -57,7 +57,7 @@ fn retire_is_refused_while_a_row_needs_the_key() {
         true => "http://127.0.0.1:1",
         false => word,
     });
-    scene.kdc(&down).fails(69, "cannot connect to etcd");
+    fixture.kdc(&down).fails(69, "cannot connect to etcd");
     runtime.block_on(async {
         for number in 0..230 {
             etcd.delete(&format!("/registry/secrets/default/s{number:03}"))
@@ -66,9 +66,9 @@ fn retire_is_refused_while_a_row_needs_the_key() {
         }
     });
     let outside = "1 of 4 rows in etcd need key id";
-    scene.kdc(&retire).fails(1, outside);
+    fixture.kdc(&retire).fails(1, outside);
     let narrow = [&retire[..], &["--etcd-prefix", "/registry/"]].concat();
-    scene
+    fixture
         .kdc(&narrow)
         .fails(1, "the first one at `/registry2/secrets/outside`");
     runtime.block_on(async {
@@ -77,10 +77,10 @@ fn retire_is_refused_while_a_row_needs_the_key() {
             .await
             .unwrap();
     });
-    scene
+    fixture
         .kdc(&retire)
         .fails(1, "the row at `/registry/secrets/default/bad` is damaged");
-    assert_eq!(scene.snapshot(), before);
+    assert_eq!(fixture.snapshot(), before);
     runtime.block_on(async {
         etcd.delete("/registry/secrets/default/bad").await.unwrap();
         // What other programs keep in the same etcd needs no key.
@@ -88,7 +88,7 @@ fn retire_is_refused_while_a_row_needs_the_key() {
         etcd.put("/app/state", b"anything").await.unwrap();
     });
     assert!(
-        scene
+        fixture
             .kdc(&retire)
             .succeeds()
             .text()
@@ -99,68 +99,68 @@ fn retire_is_refused_while_a_row_needs_the_key() {
 #[test]
 fn a_row_of_another_api_server_in_the_same_etcd_keeps_its_key() {
     let runtime = runtime();
-    let scene = Scene::with_keyring();
-    let row = scene.row(b"object");
-    let key_id = two_versions(&scene);
+    let fixture = Fixture::with_keyring();
+    let row = fixture.row(b"object");
+    let key_id = two_versions(&fixture);
     let etcd = runtime.block_on(Etcd::start()).unwrap();
-    let foreign = Scene::with_keyring().row(b"other");
+    let foreign = Fixture::with_keyring().row(b"other");
     runtime.block_on(async {
         let own = "/tenant_a/secrets/default/db";
         etcd.put(own, &row).await.unwrap();
         let other = "/registry/secrets/default/other";
         etcd.put(other, &foreign).await.unwrap();
     });
-    let before = scene.snapshot();
+    let before = fixture.snapshot();
     let arguments = retire(&key_id, etcd.endpoint());
-    scene
+    fixture
         .kdc(&arguments)
         .fails(1, "the first one at `/tenant_a/secrets/default/db`");
     let forced = [&arguments[..], &["--force"]].concat();
-    scene
+    fixture
         .kdc(&forced)
         .fails(1, "1 of 2 rows in etcd need key id");
-    assert_eq!(scene.snapshot(), before);
+    assert_eq!(fixture.snapshot(), before);
 }
 
 #[test]
 fn an_etcd_without_a_row_of_the_keyring_proves_nothing() {
     let runtime = runtime();
-    let scene = Scene::with_keyring();
-    let key_id = two_versions(&scene);
+    let fixture = Fixture::with_keyring();
+    let key_id = two_versions(&fixture);
     let etcd = runtime.block_on(Etcd::start()).unwrap();
-    let before = scene.snapshot();
+    let before = fixture.snapshot();
     let arguments = retire(&key_id, etcd.endpoint());
     let forced = [&arguments[..], &["--force"]].concat();
-    scene
+    fixture
         .kdc(&forced)
         .fails(1, "etcd has no row at all, which proves nothing");
-    let stranger = Scene::with_keyring();
+    let stranger = Fixture::with_keyring();
     runtime
         .block_on(etcd.put(ETCD_KEY, &stranger.row(b"other")))
         .unwrap();
-    scene
+    fixture
         .kdc(&arguments)
         .fails(1, "does not seem to be the one");
     let other = runtime.block_on(Etcd::start()).unwrap();
     let both = format!("{},{}", etcd.endpoint(), other.endpoint());
-    scene
+    fixture
         .kdc(&retire(&key_id, &both))
         .fails(64, "belong to different clusters");
-    assert_eq!(scene.snapshot(), before);
-    scene.kdc(&forced).succeeds();
+    assert_eq!(fixture.snapshot(), before);
+    fixture.kdc(&forced).succeeds();
 }
 
-/// Whoever connects to etcd has read the keyring before. Then another one is put in its place.
+/// A client that connects to etcd has read the keyring before. Then another one is put in its place.
 #[test]
 fn a_keyring_that_is_replaced_while_etcd_is_looked_through_loses_no_key() {
     let runtime = runtime();
-    let scene = Scene::with_keyring();
-    let key_id = two_versions(&scene);
+    let fixture = Fixture::with_keyring();
+    let key_id = two_versions(&fixture);
     let etcd = runtime.block_on(Etcd::start()).unwrap();
     runtime
-        .block_on(etcd.put(ETCD_KEY, &scene.row(b"new")))
+        .block_on(etcd.put(ETCD_KEY, &fixture.row(b"new")))
         .unwrap();
-    let other = Scene::with_keyring();
+    let other = Fixture::with_keyring();
     two_versions(&other);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -169,16 +169,16 @@ fn a_keyring_that_is_replaced_while_etcd_is_looked_through_loses_no_key() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let (client, _) = listener.accept().unwrap();
-            scene.write("replacement", &replacement);
-            std::fs::rename(scene.path("replacement"), scene.path("keyring")).unwrap();
+            fixture.write("replacement", &replacement);
+            std::fs::rename(fixture.path("replacement"), fixture.path("keyring")).unwrap();
             pass_on(client, TcpStream::connect(&address).unwrap());
         });
-        scene.kdc(&retire(&key_id, &endpoint)).fails(
+        fixture.kdc(&retire(&key_id, &endpoint)).fails(
             1,
             "the file changed meanwhile: version 1 has another key id now",
         );
     });
-    assert_eq!(scene.read("keyring"), replacement);
+    assert_eq!(fixture.read("keyring"), replacement);
 }
 
 /// Carries bytes both ways until one side ends.

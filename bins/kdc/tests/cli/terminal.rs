@@ -6,10 +6,10 @@ use std::process::Stdio;
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
-use crate::support::{ETCD_KEY, Scene};
+use crate::fixture::{ETCD_KEY, Fixture};
 
 /// Runs with a terminal as standard output; gives what appeared there, standard error, and the exit code.
-fn on_terminal(scene: &Scene, arguments: &[&str], no_color: bool) -> (String, String, i32) {
+fn on_terminal(fixture: &Fixture, arguments: &[&str], no_color: bool) -> (String, String, i32) {
     let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&controller).unwrap();
     unlockpt(&controller).unwrap();
@@ -19,7 +19,7 @@ fn on_terminal(scene: &Scene, arguments: &[&str], no_color: bool) -> (String, St
         .write(true)
         .open(name.to_str().unwrap())
         .unwrap();
-    let mut command = scene.command(arguments);
+    let mut command = fixture.command(arguments);
     if no_color {
         command.env("NO_COLOR", "1");
     }
@@ -43,23 +43,23 @@ fn on_terminal(scene: &Scene, arguments: &[&str], no_color: bool) -> (String, St
 
 #[test]
 fn colours_are_for_terminals_and_can_be_turned_off() {
-    let scene = Scene::with_keyring();
+    let fixture = Fixture::with_keyring();
     let list = ["keyring", "list", "keyring"];
-    let (coloured, _, _) = on_terminal(&scene, &list, false);
+    let (coloured, _, _) = on_terminal(&fixture, &list, false);
     assert!(
         coloured.contains("\u{1b}[32m1        current"),
         "{coloured:?}"
     );
-    let (plain, _, _) = on_terminal(&scene, &list, true);
+    let (plain, _, _) = on_terminal(&fixture, &list, true);
     assert!(!plain.contains('\u{1b}'), "{plain:?}");
-    assert!(!scene.kdc(&list).text().contains('\u{1b}'));
+    assert!(!fixture.kdc(&list).text().contains('\u{1b}'));
 }
 
 #[test]
 fn binary_goes_to_a_terminal_only_by_force() {
-    let scene = Scene::with_keyring();
-    scene.write("binary", scene.row(b"k8s\0\x01"));
-    scene.write("text", scene.row(b"plain text\n"));
+    let fixture = Fixture::with_keyring();
+    fixture.write("binary", fixture.row(b"k8s\0\x01"));
+    fixture.write("text", fixture.row(b"plain text\n"));
     let open = |file, more: &[&str]| {
         let arguments = [
             "value",
@@ -71,7 +71,7 @@ fn binary_goes_to_a_terminal_only_by_force() {
             "--file",
             file,
         ];
-        on_terminal(&scene, &[&arguments[..], more].concat(), false)
+        on_terminal(&fixture, &[&arguments[..], more].concat(), false)
     };
     let (shown, error, code) = open("binary", &[]);
     assert_eq!((shown.as_str(), code), ("", 64));
@@ -82,8 +82,8 @@ fn binary_goes_to_a_terminal_only_by_force() {
 
 #[test]
 fn a_reader_that_leaves_is_no_error() {
-    let scene = Scene::new();
-    let mut child = scene
+    let fixture = Fixture::new();
+    let mut child = fixture
         .command(&["completions", "bash"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -99,9 +99,9 @@ fn a_reader_that_leaves_is_no_error() {
 
 #[test]
 fn a_full_disk_is_an_error() {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     let full = File::options().write(true).open("/dev/full").unwrap();
-    let output = scene
+    let output = fixture
         .command(&["completions", "bash"])
         .stdout(full)
         .stderr(Stdio::piped())

@@ -7,7 +7,7 @@ use kdc_envelope::local::{LocalKek, root_secret};
 use kdc_envelope::providers::{KeyName, aescbc, aesgcm, secretbox};
 use serde_json::json;
 
-use crate::support::{ETCD_KEY, Scene, seal};
+use crate::fixture::{ETCD_KEY, Fixture, seal};
 
 const CONFIG: &str = "
 apiVersion: apiserver.config.k8s.io/v1
@@ -29,8 +29,8 @@ fn object() -> Vec<u8> {
 
 #[test]
 fn a_row_opens_to_exactly_the_stored_bytes_in_every_input_format() {
-    let scene = Scene::with_keyring();
-    let row = scene.row(&object());
+    let fixture = Fixture::with_keyring();
+    let row = fixture.row(&object());
     let json = json!({
         "header": {"cluster_id": 1, "revision": 7},
         "kvs": [{"key": STANDARD.encode(ETCD_KEY), "create_revision": 2, "value": STANDARD.encode(&row)}],
@@ -49,17 +49,17 @@ fn a_row_opens_to_exactly_the_stored_bytes_in_every_input_format() {
     for (format, input, needs_key) in inputs {
         let mut arguments = vec!["value", "open", "--format", format, "--keyring", "keyring"];
         if needs_key {
-            scene
+            fixture
                 .kdc_with_input(&arguments, &input)
                 .fails(64, "--etcd-key is missing");
             arguments.extend(["--etcd-key", ETCD_KEY]);
         }
-        let piped = scene.kdc_with_input(&arguments, &input);
+        let piped = fixture.kdc_with_input(&arguments, &input);
         assert_eq!(piped.succeeds().stdout, object(), "{format}");
-        scene.write("input", &input);
+        fixture.write("input", &input);
         arguments.extend(["--file", "input"]);
         assert_eq!(
-            scene.kdc(&arguments).succeeds().stdout,
+            fixture.kdc(&arguments).succeeds().stdout,
             object(),
             "{format}"
         );
@@ -68,8 +68,8 @@ fn a_row_opens_to_exactly_the_stored_bytes_in_every_input_format() {
 
 #[test]
 fn one_of_several_rows_is_chosen_by_its_key() {
-    let scene = Scene::with_keyring();
-    let row = scene.row(b"mine");
+    let fixture = Fixture::with_keyring();
+    let row = fixture.row(b"mine");
     let json = json!({"kvs": [
         {"key": STANDARD.encode("/registry/secrets/default/other"), "value": ""},
         {"key": STANDARD.encode(ETCD_KEY), "value": STANDARD.encode(&row)},
@@ -83,32 +83,32 @@ fn one_of_several_rows_is_chosen_by_its_key() {
         "--keyring",
         "keyring",
     ];
-    scene
+    fixture
         .kdc_with_input(&open, text.as_bytes())
         .fails(64, "2 rows: say which");
     let named = [&open[..], &["--etcd-key", ETCD_KEY]].concat();
     assert_eq!(
-        scene
+        fixture
             .kdc_with_input(&named, text.as_bytes())
             .succeeds()
             .stdout,
         b"mine"
     );
     let absent = [&open[..], &["--etcd-key", "/none"]].concat();
-    scene
+    fixture
         .kdc_with_input(&absent, text.as_bytes())
         .fails(66, "no row `/none`");
-    scene
+    fixture
         .kdc_with_input(&open, br#"{"header":{}}"#)
         .fails(66, "no row");
 }
 
 #[test]
 fn inspect_needs_no_key() {
-    let scene = Scene::with_keyring();
-    let row = scene.row(&object());
-    scene.write("row", &row);
-    let seen = scene.kdc(&[
+    let fixture = Fixture::with_keyring();
+    let row = fixture.row(&object());
+    fixture.write("row", &row);
+    let seen = fixture.kdc(&[
         "value",
         "inspect",
         "--file",
@@ -119,7 +119,7 @@ fn inspect_needs_no_key() {
         "json",
     ]);
     let seen = seen.succeeds().json();
-    let list = scene
+    let list = fixture
         .kdc(&["keyring", "list", "keyring", "--output", "json"])
         .json();
     assert_eq!(seen["provider"], "kms-v2");
@@ -130,7 +130,7 @@ fn inspect_needs_no_key() {
     assert_eq!(seen["dekSource"]["type"], "HKDF_SHA256_XNONCE_AES_GCM_SEED");
     assert_eq!(seen["bytes"]["value"], row.len());
     assert_eq!(seen["bytes"]["plaintext"], 256);
-    let text = scene
+    let text = fixture
         .kdc(&["value", "inspect", "--file", "row"])
         .succeeds()
         .text();
@@ -140,14 +140,14 @@ fn inspect_needs_no_key() {
 
 #[test]
 fn a_plain_value_is_shown_as_such() {
-    let scene = Scene::with_keyring();
-    let run = scene.kdc_with_input(&["value", "inspect"], b"k8s\0object");
+    let fixture = Fixture::with_keyring();
+    let run = fixture.kdc_with_input(&["value", "inspect"], b"k8s\0object");
     assert!(
         run.succeeds()
             .text()
             .contains("identity (not encrypted, protobuf)")
     );
-    let run = scene.kdc_with_input(&["value", "open", "--keyring", "keyring"], b"{\"a\":1}");
+    let run = fixture.kdc_with_input(&["value", "open", "--keyring", "keyring"], b"{\"a\":1}");
     assert_eq!(
         (run.code, run.stdout.as_slice()),
         (0, b"{\"a\":1}".as_slice())
@@ -157,9 +157,9 @@ fn a_plain_value_is_shown_as_such() {
 
 #[test]
 fn a_root_secret_opens_rows_too() {
-    let scene = Scene::new();
-    scene.write("root", [9; 32]);
-    let kek = LocalKek::new(root_secret::load(&scene.path("root")).unwrap()).unwrap();
+    let fixture = Fixture::new();
+    fixture.write("root", [9; 32]);
+    let kek = LocalKek::new(root_secret::load(&fixture.path("root")).unwrap()).unwrap();
     let row = seal(&kek, b"object", "");
     let open = [
         "value",
@@ -170,19 +170,19 @@ fn a_root_secret_opens_rows_too() {
         ETCD_KEY,
     ];
     assert_eq!(
-        scene.kdc_with_input(&open, &row).succeeds().stdout,
+        fixture.kdc_with_input(&open, &row).succeeds().stdout,
         b"object"
     );
-    scene.write("root", [9; 31]);
-    scene
+    fixture.write("root", [9; 31]);
+    fixture
         .kdc_with_input(&open, &row)
         .fails(65, "31 bytes; a root secret has exactly 32");
 }
 
 #[test]
 fn a_row_of_another_cluster_needs_its_name() {
-    let scene = Scene::with_keyring();
-    let row = scene.row_of_cluster(b"object", "tenant-1");
+    let fixture = Fixture::with_keyring();
+    let row = fixture.row_of_cluster(b"object", "tenant-1");
     let open = [
         "value",
         "open",
@@ -191,12 +191,12 @@ fn a_row_of_another_cluster_needs_its_name() {
         "--etcd-key",
         ETCD_KEY,
     ];
-    scene
+    fixture
         .kdc_with_input(&open, &row)
         .fails(65, "another --cluster name");
     let named = [&open[..], &["--cluster", "tenant-1"]].concat();
     assert_eq!(
-        scene.kdc_with_input(&named, &row).succeeds().stdout,
+        fixture.kdc_with_input(&named, &row).succeeds().stdout,
         b"object"
     );
     let socket = [
@@ -209,14 +209,14 @@ fn a_row_of_another_cluster_needs_its_name() {
         "--etcd-key",
         ETCD_KEY,
     ];
-    scene.kdc_with_input(&socket, &row).fails(64, "--cluster");
+    fixture.kdc_with_input(&socket, &row).fails(64, "--cluster");
 }
 
 #[test]
 fn a_running_plugin_opens_rows() {
-    let scene = Scene::with_keyring();
-    let row = scene.row(b"object");
-    let socket = scene.socket();
+    let fixture = Fixture::with_keyring();
+    let row = fixture.row(b"object");
+    let socket = fixture.socket();
     let open = [
         "value",
         "open",
@@ -227,20 +227,20 @@ fn a_running_plugin_opens_rows() {
         "--timeout",
         "500ms",
     ];
-    scene
+    fixture
         .kdc_with_input(&open, &row)
         .fails(69, "does the plugin run?");
-    let _plugin = scene.serve();
+    let _plugin = fixture.serve();
     assert_eq!(
-        scene.kdc_with_input(&open, &row).succeeds().stdout,
+        fixture.kdc_with_input(&open, &row).succeeds().stdout,
         b"object"
     );
 }
 
 #[test]
 fn every_provider_of_a_configuration_opens_its_values() {
-    let scene = Scene::with_keyring();
-    scene.write("config", CONFIG.replace("SOCKET", &scene.socket()));
+    let fixture = Fixture::with_keyring();
+    fixture.write("config", CONFIG.replace("SOCKET", &fixture.socket()));
     let name = |name: &str| KeyName::new(name).unwrap();
     let key = SecretBytes::new(vec![7; 32]);
     let gcm = aesgcm::Key::new(name("gcm"), &key).unwrap();
@@ -255,7 +255,7 @@ fn every_provider_of_a_configuration_opens_its_values() {
         ETCD_KEY,
     ];
     let opened = |value: &[u8]| {
-        let run = scene.kdc_with_input(&open, value);
+        let run = fixture.kdc_with_input(&open, value);
         assert_eq!(run.code, 0, "{}", run.stderr);
         (run.stdout, run.stderr)
     };
@@ -273,19 +273,22 @@ fn every_provider_of_a_configuration_opens_its_values() {
         "{note}"
     );
 
-    let row = scene.row(b"kms");
+    let row = fixture.row(b"kms");
     let with_keyring = [&open[..], &["--keyring", "keyring"]].concat();
     assert_eq!(
-        scene.kdc_with_input(&with_keyring, &row).succeeds().stdout,
+        fixture
+            .kdc_with_input(&with_keyring, &row)
+            .succeeds()
+            .stdout,
         b"kms"
     );
-    let _plugin = scene.serve();
+    let _plugin = fixture.serve();
     assert_eq!(opened(&row), silently(b"kms"));
 }
 
 #[test]
 fn decode_shows_the_object_as_yaml() {
-    let scene = Scene::with_keyring();
+    let fixture = Fixture::with_keyring();
     let custom =
         br#"{"apiVersion":"example.com/v1","kind":"Widget","spec":{"text":"\u001b[31m","count":1}}"#;
     let open = [
@@ -297,18 +300,18 @@ fn decode_shows_the_object_as_yaml() {
         ETCD_KEY,
         "--decode",
     ];
-    let yaml = scene
-        .kdc_with_input(&open, &scene.row(custom))
+    let yaml = fixture
+        .kdc_with_input(&open, &fixture.row(custom))
         .succeeds()
         .text();
     assert_eq!(
         yaml,
         "apiVersion: example.com/v1\nkind: Widget\nspec:\n  count: 1\n  text: \"\\e[31m\"\n"
     );
-    scene
-        .kdc_with_input(&open, &scene.row(b"k8s\0\xff"))
+    fixture
+        .kdc_with_input(&open, &fixture.row(b"k8s\0\xff"))
         .fails(65, "malformed protobuf message runtime.Unknown");
-    scene
-        .kdc_with_input(&open, &scene.row(b"bare text"))
+    fixture
+        .kdc_with_input(&open, &fixture.row(b"bare text"))
         .fails(65, "neither Kubernetes protobuf nor JSON");
 }

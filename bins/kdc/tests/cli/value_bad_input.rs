@@ -1,6 +1,6 @@
 //! Rows, keys and configurations that are not what they should be: one line, one exit code, nothing on standard output.
 
-use crate::support::{ETCD_KEY, Scene};
+use crate::fixture::{ETCD_KEY, Fixture};
 
 const OPEN: [&str; 6] = [
     "value",
@@ -13,14 +13,14 @@ const OPEN: [&str; 6] = [
 
 #[test]
 fn every_truncation_of_a_row_is_one_line() {
-    let scene = Scene::with_keyring();
-    let row = scene.row(b"object");
+    let fixture = Fixture::with_keyring();
+    let row = fixture.row(b"object");
     for len in 0..row.len() {
-        let run = scene.kdc_with_input(&OPEN, &row[..len]);
+        let run = fixture.kdc_with_input(&OPEN, &row[..len]);
         assert_eq!(run.fails(65, "").stdout, b"", "{len} bytes");
     }
     for len in 0.."k8s:enc:kms:v2:local:".len() + 2 {
-        scene
+        fixture
             .kdc_with_input(&["value", "inspect"], &row[..len])
             .fails(65, "");
     }
@@ -28,13 +28,13 @@ fn every_truncation_of_a_row_is_one_line() {
 
 #[test]
 fn a_tampered_row_does_not_open() {
-    let scene = Scene::with_keyring();
-    let row = scene.row(b"object");
+    let fixture = Fixture::with_keyring();
+    let row = fixture.row(b"object");
     let sealed_from = "k8s:enc:kms:v2:local:".len();
     for at in sealed_from..row.len() {
         let mut tampered = row.clone();
         tampered[at] ^= 1;
-        let run = scene.kdc_with_input(&OPEN, &tampered);
+        let run = fixture.kdc_with_input(&OPEN, &tampered);
         assert!(
             run.code == 65 || run.code == 1,
             "byte {at}: {} {}",
@@ -51,8 +51,8 @@ fn a_tampered_row_does_not_open() {
 
 #[test]
 fn a_row_that_was_moved_is_refused_with_the_key_it_was_tried_at() {
-    let scene = Scene::with_keyring();
-    let row = scene.row(b"object");
+    let fixture = Fixture::with_keyring();
+    let row = fixture.row(b"object");
     let moved = [
         "value",
         "open",
@@ -61,7 +61,7 @@ fn a_row_that_was_moved_is_refused_with_the_key_it_was_tried_at() {
         "--etcd-key",
         "/registry/secrets/default/other",
     ];
-    scene.kdc_with_input(&moved, &row).fails(
+    fixture.kdc_with_input(&moved, &row).fails(
         65,
         "does not belong to the etcd key `/registry/secrets/default/other`",
     );
@@ -69,21 +69,21 @@ fn a_row_that_was_moved_is_refused_with_the_key_it_was_tried_at() {
 
 #[test]
 fn the_line_feed_of_etcdctl_is_pointed_out() {
-    let scene = Scene::with_keyring();
-    let row = [scene.row(b"object").as_slice(), b"\n"].concat();
-    scene
+    let fixture = Fixture::with_keyring();
+    let row = [fixture.row(b"object").as_slice(), b"\n"].concat();
+    fixture
         .kdc_with_input(&OPEN, &row)
         .fails(65, "take `-w json` instead");
-    scene
+    fixture
         .kdc_with_input(&["value", "inspect"], &row)
         .fails(65, "take `-w json` instead");
 }
 
 #[test]
 fn another_keyring_does_not_have_the_key() {
-    let scene = Scene::with_keyring();
-    let row = scene.row(b"object");
-    let other = Scene::with_keyring();
+    let fixture = Fixture::with_keyring();
+    let row = fixture.row(b"object");
+    let other = Fixture::with_keyring();
     other
         .kdc_with_input(&OPEN, &row)
         .fails(1, "unknown key id `local-v1-");
@@ -91,15 +91,15 @@ fn another_keyring_does_not_have_the_key() {
 
 #[test]
 fn a_retired_version_is_named() {
-    let scene = Scene::with_keyring();
-    let row = scene.row(b"object");
-    let list = scene
+    let fixture = Fixture::with_keyring();
+    let row = fixture.row(b"object");
+    let list = fixture
         .kdc(&["keyring", "list", "keyring", "--output", "json"])
         .json();
     let key_id = list["versions"][0]["keyId"].as_str().unwrap().to_owned();
-    scene.kdc(&["keyring", "add", "keyring"]).succeeds();
-    scene.kdc(&["keyring", "promote", "keyring"]).succeeds();
-    scene
+    fixture.kdc(&["keyring", "add", "keyring"]).succeeds();
+    fixture.kdc(&["keyring", "promote", "keyring"]).succeeds();
+    fixture
         .kdc(&[
             "keyring",
             "retire",
@@ -110,51 +110,51 @@ fn a_retired_version_is_named() {
             &key_id,
         ])
         .succeeds();
-    scene
+    fixture
         .kdc_with_input(&OPEN, &row)
         .fails(1, &format!("key id `{key_id}` was retired"));
 }
 
 #[test]
 fn values_of_other_providers_say_what_they_need() {
-    let scene = Scene::with_keyring();
+    let fixture = Fixture::with_keyring();
     let local = [b"k8s:enc:aesgcm:v1:key1:".as_slice(), &[0; 40]].concat();
-    scene
+    fixture
         .kdc_with_input(&OPEN, &local)
         .fails(64, "`aesgcm` with the key `key1`");
     let v1 = [b"k8s:enc:kms:v1:old:\0\x04abcd".as_slice(), &[0; 40]].concat();
-    scene.kdc_with_input(&OPEN, &v1).fails(64, "KMS v1");
-    scene
+    fixture.kdc_with_input(&OPEN, &v1).fails(64, "KMS v1");
+    fixture
         .kdc_with_input(&OPEN, b"k8s:enc:new:v9:x")
         .fails(65, "no known provider");
 }
 
 #[test]
 fn input_that_is_not_of_its_format_is_refused() {
-    let scene = Scene::with_keyring();
+    let fixture = Fixture::with_keyring();
     let inspect = |format, input: &[u8]| {
-        scene.kdc_with_input(&["value", "inspect", "--format", format], input)
+        fixture.kdc_with_input(&["value", "inspect", "--format", format], input)
     };
     inspect("hex", b"6b3").fails(65, "standard input: not hexadecimal");
     inspect("base64", b"%%%").fails(65, "not base64");
     inspect("etcdctl-json", b"{").fails(65, "not the output of `etcdctl get -w json`");
     inspect("raw", b"").fails(65, "standard input is empty");
     inspect("yaml", b"").fails(64, "'yaml'");
-    scene
+    fixture
         .kdc(&["value", "inspect", "--file", "none"])
         .fails(66, "--file: cannot read `none`");
-    scene
+    fixture
         .kdc(&["value", "inspect", "--file", "."])
         .fails(66, "--file: cannot read `.`");
 }
 
 #[test]
 fn keys_must_be_named_once() {
-    let scene = Scene::with_keyring();
-    scene
+    let fixture = Fixture::with_keyring();
+    fixture
         .kdc(&["value", "open", "--file", "row"])
         .fails(64, "--keyring <FILE>|--root-secret <FILE>|--socket");
-    scene
+    fixture
         .kdc(&[
             "value",
             "open",
@@ -164,20 +164,20 @@ fn keys_must_be_named_once() {
             "root",
         ])
         .fails(64, "cannot be used with");
-    scene
+    fixture
         .kdc(&["value", "open", "--keyring", "none"])
         .fails(66, "`none`");
-    scene
+    fixture
         .kdc(&["value", "open", "--socket", "tcp://h:1"])
         .fails(64, "--socket");
-    scene
+    fixture
         .kdc(&["value", "open", "--socket", "unix://run/kms.sock"])
         .fails(64, "three slashes");
 }
 
 #[test]
 fn a_bad_encryption_configuration_is_refused_with_its_place() {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     let config = |provider: &str| {
         format!(
             "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources:\n\
@@ -212,20 +212,21 @@ fn a_bad_encryption_configuration_is_refused_with_its_place() {
         ("a: [".to_owned(), "line "),
     ];
     for (text, words) in cases {
-        scene.write("config", &text);
-        let run = scene.kdc_with_input(&["value", "open", "--encryption-config", "config"], b"{}");
+        fixture.write("config", &text);
+        let run =
+            fixture.kdc_with_input(&["value", "open", "--encryption-config", "config"], b"{}");
         run.fails(78, words)
             .fails(78, "--encryption-config: `config`");
     }
-    scene
+    fixture
         .kdc(&["value", "open", "--encryption-config", "none"])
         .fails(66, "--encryption-config: cannot read `none`");
 }
 
 #[test]
 fn a_configuration_without_the_right_key_says_so() {
-    let scene = Scene::with_keyring();
-    scene.write(
+    let fixture = Fixture::with_keyring();
+    fixture.write(
         "config",
         "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources:\n\
          - resources: [secrets]\n  providers:\n  - kms: {apiVersion: v2, name: local, endpoint: 'unix:///nowhere/kms.sock', timeout: 200ms}\n",
@@ -238,30 +239,30 @@ fn a_configuration_without_the_right_key_says_so() {
         "--etcd-key",
         ETCD_KEY,
     ];
-    scene
-        .kdc_with_input(&open, &scene.row(b"object"))
+    fixture
+        .kdc_with_input(&open, &fixture.row(b"object"))
         .fails(69, "resources[0].providers[0]");
     let local = [b"k8s:enc:aesgcm:v1:key1:".as_slice(), &[0; 40]].concat();
-    scene
+    fixture
         .kdc_with_input(&open, &local)
         .fails(1, "`config`: no provider and key of the configuration");
 }
 
 #[test]
 fn hostile_names_cannot_write_to_a_terminal() {
-    let scene = Scene::with_keyring();
+    let fixture = Fixture::with_keyring();
     let row = [
         b"k8s:enc:kms:v2:\x1b[2J\x07:".as_slice(),
-        &scene.row(b"object")["k8s:enc:kms:v2:local:".len()..],
+        &fixture.row(b"object")["k8s:enc:kms:v2:local:".len()..],
     ]
     .concat();
-    let seen = scene.kdc_with_input(&["value", "inspect", "--etcd-key", "/a\u{1b}[2J"], &row);
+    let seen = fixture.kdc_with_input(&["value", "inspect", "--etcd-key", "/a\u{1b}[2J"], &row);
     let text = seen.succeeds().text();
     assert!(
         !text.contains('\u{1b}') && text.contains("\\u{1b}[2J\\u{7}"),
         "{text}"
     );
-    scene
+    fixture
         .kdc(&["keyring", "list", "a\nb\u{1b}[2J"])
         .fails(66, "a\\nb\\u{1b}[2J");
 }

@@ -46,6 +46,7 @@ impl Key {
             }
             KeySource::Bao(source) => {
                 let key = BaoKey::open(&source)?;
+                tracing::info!(key = name, outage = source.outage(), "key in OpenBao");
                 let endpoint = KeyEndpoint::remote(name, key.cache(), cluster, socket);
                 (endpoint, Keeper::Bao(key))
             }

@@ -7,7 +7,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
-use crate::support::{Place, output, stderr};
+use crate::fixture::{Place, output, stderr};
 use clap::{CommandFactory as _, Parser as _};
 use kdc_envelope_bao::settings::{DEFAULT_JWT_FILE, DEFAULT_KUBERNETES_MOUNT};
 use kdc_envelope_bao::{LoginMethod, LoginPlace, RoleId};
@@ -123,10 +123,49 @@ fn everything_reaches_the_client() {
         Duration::from_secs(2)
     );
     assert_eq!(settings.transit.options().hold, Duration::ZERO);
+    assert_eq!(settings.transit.options().status_grace, Duration::ZERO);
     assert_eq!(source.cache.time_to_live, Duration::from_secs(90));
     assert_eq!(source.cache.entries.get(), 7);
     let off = in_bao(resolve(&format!("{KEY} --bao-role r --cache-ttl 0")));
     assert!(off.cache.time_to_live.is_zero());
+}
+
+#[test]
+fn a_grace_that_is_not_given_is_that_of_the_cache_as_far_as_the_hold_allows() {
+    for (flags, grace, words) in [
+        ("", 300, "after 420s"),
+        (
+            "--bao-hold 3m",
+            90,
+            "after 180s, which allows no longer grace",
+        ),
+        ("--bao-hold 90s", 0, "as soon as OpenBao does not answer"),
+        ("--bao-hold 0", 0, "as soon as OpenBao does not answer"),
+        ("--cache-ttl 1m", 60, "Status goes on for 60s"),
+        ("--cache-ttl 1h", 330, "which allows no longer grace"),
+        ("--cache-ttl 0", 0, "as soon as OpenBao does not answer"),
+        (
+            "--status-grace 0 --bao-hold 1s",
+            0,
+            "as soon as OpenBao does not answer",
+        ),
+        (
+            "--status-grace 10m --bao-hold 690s",
+            600,
+            "Status goes on for 600s",
+        ),
+        (
+            "--cache-ttl 0 --status-grace 2m",
+            120,
+            "Status goes on for 120s",
+        ),
+    ] {
+        let source = in_bao(resolve(&format!("{KEY} --bao-role r {flags}")));
+        let options = source.transit.options();
+        assert_eq!(options.status_grace, Duration::from_secs(grace), "{flags}");
+        let outage = source.outage();
+        assert!(outage.contains(words), "{flags}: {outage}");
+    }
 }
 
 #[test]
@@ -231,14 +270,14 @@ fn flags_variables_and_names_in_the_file_are_the_same() {
 }
 
 #[test]
-fn validate_lists_every_finding_and_asks_nobody() {
+fn validate_lists_every_finding_and_asks_no_server() {
     let place = Place::new();
     let file = place.path("config.yaml");
     let token = place.path("token");
     fs::write(&token, "s.a-token-that-others-can-read").unwrap();
     fs::set_permissions(&token, Permissions::from_mode(0o604)).unwrap();
     let folder = place.folder.path().display();
-    // The address is that of nobody: whoever asked would wait.
+    // No server has this address: a request would wait.
     let text = format!(
         "bao-address: https://192.0.2.1:8200
 keys:
@@ -260,6 +299,7 @@ keys:
         "ok    good socket:",
         "ok    open key: transit/k in OpenBao",
         "ok    open connection: https://192.0.2.1:8200; not tried",
+        "ok    open outage: Status goes on for 300s after OpenBao last worked",
         "FAIL  open login: token file",
         "FAIL  files connection: cannot read CA certificate file",
         "FAIL  files login: cannot read service account token file",

@@ -4,7 +4,7 @@ use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::os::unix::net::UnixListener;
 
-use crate::support::{Place, output, program, stderr};
+use crate::fixture::{Place, output, program, stderr};
 use clap::Parser as _;
 use kdc_shared::logging::LogFormat;
 use kdc_shared::plugin::{FileSource, KeySource, Settings, read};

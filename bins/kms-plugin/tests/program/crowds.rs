@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::support::{Place, Running, decrypt, encrypt, eventually, get, http_address, status};
+use crate::fixture::{Place, Running, decrypt, encrypt, eventually, get, http_address, status};
 use kdc_envelope::local::keyring_file;
 
 const SEED: [u8; 32] = [0x5a; 32];
@@ -43,7 +43,7 @@ async fn assert_a_newcomer_is_served(place: &Place) {
 
 /// A process that holds as many connections as it can must cost neither probes nor key changes nor newcomers.
 #[tokio::test]
-async fn half_requests_to_the_http_address_lock_nobody_out() {
+async fn half_requests_to_the_http_address_lock_no_client_out() {
     let place = Place::new();
     let line = format!(
         "ulimit -n 1024; exec {} --http-address 127.0.0.1:0 --socket {} --keyring {}",
@@ -114,7 +114,7 @@ async fn a_half_request_is_closed_after_some_seconds() {
 }
 
 #[tokio::test]
-async fn ten_thousand_idle_connections_lock_nobody_out_and_cost_little() {
+async fn ten_thousand_idle_connections_lock_no_client_out_and_cost_little() {
     let place = Place::new();
     let running = place.start(place.command()).await;
     let mut old = place.client().await;

@@ -132,6 +132,7 @@ fn no_file_is_without_a_test() {
         "monitoring/alerts.test.yaml",
         "monitoring/alerts.yaml",
         "monitoring/dashboard.json",
+        "native-sidecar-doctor.yaml",
         "native-sidecar-networkpolicy.yaml",
         "native-sidecar-openbao.yaml",
         "native-sidecar.yaml",

@@ -10,9 +10,9 @@ mod bao_settings;
 mod command_line;
 mod crowds;
 mod deploy;
+mod fixture;
 mod openbao;
 mod openshift;
 mod serving;
-mod support;
 #[cfg(feature = "otel")]
 mod telemetry;

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::support::{Place, output, stderr};
+use crate::fixture::{Place, output, stderr};
 
 /// What `validate` says about a command line of OpenShift.
 fn validate(place: &Place, flags: &[&str]) -> (String, String) {

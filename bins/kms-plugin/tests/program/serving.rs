@@ -8,7 +8,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::support::{
+use crate::fixture::{
     Place, decrypt, encrypt, eventually, get, http_address, output, status, stderr,
 };
 use kdc_envelope::local::{Keyring, keyring_file};
@@ -290,7 +290,7 @@ async fn a_root_secret_serves_too_and_is_the_same_key_after_a_restart() {
     fs::write(&secret, SEED).unwrap();
     fs::set_permissions(&secret, Permissions::from_mode(0o600)).unwrap();
     let command = || {
-        let mut command = crate::support::program();
+        let mut command = crate::fixture::program();
         command.arg("--socket").arg(&place.socket);
         command.arg("--root-secret").arg(&secret);
         command
@@ -359,7 +359,7 @@ async fn json_logs_are_json_to_the_last_line() {
     assert_eq!(refused["span"]["name"], "encrypt");
     assert_eq!(refused["span"]["uid"], "test-uid");
     let second = place.path("missing");
-    let failed = crate::support::program()
+    let failed = crate::fixture::program()
         .args(["--log-format", "json", "--socket"])
         .arg(&place.socket)
         .arg("--keyring")
@@ -381,7 +381,7 @@ async fn no_secret_is_in_the_log_even_at_trace() {
     let secret = place.path("root-secret");
     fs::write(&secret, root).unwrap();
     fs::set_permissions(&secret, Permissions::from_mode(0o600)).unwrap();
-    let mut command = crate::support::program();
+    let mut command = crate::fixture::program();
     command.arg("--socket").arg(&place.socket);
     command.arg("--root-secret").arg(&secret);
     command.args(["--log-level", "trace", "--http-address", "127.0.0.1:0"]);

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
-use crate::support::{Place, decrypt, encrypt, output, stderr};
+use crate::fixture::{Place, decrypt, encrypt, output, stderr};
 
 const SEED: [u8; 32] = *b"a seed that no span may ever see";
 
@@ -85,7 +85,7 @@ async fn calls_become_spans_that_hold_no_seed() {
 
 #[tokio::test]
 async fn a_collector_that_is_away_or_hangs_delays_nothing() {
-    // The kernel takes the connection, and nobody reads.
+    // The kernel takes the connection, and no server reads.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let hanging = format!("http://{}", listener.local_addr().unwrap());
     for address in ["http://127.0.0.1:1", &hanging] {

@@ -198,7 +198,10 @@ async fn serve(
     let work = elector.run_while(work.run);
     tokio::pin!(work);
     tokio::select! {
-        () = &mut work => {}
+        () = &mut work => {
+            let source = io::Error::other("a controller ended by itself, a fault of the program; start it again");
+            return Err(ManagerError::System { action: "go on", source });
+        }
         () = stopping => work.await,
     }
     tracing::info!("stopped");
@@ -224,7 +227,7 @@ impl Pages for ManagerPages {
             .filter_map(|health| health.readiness().err());
         let missing: String = missing.collect();
         match missing.is_empty() {
-            true => Ok(String::new()),
+            true => Ok("ok\n".to_owned()),
             false => Err(missing),
         }
     }

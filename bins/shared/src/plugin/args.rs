@@ -93,6 +93,9 @@ pub struct KeyGiven {
     /// What is remembered of a key in OpenBao.
     #[command(flatten)]
     pub cache: CacheGiven,
+    /// What an outage of OpenBao does to Status.
+    #[command(flatten)]
+    pub outage: OutageGiven,
 }
 
 /// Where to listen and for whom, and for which cluster.
@@ -148,6 +151,16 @@ pub struct CacheGiven {
     pub cache_entries: Option<NonZeroUsize>,
 }
 
+/// How an outage of OpenBao is survived.
+#[derive(Debug, Default, Clone, Args)]
+pub struct OutageGiven {
+    /// How long after OpenBao last worked Status goes on to say ok while it cannot be reached, so that kube-apiserver
+    /// stays in its Service; --bao-hold must be 90s longer. 0 for not at all [default: as --cache-ttl, if --bao-hold
+    /// allows it]
+    #[arg(long, value_name = "DURATION", env = "KMS_PLUGIN_STATUS_GRACE", value_parser = duration, help_heading = BAO)]
+    pub status_grace: Option<Duration>,
+}
+
 section!(SocketGiven {
     socket: "socket" by parsed,
     cluster: "cluster" by plain,
@@ -166,6 +179,10 @@ section!(CacheGiven {
     cache_entries: "cache-entries" by plain,
 });
 
+section!(OutageGiven {
+    status_grace: "status-grace" by time,
+});
+
 fn socket_mode(given: &str) -> Result<SocketMode, String> {
     let mode = u32::from_str_radix(given, 8)
         .map_err(|_| format!("`{given}` is not an octal number such as 0660"))?;
@@ -179,4 +196,6 @@ fn mode<'de, A: MapAccess<'de>>(map: &mut A) -> Result<Option<SocketMode>, A::Er
 const SOCKET: &str = "Socket";
 const KEY: &str = "Key in a file";
 const CACHE: &str = "Cache";
+/// As in the settings of the key.
+const BAO: &str = "Key in OpenBao";
 const OBSERVE: &str = "Observation";

@@ -1,6 +1,7 @@
 //! What is wrong with settings.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use kdc_envelope_bao::settings::BaoSettingsError;
 use kdc_envelope_kms::server::ServeError;
@@ -51,6 +52,22 @@ pub enum SettingsError {
     /// A size for a cache that is off.
     #[error("--cache-entries does nothing with --cache-ttl 0; remove one")]
     CacheOff,
+    /// A replica that is cut off from OpenBao would stay in use until others wrap with a version that it has not seen.
+    #[error(
+        "--status-grace {grace:?} needs a --bao-hold of at least {least:?}, and it is {hold:?}: raise --bao-hold, or set --status-grace to at \
+         most {longest:?}; a replica that is cut off from OpenBao stays in use for the grace and a minute more, and cannot open what others \
+         wrap with a version that it has not seen"
+    )]
+    StatusGrace {
+        /// What was given.
+        grace: Duration,
+        /// The shortest hold for it.
+        least: Duration,
+        /// The hold.
+        hold: Duration,
+        /// The longest grace for the hold.
+        longest: Duration,
+    },
     /// A key is called what no label can hold.
     #[error("`name` must be 1 to 63 letters, digits, `-`, `_` and `.`")]
     Name,

@@ -110,7 +110,8 @@ impl KeyGiven {
             || self.file.set(name, map)?
             || self.connection.set(name, map)?
             || self.transit.set(name, map)?
-            || self.cache.set(name, map)?;
+            || self.cache.set(name, map)?
+            || self.outage.set(name, map)?;
         if is_known {
             return Ok(());
         }

@@ -14,12 +14,15 @@ use std::time::Duration;
 use kdc_envelope::cache::Limits;
 use kdc_envelope::local::keyring_file::KeyringFileError;
 use kdc_envelope::local::{Keyring, keyring_file, root_secret};
+use kdc_envelope_bao::TransitOptions;
 use kdc_envelope_bao::settings::section::Section as _;
 use kdc_envelope_bao::settings::{BaoConnection, TransitSettings};
 use kdc_envelope_kms::server::{SocketMode, SocketOptions, check_distinct};
 use tracing_subscriber::filter::Targets;
 
-pub use args::{CacheGiven, FileGiven, Given, KeyGiven, KmsPlugin, NamedKey, Options, SocketGiven};
+pub use args::{
+    CacheGiven, FileGiven, Given, KeyGiven, KmsPlugin, NamedKey, Options, OutageGiven, SocketGiven,
+};
 pub use error::SettingsError;
 pub use file::read;
 pub use group::GroupError;
@@ -87,6 +90,27 @@ pub struct BaoSource {
     pub transit: TransitSettings,
     /// How unwrapped keys are remembered.
     pub cache: Limits,
+}
+
+impl BaoSource {
+    /// What an outage of OpenBao does to Status, in words for operators.
+    #[must_use]
+    pub fn outage(&self) -> String {
+        let options = self.transit.options();
+        let (grace, hold) = (options.status_grace, options.hold);
+        if grace.is_zero() {
+            return format!(
+                "Status fails as soon as OpenBao does not answer; new versions of the key wrap after {hold:?}"
+            );
+        }
+        let limit = match grace == options.longest_status_grace() {
+            true => ", which allows no longer grace",
+            false => "",
+        };
+        format!(
+            "Status goes on for {grace:?} after OpenBao last worked; new versions of the key wrap after {hold:?}{limit}"
+        )
+    }
 }
 
 impl FileSource {
@@ -261,9 +285,11 @@ fn source(given: KeyGiven) -> Result<KeySource, Vec<SettingsError>> {
             let transit = given.transit.into_inner().resolve().map_err(&mut keep);
             match (connection, transit, cache) {
                 (Ok(connection), Ok(transit), Ok(cache)) => {
+                    let grace = status_grace(&given.outage, &transit.options(), &cache)
+                        .map_err(|fault| vec![fault])?;
                     Ok(KeySource::Bao(Box::new(BaoSource {
                         connection,
-                        transit,
+                        transit: transit.with_status_grace(grace),
                         cache,
                     })))
                 }
@@ -286,6 +312,25 @@ fn cache(given: &CacheGiven) -> Result<Limits, SettingsError> {
     Ok(Limits::new(entries, time_to_live))
 }
 
+/// How long Status outlasts OpenBao. What is not given follows the hold, so that settings from before there was a grace stay good.
+fn status_grace(
+    given: &OutageGiven,
+    options: &TransitOptions,
+    cache: &Limits,
+) -> Result<Duration, SettingsError> {
+    let longest = options.longest_status_grace();
+    match given.status_grace {
+        None => Ok(cache.time_to_live.min(longest)),
+        Some(grace) if grace.is_zero() || grace <= longest => Ok(grace),
+        Some(grace) => Err(SettingsError::StatusGrace {
+            grace,
+            least: grace.saturating_add(TransitOptions::HOLD_MARGIN),
+            hold: options.hold,
+            longest,
+        }),
+    }
+}
+
 impl KeyGiven {
     /// These settings, and those of `lower` where there are none. Where the key is counts as one setting: a file here
     /// hides OpenBao there, and the other way round.
@@ -303,6 +348,7 @@ impl KeyGiven {
             connection: self.connection.merge_over(lower.connection),
             transit: self.transit.merge_over(lower.transit),
             cache: self.cache.merge_over(lower.cache),
+            outage: self.outage.merge_over(lower.outage),
         }
     }
 
@@ -316,7 +362,10 @@ impl KeyGiven {
     pub(crate) fn contradiction(&self) -> Option<(&'static str, &'static str)> {
         let keyring = self.file.keyring.as_ref().map(|_| "keyring");
         let root_secret = self.file.root_secret.as_ref().map(|_| "root-secret");
-        let bao = self.first_of_bao().or_else(|| self.cache.first_given());
+        let bao = self
+            .first_of_bao()
+            .or_else(|| self.cache.first_given())
+            .or_else(|| self.outage.first_given());
         let mut places = [keyring, root_secret, bao].into_iter().flatten();
         places.next().zip(places.next())
     }

@@ -1,7 +1,6 @@
 //! What an S3 server says when it says no, in one line that tells what to do.
 
-use std::error::Error;
-
+use kdc_envelope::ErrorChain;
 use object_store::Error as StoreError;
 use object_store::client::HttpError;
 
@@ -468,27 +467,18 @@ fn exists_words() -> Words {
 
 /// The refusal that an error carries.
 fn refusal(error: &StoreError) -> Option<&Refusal> {
-    causes(error).find_map(|cause| cause.downcast_ref::<Refusal>())
+    let mut causes = ErrorChain::new(error).causes();
+    causes.find_map(|cause| cause.downcast_ref::<Refusal>())
 }
 
 /// Whether no answer came, or only a part of one.
 fn is_transport(error: &StoreError) -> bool {
-    causes(error).any(|cause| cause.is::<HttpError>())
+    let mut causes = ErrorChain::new(error).causes();
+    causes.any(|cause| cause.is::<HttpError>())
 }
 
 /// The innermost words: those around them repeat them.
 fn reason(error: &StoreError) -> String {
-    let innermost = causes(error).last().map(ToString::to_string);
-    let innermost = innermost.unwrap_or_default();
+    let innermost = ErrorChain::new(error).innermost().to_string();
     innermost.chars().take(MAX_REASON_LEN).collect()
-}
-
-/// An error and what is behind it.
-fn causes(error: &StoreError) -> impl Iterator<Item = &(dyn Error + 'static)> {
-    let mut next: Option<&(dyn Error + 'static)> = Some(error);
-    std::iter::from_fn(move || {
-        let error = next?;
-        next = error.source();
-        Some(error)
-    })
 }

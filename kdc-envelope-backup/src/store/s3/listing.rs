@@ -53,7 +53,7 @@ impl Page {
             None => Ok(None),
             Some(text) => text.parse().map(Some).map_err(|_| Fault::Part(name)),
         };
-        // Nobody asked for that, and keys would be other ones.
+        // No request asked for that, and keys would be other ones.
         if root.text("EncodingType").is_some() {
             return Err(Fault::Part("EncodingType"));
         }

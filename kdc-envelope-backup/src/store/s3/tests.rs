@@ -184,7 +184,7 @@ fn what_a_server_breaks_is_done_again() {
         scene.proxy.clear();
         assert!(read(&files) == data(), "{id}");
     }
-    // A begin whose answer was lost is begun again, and leaves one that nobody knows of.
+    // A begin whose answer was lost is begun again, and leaves one that no caller knows of.
     let (uploads, parts) = scene.server.unfinished_uploads().unwrap();
     assert!(uploads <= 1 && parts == 0);
 }
@@ -250,7 +250,7 @@ fn an_upload_that_fails_is_aborted() {
 }
 
 #[test]
-fn whoever_is_refused_is_told_what_to_do() {
+fn a_client_that_is_refused_is_told_what_to_do() {
     let scene = Scene::new();
     let told = |bucket: Bucket| {
         let failure = listing_failure(&bucket);

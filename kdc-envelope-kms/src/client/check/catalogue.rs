@@ -81,7 +81,7 @@ impl Check {
         self.texts().1
     }
 
-    /// What kube-apiserver, or someone behind it, does with a plugin that fails here.
+    /// What kube-apiserver, or a client behind it, does with a plugin that fails here.
     #[must_use]
     pub const fn on_failure(self) -> &'static str {
         self.texts().2

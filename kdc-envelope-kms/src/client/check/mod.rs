@@ -49,7 +49,7 @@ pub enum Outcome {
     Pass,
     /// Could not be tried, because something before it failed.
     Skip,
-    /// kube-apiserver does not mind, but someone may.
+    /// kube-apiserver does not mind, but another client may.
     Warn,
     /// The contract is broken.
     Fail,

@@ -117,7 +117,7 @@ async fn a_caller_that_goes_away_leaves_the_call_to_the_next() {
 }
 
 #[tokio::test]
-async fn a_call_that_everybody_gave_up_leaves_nothing_behind() {
+async fn a_call_that_all_callers_gave_up_leaves_nothing_behind() {
     let setup = setup(8);
     let key = setup.wrapped(1).await;
     setup.hold(true);

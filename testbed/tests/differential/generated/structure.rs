@@ -1,7 +1,8 @@
 //! Structure: documents, fields and notations, by rule and at random.
 
+use kdc_testbed::Random;
+
 use super::{BLOCK, JSON, Judged};
-use crate::random::Random;
 
 /// What may stand before a document.
 const BEFORE: [&str; 44] = [

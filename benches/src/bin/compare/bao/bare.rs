@@ -9,7 +9,7 @@ use kdc_testbed::bao::AppRole;
 use serde_json::{Value, json};
 use tokio::task::LocalSet;
 
-use super::stand::Stand;
+use super::fixture::Fixture;
 use crate::plugin::Load;
 
 /// 32 bytes, as a seed has.
@@ -37,7 +37,7 @@ pub(super) struct Bare {
 }
 
 impl Bare {
-    pub(super) async fn log_in(stand: &Stand, role: &AppRole) -> Result<Self> {
+    pub(super) async fn log_in(fixture: &Fixture, role: &AppRole) -> Result<Self> {
         let http = reqwest::Client::builder()
             .no_proxy()
             .http1_only()
@@ -46,7 +46,7 @@ impl Bare {
             .build()?;
         let mut bare = Self {
             http,
-            address: stand.address().to_owned(),
+            address: fixture.address().to_owned(),
             token: String::new(),
         };
         let ids = json!({"role_id": role.role_id, "secret_id": role.secret_id});

@@ -6,8 +6,8 @@ use anyhow::{Result, ensure};
 use kdc_envelope_kms::client::load::{LoadOptions, Rpc, Stop, run};
 use kdc_testbed::proxy::Proxy;
 
+use super::fixture::{Fixture, Plugin};
 use super::head;
-use super::stand::{Plugin, Stand};
 use crate::print;
 
 const CALLS: u64 = 2_000;
@@ -15,9 +15,9 @@ const CALLS: u64 = 2_000;
 const LEAST_WATCH: Duration = Duration::from_secs(180);
 
 /// Requests to OpenBao for each RPC.
-pub(super) async fn count(stand: &Stand) -> Result<()> {
-    let proxy = stand.proxy().await?;
-    let plugin = stand.plugin("counted", &proxy.address(), &[]).await?;
+pub(super) async fn count(fixture: &Fixture) -> Result<()> {
+    let proxy = fixture.proxy().await?;
+    let plugin = fixture.plugin("counted", &proxy.address(), &[]).await?;
     head(&[
         "RPC",
         "in flight",
@@ -52,7 +52,7 @@ pub(super) async fn count(stand: &Stand) -> Result<()> {
     Ok(())
 }
 
-/// A plugin that nobody asks for anything but its Status.
+/// A plugin that answers nothing but Status.
 pub(super) struct Steady {
     proxy: Proxy,
     since: Instant,
@@ -60,9 +60,9 @@ pub(super) struct Steady {
 }
 
 impl Steady {
-    pub(super) async fn begin(stand: &Stand) -> Result<Self> {
-        let proxy = stand.proxy().await?;
-        let plugin = stand.plugin("steady", &proxy.address(), &[]).await?;
+    pub(super) async fn begin(fixture: &Fixture) -> Result<Self> {
+        let proxy = fixture.proxy().await?;
+        let plugin = fixture.plugin("steady", &proxy.address(), &[]).await?;
         proxy.reset_counts();
         Ok(Self {
             proxy,

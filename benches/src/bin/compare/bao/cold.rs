@@ -6,8 +6,8 @@ use anyhow::{Result, ensure};
 use kdc_envelope_kms::client::load::{ColdStartOptions, WrappedSeeds, cold_start};
 
 use super::bare::{Bare, Until, Work};
+use super::fixture::Fixture;
 use super::head;
-use super::stand::Stand;
 use crate::print;
 
 const SEEDS: [usize; 2] = [2_000, 10_000];
@@ -15,8 +15,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// So many that all fit.
 pub(super) const ENTRIES: [&str; 2] = ["--cache-entries", "16384"];
 
-pub(super) async fn compare(stand: &Stand) -> Result<()> {
-    let bare = Bare::log_in(stand, stand.role()).await?;
+pub(super) async fn compare(fixture: &Fixture) -> Result<()> {
+    let bare = Bare::log_in(fixture, fixture.role()).await?;
     let options = ColdStartOptions::default();
     head(&[
         "cold start, seeds × 4",
@@ -28,11 +28,11 @@ pub(super) async fn compare(stand: &Stand) -> Result<()> {
         "faster",
     ]);
     for count in SEEDS {
-        let proxy = stand.proxy().await?;
-        let plugin = stand.plugin("cold", &proxy.address(), &ENTRIES).await?;
+        let proxy = fixture.proxy().await?;
+        let plugin = fixture.plugin("cold", &proxy.address(), &ENTRIES).await?;
         let seeds = WrappedSeeds::prepare(&plugin.socket, count, PATIENCE).await?;
         drop(plugin);
-        let plugin = stand.plugin("cold", &proxy.address(), &ENTRIES).await?;
+        let plugin = fixture.plugin("cold", &proxy.address(), &ENTRIES).await?;
         proxy.reset_counts();
         let counted = cold_start(&plugin.socket, seeds, &options, |_| ()).await?;
         let counts = proxy.counts();
@@ -44,10 +44,10 @@ pub(super) async fn compare(stand: &Stand) -> Result<()> {
         );
 
         // Once more without the proxy, which costs more than OpenBao.
-        let plugin = stand.plugin("cold", stand.address(), &ENTRIES).await?;
+        let plugin = fixture.plugin("cold", fixture.address(), &ENTRIES).await?;
         let seeds = WrappedSeeds::prepare(&plugin.socket, count, PATIENCE).await?;
         drop(plugin);
-        let plugin = stand.plugin("cold", stand.address(), &ENTRIES).await?;
+        let plugin = fixture.plugin("cold", fixture.address(), &ENTRIES).await?;
         let timed = cold_start(&plugin.socket, seeds, &options, |_| ()).await?;
         drop(plugin);
         ensure!(

@@ -4,17 +4,17 @@ use anyhow::{Result, ensure};
 use kdc_envelope_kms::client::load::{LoadOptions, Rpc, Stop, run};
 
 use super::cold::ENTRIES;
+use super::fixture::Fixture;
 use super::head;
-use super::stand::Stand;
 use crate::print;
 use crate::process::{mib, resident};
 
 const CALLS: u64 = 1_000_000;
 const SEEDS: usize = 10_000;
 
-pub(super) async fn measure(stand: &Stand) -> Result<()> {
-    let proxy = stand.proxy().await?;
-    let plugin = stand.plugin("memory", &proxy.address(), &ENTRIES).await?;
+pub(super) async fn measure(fixture: &Fixture) -> Result<()> {
+    let proxy = fixture.proxy().await?;
+    let plugin = fixture.plugin("memory", &proxy.address(), &ENTRIES).await?;
     let idle = resident(plugin.process.pid())?;
     let mut options = LoadOptions::new(Rpc::Decrypt, Stop::Calls(CALLS));
     options.concurrency = 32;

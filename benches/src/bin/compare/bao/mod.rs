@@ -4,10 +4,10 @@
 mod bare;
 mod calls;
 mod cold;
+mod fixture;
 mod memory;
 mod policy;
 mod rates;
-mod stand;
 
 use std::path::Path;
 
@@ -15,22 +15,22 @@ use anyhow::Result;
 
 use crate::print;
 use calls::Steady;
-use stand::Stand;
+use fixture::Fixture;
 
 pub(crate) async fn compare(kms_plugin: &Path) -> Result<()> {
-    let stand = Stand::start(kms_plugin).await?;
+    let fixture = Fixture::start(kms_plugin).await?;
     print(format_args!(
         "kms-plugin on OpenBao {}, server, plugin and load generator on the same cores\n",
-        stand.version()
+        fixture.version()
     ));
     // It idles behind its own proxy while all else is measured.
-    let steady = Steady::begin(&stand).await?;
-    rates::against_bare(&stand).await?;
-    rates::against_local(&stand, kms_plugin).await?;
-    cold::compare(&stand).await?;
-    policy::compare(&stand).await?;
-    calls::count(&stand).await?;
-    memory::measure(&stand).await?;
+    let steady = Steady::begin(&fixture).await?;
+    rates::against_bare(&fixture).await?;
+    rates::against_local(&fixture, kms_plugin).await?;
+    cold::compare(&fixture).await?;
+    policy::compare(&fixture).await?;
+    calls::count(&fixture).await?;
+    memory::measure(&fixture).await?;
     steady.end()
 }
 

@@ -1,4 +1,4 @@
-//! What OpenBao's policy `default` costs whoever has it.
+//! What OpenBao's policy `default` costs a client that has it.
 
 use std::time::Duration;
 
@@ -6,21 +6,21 @@ use anyhow::Result;
 use kdc_testbed::bao::Grant;
 
 use super::bare::{Bare, Until, Work};
+use super::fixture::Fixture;
 use super::head;
-use super::stand::Stand;
 use crate::plugin::Load;
 use crate::print;
 
 const ROUND: Duration = Duration::from_millis(1500);
 const ROUNDS: usize = 3;
 
-pub(super) async fn compare(stand: &Stand) -> Result<()> {
+pub(super) async fn compare(fixture: &Fixture) -> Result<()> {
     let grant = Grant::of(["kms"]);
-    let role = stand
+    let role = fixture
         .root()
         .create_approle("approle", "with-default", &grant);
-    let with_default = Bare::log_in(stand, &role.await?).await?;
-    let without = Bare::log_in(stand, stand.role()).await?;
+    let with_default = Bare::log_in(fixture, &role.await?).await?;
+    let without = Bare::log_in(fixture, fixture.role()).await?;
     head(&[
         "bare client, Decrypt, in flight",
         "own policy alone, requests/s",

@@ -7,8 +7,8 @@ use anyhow::Result;
 use kdc_envelope_kms::client::load::Rpc;
 
 use super::bare::{Bare, Until, Work};
+use super::fixture::Fixture;
 use super::head;
-use super::stand::Stand;
 use crate::plugin::{self, Load};
 use crate::print;
 
@@ -17,12 +17,14 @@ const ROUNDS: usize = 5;
 /// More than are in flight, so that no two calls ask for the same.
 const SEEDS: usize = 500;
 
-/// Encrypt, and Decrypt of what nobody remembers.
-pub(super) async fn against_bare(stand: &Stand) -> Result<()> {
+/// Encrypt, and Decrypt of what no cache remembers.
+pub(super) async fn against_bare(fixture: &Fixture) -> Result<()> {
     // Without time to live nothing is remembered.
     let settings = ["--cache-ttl", "0s"];
-    let plugin = stand.plugin("uncached", stand.address(), &settings).await?;
-    let bare = Bare::log_in(stand, stand.role()).await?;
+    let plugin = fixture
+        .plugin("uncached", fixture.address(), &settings)
+        .await?;
+    let bare = Bare::log_in(fixture, fixture.role()).await?;
     head(&[
         "not cached",
         "in flight",
@@ -57,9 +59,9 @@ pub(super) async fn against_bare(stand: &Stand) -> Result<()> {
 }
 
 /// What needs no backend must cost what it costs with a local key.
-pub(super) async fn against_local(stand: &Stand, kms_plugin: &Path) -> Result<()> {
+pub(super) async fn against_local(fixture: &Fixture, kms_plugin: &Path) -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let plugin = stand.plugin("cached", stand.address(), &[]).await?;
+    let plugin = fixture.plugin("cached", fixture.address(), &[]).await?;
     let _local = plugin::start_plugin(kms_plugin, folder.path())?;
     let local = folder.path().join("kms-plugin").to_string_lossy().parse()?;
     head(&[

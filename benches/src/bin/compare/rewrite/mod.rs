@@ -1,9 +1,9 @@
 //! Rewriting rows on one control plane: ours beside what others do, which reads and writes whole objects.
 
+mod fixture;
 mod ours;
 mod peers;
 mod reader;
-mod stand;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -13,8 +13,8 @@ use clap::Args;
 use kdc_testbed::servers::{Server, prepare};
 
 use crate::print;
+use fixture::{Fixture, Set};
 use reader::Reader;
-use stand::{Set, Stand};
 
 /// Objects that show whether memory grows with their number.
 const MANY: u32 = 100_000;
@@ -65,7 +65,7 @@ impl Taken {
 pub(crate) async fn compare(size: &Size) -> Result<()> {
     // Building it takes minutes, and looking for it a moment: neither is kubectl's time.
     let kubectl = tokio::task::spawn_blocking(|| prepare(Server::Kubectl, &mut |_| ())).await??;
-    let stand = Stand::start().await?;
+    let fixture = Fixture::start().await?;
     print(format_args!(
         "Secrets rewritten on one kube-apiserver and etcd; clients, servers and a reader on the same cores\n"
     ));
@@ -78,60 +78,60 @@ pub(crate) async fn compare(size: &Size) -> Result<()> {
             count: count / size.divide,
             length,
         };
-        rows(&stand, &set, &kubectl).await?;
+        rows(&fixture, &set, &kubectl).await?;
     }
     let set = Set {
         count: MANY / size.divide,
         length: 100,
     };
-    stand.make_stale(&set).await?;
-    let idle = idle(&stand).await?;
-    let taken = measured(&stand, &set, async || ours::rewrite(&stand).await).await?;
+    fixture.make_stale(&set).await?;
+    let idle = idle(&fixture).await?;
+    let taken = measured(&fixture, &set, async || ours::rewrite(&fixture).await).await?;
     row(&set, "kdc-envelope", &taken, taken.rate(), idle);
-    stand.clear().await?;
+    fixture.clear().await?;
     print(format_args!(""));
     Ok(())
 }
 
 /// All clients on the same objects, each of which are stale again before each.
-async fn rows(stand: &Stand, set: &Set, kubectl: &Path) -> Result<()> {
-    stand.make_stale(set).await?;
-    let idle = idle(stand).await?;
-    let ours = measured(stand, set, async || ours::rewrite(stand).await).await?;
+async fn rows(fixture: &Fixture, set: &Set, kubectl: &Path) -> Result<()> {
+    fixture.make_stale(set).await?;
+    let idle = idle(fixture).await?;
+    let ours = measured(fixture, set, async || ours::rewrite(fixture).await).await?;
     row(set, "kdc-envelope", &ours, ours.rate(), idle);
-    stand.make_stale(set).await?;
-    let replace = async || peers::get_then_replace(stand, kubectl).await;
-    let taken = measured(stand, set, replace).await?;
+    fixture.make_stale(set).await?;
+    let replace = async || peers::get_then_replace(fixture, kubectl).await;
+    let taken = measured(fixture, set, replace).await?;
     let name = "`kubectl get -o json \\| kubectl replace -f -`";
     row(set, name, &taken, ours.rate(), idle);
-    stand.make_stale(set).await?;
-    let taken = measured(stand, set, async || peers::migrate(stand).await).await?;
+    fixture.make_stale(set).await?;
+    let taken = measured(fixture, set, async || peers::migrate(fixture).await).await?;
     let name = "stand-in for kube-storage-version-migrator";
     row(set, name, &taken, ours.rate(), idle);
-    stand.clear().await
+    fixture.clear().await
 }
 
-/// The 99th percentile of reads, in ms, while nobody rewrites.
-async fn idle(stand: &Stand) -> Result<f64> {
-    let reader = Reader::start(stand)?;
+/// The 99th percentile of reads, in ms, while nothing is rewritten.
+async fn idle(fixture: &Fixture) -> Result<f64> {
+    let reader = Reader::start(fixture)?;
     tokio::time::sleep(reader::IDLE).await;
     reader.p99().await
 }
 
 /// Runs a client to its end, with a reader beside it, and looks at what it did.
 async fn measured(
-    stand: &Stand,
+    fixture: &Fixture,
     set: &Set,
     client: impl AsyncFnOnce() -> Result<Option<f64>>,
 ) -> Result<Taken> {
-    let reader = Reader::start(stand)?;
-    let before = stand.meter.bytes();
+    let reader = Reader::start(fixture)?;
+    let before = fixture.meter.bytes();
     let begin = Instant::now();
     let resident = client().await?;
     let seconds = begin.elapsed().as_secs_f64();
-    let bytes = stand.meter.bytes() - before;
+    let bytes = fixture.meter.bytes() - before;
     let p99 = reader.p99().await?;
-    let stale = stand.stale().await?;
+    let stale = fixture.stale().await?;
     ensure!(stale == 0, "{stale} rows are still stale");
     Ok(Taken {
         objects: set.count,

@@ -8,15 +8,15 @@ use kdc_envelope_k8s::GroupResource;
 use kdc_envelope_k8s::rewrite::RewriteOptions;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 
-use super::stand::Stand;
+use super::fixture::Fixture;
 use crate::print;
 
 /// Rewrites all Secrets; gives the memory that it took at most, in MiB.
-pub(super) async fn rewrite(stand: &Stand) -> Result<Option<f64>> {
+pub(super) async fn rewrite(fixture: &Fixture) -> Result<Option<f64>> {
     let mut child = Command::new(std::env::current_exe()?);
     child
         .arg("rewrite-child")
-        .arg(stand.kubeconfig())
+        .arg(fixture.kubeconfig())
         .arg("secrets");
     let output = tokio::task::spawn_blocking(move || child.output()).await??;
     let errors = String::from_utf8_lossy(&output.stderr);

@@ -10,15 +10,15 @@ use anyhow::{Context as _, Result, ensure};
 use reqwest::header::CONTENT_TYPE;
 use serde_json::Value;
 
-use super::stand::Stand;
+use super::fixture::Fixture;
 
 /// As the migrator pages.
 const PAGE: usize = 500;
 const PATH: &str = "/api/v1/secrets";
 
 /// `kubectl get secrets -A -o json | kubectl replace -f -`.
-pub(super) async fn get_then_replace(stand: &Stand, kubectl: &Path) -> Result<Option<f64>> {
-    let (kubeconfig, kubectl) = (stand.kubeconfig(), kubectl.to_owned());
+pub(super) async fn get_then_replace(fixture: &Fixture, kubectl: &Path) -> Result<Option<f64>> {
+    let (kubeconfig, kubectl) = (fixture.kubeconfig(), kubectl.to_owned());
     tokio::task::spawn_blocking(move || get_then_replace_with(&kubectl, &kubeconfig)).await??;
     Ok(None)
 }
@@ -45,8 +45,8 @@ fn get_then_replace_with(kubectl: &Path, kubeconfig: &Path) -> Result<()> {
 
 /// kube-storage-version-migrator: one worker that puts the objects of a page before it lists the next one
 /// (`pkg/migrator/core.go`).
-pub(super) async fn migrate(stand: &Stand) -> Result<Option<f64>> {
-    let client = Client::of(stand)?;
+pub(super) async fn migrate(fixture: &Fixture) -> Result<Option<f64>> {
+    let client = Client::of(fixture)?;
     let mut token = String::new();
     loop {
         let (page, next) = client.page(&token).await?;
@@ -67,8 +67,8 @@ struct Client {
 }
 
 impl Client {
-    fn of(stand: &Stand) -> Result<Self> {
-        let kubeconfig: Value = serde_json::from_slice(&std::fs::read(stand.kubeconfig())?)?;
+    fn of(fixture: &Fixture) -> Result<Self> {
+        let kubeconfig: Value = serde_json::from_slice(&std::fs::read(fixture.kubeconfig())?)?;
         let text = |pointer: &str| {
             let text = kubeconfig.pointer(pointer).and_then(Value::as_str);
             text.with_context(|| format!("no {pointer} in the kubeconfig"))

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use kdc_testbed::{Client, Resource};
 use tokio::task::JoinHandle;
 
-use super::stand::Stand;
+use super::fixture::Fixture;
 
 /// How long it reads while nothing else happens.
 pub(super) const IDLE: Duration = Duration::from_secs(10);
@@ -20,11 +20,11 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn start(stand: &Stand) -> Result<Self> {
+    pub(super) fn start(fixture: &Fixture) -> Result<Self> {
         let (sender, latencies) = tokio::sync::mpsc::unbounded_channel();
-        let client = stand.server.client().clone();
+        let client = fixture.server.client().clone();
         Ok(Self {
-            task: stand.beside()?.spawn(read(client, sender)),
+            task: fixture.beside()?.spawn(read(client, sender)),
             latencies,
         })
     }

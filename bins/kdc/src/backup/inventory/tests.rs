@@ -1,6 +1,6 @@
 use kdc_envelope_backup::catalogue::{CatalogueEntry, KeyNeeds, State, judge};
 use kdc_envelope_backup::{Entry, ObjectInfo};
-use serde_json::json;
+use kdc_testbed::fixtures::SnapshotSample;
 
 use super::page::render;
 use super::report::Report;
@@ -9,53 +9,7 @@ use crate::page::escape;
 const DAY: u64 = 86_400;
 const NOW: u64 = 1_790_000_000;
 
-/// A snapshot of version 2, as a test wants it.
-struct Sample<'a> {
-    cluster: &'a str,
-    id: &'a str,
-    created: u64,
-    version: u32,
-    /// Key ids and rows inside.
-    inner: Option<Vec<(&'a str, u64)>>,
-}
-
-impl Default for Sample<'_> {
-    fn default() -> Self {
-        Self {
-            cluster: "c",
-            id: "s",
-            created: NOW,
-            version: 1,
-            inner: None,
-        }
-    }
-}
-
-fn known(sample: &Sample<'_>) -> CatalogueEntry {
-    let is_plain = |c: &char| c.is_ascii_alphanumeric();
-    let mut metadata = json!({
-        "schemaVersion": 2,
-        "algorithm": "AES-256-GCM",
-        "compression": "none",
-        // Parsing refuses names that a bucket cannot have.
-        "cluster": sample.cluster.chars().filter(is_plain).collect::<String>(),
-        "snapshot": sample.id,
-        "source": "test",
-        "createdAt": crate::clock::rfc3339(sample.created).unwrap(),
-        "contentLength": 1,
-        "sealedLength": 100,
-        "transitMount": "transit",
-        "transitKey": "snapshots",
-        "transitKeyVersion": sample.version,
-        "wrappedDek": format!("vault:v{}:AAAA", sample.version),
-        "mac": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
-    });
-    if let Some(inner) = &sample.inner {
-        let group = |(key, rows): &(&str, u64)| json!({"provider": "kms v2", "name": "bao", "keyId": key, "rows": rows});
-        let total: u64 = inner.iter().map(|(_, rows)| rows).sum();
-        let groups: Vec<_> = inner.iter().map(group).collect();
-        metadata["rows"] = json!({"total": total, "groups": groups});
-    }
+fn known(sample: &SnapshotSample<'_>) -> CatalogueEntry {
     let info = ObjectInfo::new(100, sample.created);
     let mut entry = Entry::default();
     entry.cluster = sample.cluster.to_owned();
@@ -64,8 +18,12 @@ fn known(sample: &Sample<'_>) -> CatalogueEntry {
     entry.wrapped_dek = true;
     entry.metadata = Some(info);
     entry.modified = sample.created;
-    let mut known = judge(entry, Some(metadata.to_string().as_bytes()), NOW);
-    if !sample.cluster.chars().all(|c| is_plain(&c)) {
+    let mut known = judge(entry, Some(sample.metadata().to_string().as_bytes()), NOW);
+    if !sample
+        .cluster
+        .chars()
+        .all(|letter| letter.is_ascii_alphanumeric())
+    {
         known.state = State::CompleteV2; // a name that no bucket gives, to see that it is escaped
     }
     known
@@ -85,7 +43,7 @@ fn year() -> KeyNeeds {
                 100..120 => vec![("key-v1", 2), ("key-v2", 3)],
                 _ => vec![("key-v2", 7)],
             };
-            let sample = Sample {
+            let sample = SnapshotSample {
                 cluster,
                 id: &format!("s-{day}"),
                 created: NOW - (365 - day) * DAY,
@@ -95,12 +53,12 @@ fn year() -> KeyNeeds {
             needs.add(&known(&sample));
         }
     }
-    needs.add(&known(&Sample {
+    needs.add(&known(&SnapshotSample {
         inner: None,
-        ..Sample::default()
+        ..SnapshotSample::default()
     }));
     let mut orphan = Entry::default();
-    orphan.data = known(&Sample::default()).entry.data;
+    orphan.data = known(&SnapshotSample::default()).entry.data;
     orphan.cluster = "prod".to_owned();
     orphan.id = "orphan".to_owned();
     orphan.modified = NOW;
@@ -136,9 +94,9 @@ fn each_key_version_is_told_with_what_needs_it_and_since_when() {
 fn a_count_of_no_rows_says_nothing_about_inner_keys() {
     let mut needs = KeyNeeds::default();
     for inner in [Some(vec![]), None] {
-        needs.add(&known(&Sample {
+        needs.add(&known(&SnapshotSample {
             inner,
-            ..Sample::default()
+            ..SnapshotSample::default()
         }));
     }
     let json = serde_json::to_value(report(&needs)).unwrap();

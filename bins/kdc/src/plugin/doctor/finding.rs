@@ -209,7 +209,7 @@ impl Finding {
     pub(super) fn of_error(
         check: Check,
         subject: impl fmt::Display,
-        error: &dyn Error,
+        error: &(dyn Error + 'static),
         otherwise: &str,
     ) -> Self {
         let words = error.to_string();

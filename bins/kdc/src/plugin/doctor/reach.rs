@@ -33,7 +33,7 @@ struct Probe {
     has_jwt: bool,
 }
 
-/// The addresses at which OpenBao can serve, in the order of the settings. All are looked at at once.
+/// The addresses at which OpenBao can serve, in the order of the settings. All are probed at once.
 pub(super) async fn check(
     config: &ClientConfig,
     prober: Option<&Prober>,

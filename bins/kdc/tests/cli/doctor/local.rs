@@ -7,8 +7,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::api_server;
-use super::scene::{Diagnosis, Patient, grant, server, token};
-use crate::support::set_mode;
+use super::fixture::{Diagnosis, Patient, grant, server, token};
+use crate::fixture::set_mode;
 use kdc_testbed::bao::Bao;
 use kdc_testbed::encryption_config::with_providers;
 
@@ -76,7 +76,7 @@ fn sockets_are_looked_at_from_outside() {
     let patient = Patient::with_keyring();
     let key = ["--keyring", "keyring", "--socket"];
     let examine = |socket: &str| patient.examine_as_it_is(&[&key[..], &[socket]].concat());
-    let path = |name: &str| patient.scene.path(name);
+    let path = |name: &str| patient.fixture.path(name);
     fs::create_dir(path("open")).unwrap();
     set_mode(&path("open"), 0o777);
     for (socket, detail, cure) in [
@@ -101,7 +101,7 @@ fn sockets_are_looked_at_from_outside() {
         .passes("socket", "no process listens");
     drop(UnixListener::bind(path("stale.sock")).unwrap());
     examine("stale.sock").skips("plugin", "no process listens");
-    let _plugin = patient.scene.serve();
+    let _plugin = patient.fixture.serve();
     examine("kms.sock")
         .passes("plugin", "healthy, key id local-v1-")
         .only(&[]);
@@ -117,8 +117,8 @@ fn sockets_are_looked_at_from_outside() {
 #[test]
 fn a_process_that_is_no_plugin_is_a_failure() {
     let patient = Patient::with_keyring();
-    let listener = UnixListener::bind(patient.scene.path("kms.sock")).unwrap();
-    // Whoever connects is hung up on, for as long as the test runs.
+    let listener = UnixListener::bind(patient.fixture.path("kms.sock")).unwrap();
+    // Every client that connects is hung up on, for as long as the test runs.
     std::thread::spawn(move || listener.incoming().for_each(drop));
     patient
         .examine(&["--keyring", "keyring"])
@@ -145,7 +145,7 @@ fn examine_configuration(patient: &Patient, config: &str) -> Diagnosis {
 #[test]
 fn encryption_configurations_are_held_against_the_socket() {
     let patient = Patient::with_keyring();
-    let socket = patient.scene.path("kms.sock");
+    let socket = patient.fixture.path("kms.sock");
     let of = |providers: &[Value]| examine_providers(&patient, providers);
     let ours = || kms(&socket);
     of(&[ours(), identity()])
@@ -170,7 +170,7 @@ fn encryption_configurations_are_held_against_the_socket() {
 fn values_that_kube_apiserver_should_not_have_are_named() {
     let patient = Patient::with_keyring();
     let with = |field: &str, value: Value| {
-        let mut provider = kms(&patient.scene.path("kms.sock"));
+        let mut provider = kms(&patient.fixture.path("kms.sock"));
         provider["kms"][field] = value;
         examine_providers(&patient, &[provider, identity()])
     };
@@ -190,7 +190,7 @@ fn values_that_kube_apiserver_should_not_have_are_named() {
 /// A manifest with one thing changed.
 fn examine_manifest(from: &str, to: &str) -> Diagnosis {
     let patient = Patient::with_keyring();
-    let socket = patient.scene.path("kms.sock");
+    let socket = patient.fixture.path("kms.sock");
     let [config, manifest] = api_server(&patient, &socket);
     let good = fs::read_to_string(&manifest).unwrap();
     let folder = socket.parent().unwrap().to_str().unwrap();
@@ -257,7 +257,7 @@ fn manifests_of_kube_apiserver_are_held_against_files_and_socket() {
 #[test]
 fn a_file_with_the_command_line_of_kube_apiserver_will_do() {
     let patient = Patient::with_keyring();
-    let [config, _] = api_server(&patient, &patient.scene.path("kms.sock"));
+    let [config, _] = api_server(&patient, &patient.fixture.path("kms.sock"));
     let examine = |text: &str| {
         let file = patient.file("command-line", text);
         let file = file.to_str().unwrap();
@@ -287,9 +287,9 @@ async fn several_keys_are_told_apart_and_their_servers_looked_at_once() {
         "bao-auth": "token",
         "bao-token-file": file,
         "keys": [
-            {"name": "a", "socket": patient.scene.path("a.sock"), "bao-key": "etcd"},
-            {"name": "b", "socket": patient.scene.path("b.sock"), "bao-key": "other"},
-            {"name": "c", "socket": patient.scene.path("c.sock"), "keyring": patient.scene.path("keyring")},
+            {"name": "a", "socket": patient.fixture.path("a.sock"), "bao-key": "etcd"},
+            {"name": "b", "socket": patient.fixture.path("b.sock"), "bao-key": "other"},
+            {"name": "c", "socket": patient.fixture.path("c.sock"), "keyring": patient.fixture.path("keyring")},
         ],
     });
     let config = patient.file("kms-plugin.yaml", &settings.to_string());

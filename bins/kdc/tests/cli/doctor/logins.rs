@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use kdc_testbed::bao::{AppRole, Bao, Caller, JwtIssuer};
 use serde_json::{Value, json};
 
-use super::scene::{Diagnosis, Patient, grant, on, server};
+use super::fixture::{Diagnosis, Patient, grant, on, server};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 

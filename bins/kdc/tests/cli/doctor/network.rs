@@ -11,7 +11,7 @@ use kdc_testbed::proxy::{Fault, Proxy};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use serde_json::Value;
 
-use super::scene::{Diagnosis, Patient, grant, on, server, token, token_file};
+use super::fixture::{Diagnosis, Patient, grant, on, server, token, token_file};
 
 /// An authority, and certificates whose names and times a test chooses.
 struct Authority {
@@ -125,7 +125,7 @@ async fn certificates_are_refused_for_chain_name_or_time() {
         .examine(&rubbish, &[])
         .fails("tls-files", "it holds no certificate in PEM", "-----BEGIN")
         .skips("dns", "the files for TLS cannot be used");
-    let missing = secure.patient.scene.path("missing.crt");
+    let missing = secure.patient.fixture.path("missing.crt");
     secure
         .examine(&missing, &[])
         .fails("tls-files", "No such file", "create it");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use kdc_testbed::bao::{Bao, Caller, Grant};
 use serde_json::{Value, json};
 
-use super::scene::{
+use super::fixture::{
     KEY, Patient, RIGHTS, grant, line, on, policy_without, server, token, token_file, too_open,
 };
 
@@ -52,7 +52,7 @@ async fn each_missing_right_is_named_with_the_line_to_add() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rights_that_nobody_needs_are_warned_of() {
+async fn rights_that_the_plugin_does_not_need_are_warned_of() {
     let bao = server(Bao::options()).await;
     let (root, address) = (bao.root(), bao.address());
     let mut patient = Patient::new();
@@ -242,7 +242,7 @@ async fn tokens_that_end_are_told_apart_from_those_that_are_none() {
         .fails("login-files", "has mode 0644, open to others", "chmod 600")
         .skips("login", "cannot be read")
         .only(&["login-files"]);
-    let missing = patient.scene.path("missing");
+    let missing = patient.fixture.path("missing");
     let found = patient.examine(&on(address, &token_file(&missing)));
     found.fails("login-files", "No such file", "create it");
     let empty = patient.file("empty", "\n");

@@ -4,7 +4,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::KEY;
-use crate::support::{Place, output, program, stderr};
+use crate::fixture::{Place, output, program, stderr};
 
 /// Flags that follow [`KEY`], and what the one line says. Exit code 64.
 const FAULTS: &[(&str, &str)] = &[
@@ -137,6 +137,22 @@ const FAULTS: &[(&str, &str)] = &[
         "--bao-hold must be at most 24h",
     ),
     (
+        "--bao-role r --bao-hold 3m --status-grace 5m",
+        "--status-grace 300s needs a --bao-hold of at least 390s, and it is 180s: raise --bao-hold, or set --status-grace to at most 90s",
+    ),
+    (
+        "--bao-role r --status-grace 6m",
+        "--status-grace 360s needs a --bao-hold of at least 450s, and it is 420s",
+    ),
+    (
+        "--bao-role r --bao-hold 80s --status-grace 1s",
+        "--status-grace 1s needs a --bao-hold of at least 91s, and it is 80s",
+    ),
+    (
+        "--bao-role r --status-grace soon",
+        "is not a duration such as 90s or 5m",
+    ),
+    (
         "--bao-role r --bao-redirect-host bao",
         "--bao-redirect-host must be HOST:PORT",
     ),
@@ -201,6 +217,10 @@ fn every_fault_of_a_flag_has_one_line_and_code_64() {
         (
             "--socket /s --keyring /k --cache-ttl 1m",
             "--keyring cannot be used with --cache-ttl",
+        ),
+        (
+            "--socket /s --keyring /k --status-grace 1m",
+            "--keyring cannot be used with --status-grace",
         ),
         (
             "--socket /s --keyring /k --bao-role r",

@@ -8,7 +8,7 @@ use tonic::Code;
 
 use super::openbao::Prepared;
 use super::{text, yaml};
-use crate::support::{decrypt, encrypt, get, http_address};
+use crate::fixture::{decrypt, encrypt, get, http_address};
 
 /// Names of samples, and for each the labels that it has anywhere with all their values.
 type Offered = BTreeMap<String, BTreeMap<String, BTreeSet<String>>>;

@@ -11,9 +11,9 @@ use kdc_testbed::{BaoVersion, Server, servers};
 use serde_json::{Value, json};
 
 use super::{BAO_SAMPLE, deploy, text};
-use crate::support::{Place, Running, encrypt, eventually, http_address, program, stderr};
+use crate::fixture::{Place, Running, encrypt, eventually, http_address, program, stderr};
 
-/// What the variables of `setup.sh` are unless somebody sets them.
+/// The defaults of the variables of `setup.sh`.
 pub(super) fn defaults() -> BTreeMap<String, String> {
     text("openbao/setup.sh")
         .lines()
@@ -148,7 +148,7 @@ async fn the_setup_makes_a_role_with_which_the_sample_settings_serve() {
     let found = role(&caller, &format!("auth/approle/role/{name}")).await;
     check_token(&found);
 
-    // Nobody shuts the role out with wrong secret ids.
+    // Wrong secret ids do not lock the role out.
     for _ in 0..6 {
         let wrong = json!({"role_id": name, "secret_id": "wrong"});
         let login = caller.call("POST", "auth/approle/login", Some(wrong));

@@ -212,7 +212,7 @@ fn the_sidecar_logs_in_as_the_role_is_bound() {
     assert_eq!(path, file);
 }
 
-/// The address of a pod is reached from everywhere, unless somebody says otherwise.
+/// The address of a pod is reached from everywhere, unless a NetworkPolicy says otherwise.
 #[test]
 fn the_policy_leaves_the_port_of_probes_to_prometheus_and_that_of_kube_apiserver_to_all() {
     let policy = pod("native-sidecar-networkpolicy.yaml");
@@ -227,5 +227,25 @@ fn the_policy_leaves_the_port_of_probes_to_prometheus_and_that_of_kube_apiserver
         let port = &container(&pod, "initContainers", "kms-plugin")["ports"][0]["containerPort"];
         assert_eq!(&prometheus["ports"][0]["port"], port, "{name}");
         assert_ne!(&all["ports"][0]["port"], port, "{name}");
+    }
+}
+
+/// Else it diagnoses something else than what runs.
+#[test]
+fn the_doctor_has_the_settings_and_volumes_of_the_sidecar() {
+    let doctor = pod("native-sidecar-doctor.yaml");
+    let sidecar = pod(SIDECAR);
+    let plugin = container(&sidecar, "initContainers", "kms-plugin");
+    let words = doctor["args"].as_array().unwrap();
+    assert_eq!(words[..2], ["plugin", "doctor"]);
+    let settings: Vec<&Value> = plugin["args"].as_array().unwrap().iter().collect();
+    let of_serving = ["--http-address", "--log-format"];
+    let expected = settings.into_iter().filter(|setting| {
+        let setting = setting.as_str().unwrap();
+        !of_serving.iter().any(|flag| setting.starts_with(flag))
+    });
+    assert!(words[2..].iter().eq(expected));
+    for field in ["securityContext", "volumeMounts"] {
+        assert_eq!(doctor[field], plugin[field], "{field}");
     }
 }

@@ -9,7 +9,7 @@ use kms_plugin::cli::Cli;
 use tempfile::TempDir;
 
 use super::{BAO_SAMPLE, LOCAL_SAMPLE, deploy, files, names_in, only_key, settings, text};
-use crate::support::stderr;
+use crate::fixture::stderr;
 
 const UNIT: &str = "kms-plugin.service";
 const DROP_IN: &str = "kms-plugin.service.d/openbao.conf";

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Backend, SEED, healthy, round_trip};
-use crate::support::{decrypt, encrypt, eventually, status};
+use crate::fixture::{decrypt, encrypt, eventually, status};
 use kdc_envelope_kms::client::check::{self, CheckOptions, Outcome, Verdict};
 use kdc_envelope_kms::server::SocketAddress;
 
@@ -12,7 +12,7 @@ async fn the_shortest_command_line_serves() {
     let backend = Backend::start().await;
     let place = &backend.place;
     let token = backend.file("token", &backend.token().await);
-    let mut command = crate::support::program();
+    let mut command = crate::fixture::program();
     command.arg("--socket").arg(&place.socket);
     command.args([
         "--bao-address",

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Backend, healthy, round_trip};
-use crate::support::eventually;
+use crate::fixture::eventually;
 use kdc_testbed::proxy::Fault;
 
 const READ: &str = "GET /v1/transit/keys/etcd";

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Backend, healthy, round_trip, unhealthy, write_private};
-use crate::support::{eventually, program};
+use crate::fixture::{eventually, program};
 use kdc_testbed::bao::{Bao, JwtIssuer};
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The program with its key in a real OpenBao, which it reaches through a proxy that counts and can refuse.
 
 mod calls;
+mod grace;
 mod hostile;
 mod logins;
 mod outages;
@@ -13,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::support::{
+use crate::fixture::{
     Client, Place, Running, decrypt, encrypt, eventually, get, http_address, program, status,
 };
 use kdc_testbed::bao::{Bao, Grant, kms_plugin_policy};
@@ -39,7 +40,7 @@ impl Backend {
         root.create_key("transit", "etcd").await.unwrap();
         let policy = kms_plugin_policy("etcd");
         root.write_policy("tcp", &policy).await.unwrap();
-        // With TLS the proxy cannot stand in between, and nobody asks it.
+        // With TLS the proxy cannot stand in between, and is not used.
         let proxy = Proxy::start(bao.address()).await.unwrap();
         Self {
             bao,
@@ -66,7 +67,7 @@ impl Backend {
         path
     }
 
-    /// The program with the key, probes, and the login that `flags` say; logs of one line each.
+    /// The program with the key, probes, and the login that `flags` say; logs of one line each. Status has no grace unless they give one.
     fn command(&self, flags: &[&str]) -> Command {
         let mut command = program();
         command.arg("--socket").arg(&self.place.socket);
@@ -77,6 +78,9 @@ impl Backend {
         ]);
         command.args(["--bao-key", "etcd", "--http-address", "127.0.0.1:0"]);
         command.args(["--bao-poll-interval", "1s"]).args(flags);
+        if !flags.contains(&"--status-grace") {
+            command.args(["--status-grace", "0"]);
+        }
         command
     }
 

@@ -1,7 +1,7 @@
 //! OpenBao away, sealed, refusing: the program starts, listens, says so, stays, and recovers by itself.
 
 use super::{Backend, SEED, healthy, round_trip, unhealthy};
-use crate::support::{decrypt, encrypt, status};
+use crate::fixture::{decrypt, encrypt, status};
 use kdc_testbed::bao::kms_plugin_policy;
 use kdc_testbed::proxy::Fault;
 use tonic::Code;
@@ -11,14 +11,17 @@ async fn it_starts_and_listens_while_openbao_is_away_and_recovers() {
     let mut backend = Backend::start().await;
     backend.proxy.refuse_connections().await;
     let token = backend.file("token", &backend.token().await);
-    let login = [
+    let flags = [
         "--bao-auth",
         "token",
         "--bao-token-file",
         token.to_str().unwrap(),
+        "--status-grace",
+        "5m",
     ];
-    let running = backend.place.start(backend.command(&login)).await;
+    let running = backend.place.start(backend.command(&flags)).await;
     let mut client = backend.place.client().await;
+    // There is no grace before OpenBao was reached once.
     let refused = status(&mut client).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unavailable, "honest, and not a text");
     let refused = encrypt(&mut client, &SEED).await.unwrap_err();
@@ -56,7 +59,7 @@ async fn it_starts_while_openbao_is_sealed_and_serves_when_it_is_unsealed() {
         status(&mut client).await.unwrap_err().code(),
         Code::Unavailable
     );
-    crate::support::eventually("it says so", async || {
+    crate::fixture::eventually("it says so", async || {
         backend.place.log().contains("sealed")
     })
     .await;
@@ -81,7 +84,7 @@ async fn it_starts_without_credential_key_or_right_and_waits_for_each() {
         "--bao-key",
         "late",
     ];
-    let mut command = crate::support::program();
+    let mut command = crate::fixture::program();
     command.arg("--socket").arg(&backend.place.socket);
     command.args([
         "--bao-address",
@@ -93,7 +96,7 @@ async fn it_starts_without_credential_key_or_right_and_waits_for_each() {
     let running = backend.place.start(command).await;
     let mut client = backend.place.client().await;
     let says = async |words: &str| {
-        crate::support::eventually(words, async || backend.probe("/readyz").contains(words)).await;
+        crate::fixture::eventually(words, async || backend.probe("/readyz").contains(words)).await;
     };
     says("cannot read token file").await;
     super::write_private(&token, &backend.token().await);
@@ -124,7 +127,7 @@ async fn an_outage_is_reported_at_once_and_cached_seeds_open_through_it() {
     let refused = decrypt(&mut client, &unknown).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unavailable);
     let breaker = "kdc_kms_bao_breaker_state{key=\"kube-dc-kms-plugin\"}";
-    crate::support::eventually("the breaker opens", async || backend.metric(breaker) > 0.0).await;
+    crate::fixture::eventually("the breaker opens", async || backend.metric(breaker) > 0.0).await;
     backend.proxy.accept_connections().await.unwrap();
     healthy(&mut client).await;
     assert_eq!(decrypt(&mut client, &unknown).await.unwrap(), SEED);

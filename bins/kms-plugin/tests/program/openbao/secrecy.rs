@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use super::{Backend, SEED, healthy, unhealthy, write_private};
-use crate::support::{decrypt, encrypt, program};
+use crate::fixture::{decrypt, encrypt, program};
 use clap::Parser as _;
 use kdc_shared::plugin::Settings;
 use kdc_testbed::bao::JwtIssuer;
@@ -35,7 +35,7 @@ async fn everything_said(backend: &Backend, login: &[&str], file: &str, useless:
     let wrapped = encrypt(&mut client, &SEED).await.unwrap();
     assert_eq!(decrypt(&mut client, &wrapped).await.unwrap(), SEED);
     said.push(backend.probe("/metrics") + &backend.probe("/readyz"));
-    // Everybody is thrown out, and nobody gets in again.
+    // All tokens are revoked, and no login succeeds.
     write_private(&file, useless);
     let root = backend.bao.root();
     let accessors = root

@@ -6,7 +6,7 @@ use std::path::Path;
 use kdc_testbed::bao::kms_plugin_policy;
 
 use super::{Backend, SEED, healthy, unhealthy};
-use crate::support::{Client, connect, decrypt, encrypt, eventually, program, status};
+use crate::fixture::{Client, connect, decrypt, encrypt, eventually, program, status};
 
 /// Keys `one` and `two` in OpenBao and `local` in a file, and the tokens of the first two.
 fn config(backend: &Backend, tokens: [&Path; 2]) -> std::path::PathBuf {
