@@ -29,9 +29,19 @@ const RUNS: [Run; 3] = [
     },
 ];
 
-/// On a real node, which needs root. Its tests wait for pods most of the time.
-const ON_A_NODE: Run = Run {
-    what: &["--workspace", "--all-features", "--test", "node"],
+/// On a real node, and with hosted control planes, whose containers have mounts of their own. Both need root. These tests wait for pods and
+/// for API servers most of the time.
+const AS_ROOT: Run = Run {
+    what: &[
+        "--workspace",
+        "--all-features",
+        "--test",
+        "node",
+        "--test",
+        "hosted",
+        "--test",
+        "k8_manager",
+    ],
     at_once: Some("3"),
 };
 
@@ -67,7 +77,7 @@ pub(crate) fn run(
     let minors = matrix.then_some(all.as_str());
     let mut runs: Vec<&Run> = RUNS.iter().collect();
     if with_node == WithNode::Yes {
-        runs.push(&ON_A_NODE);
+        runs.push(&AS_ROOT);
     }
     for run in runs {
         if !test(root, run, minors, cargo_arguments)? {
@@ -88,7 +98,7 @@ pub(crate) fn run(
         }
     }
     if with_node == WithNode::No {
-        say("not run: the tests on a real node (testbed/tests/node), which need root");
+        say("not run: testbed/tests/{node,hosted,k8_manager}, which need root");
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -288,6 +288,7 @@ fn command(
     command
         .args([
             "--mount",
+            "--uts",
             "--propagation",
             "private",
             "sh",
@@ -295,6 +296,8 @@ fn command(
             SCRIPT,
             "container",
         ])
+        // kube-apiserver names its Lease after it, and two with one name would share that.
+        .arg(text(around.pod, "/metadata/name"))
         .arg(root)
         .args([&user, &groups])
         .arg(program.unwrap_or_else(|| Path::new("")))

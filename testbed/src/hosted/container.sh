@@ -1,9 +1,10 @@
-# Runs one container in a root of its own: `sh container.sh ROOT USER GROUPS PROGRAM NAME [SOURCE TARGET MODE]... -- COMMAND...`.
+# Runs one container in a root of its own: `sh container.sh HOST ROOT USER GROUPS PROGRAM NAME [SOURCE TARGET MODE]... -- COMMAND...`.
 #
-# All mounts are in a mount namespace that ends with the process. Network, processes and users are those of the machine.
+# Mounts and the name of the host are in namespaces that end with the process. Network, processes and users are those of the machine.
 set -eu
-root=$1 user=$2 groups=$3 program=$4 name=$5
-shift 5
+host=$1 root=$2 user=$3 groups=$4 program=$5 name=$6
+shift 6
+echo "$host" >/proc/sys/kernel/hostname
 mkdir -p "$root"
 mount -t tmpfs -o mode=0755 container "$root"
 for folder in dev etc proc tmp usr; do mkdir "$root/$folder"; done

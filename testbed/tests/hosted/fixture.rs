@@ -201,6 +201,7 @@ impl Stand {
                         "--socket=/run/kms/plugin/kms.sock",
                         "--cluster=prod",
                         format!("--bao-address={address}"),
+                        "--bao-insecure-http",
                         format!("--bao-namespace={ORGANIZATION}"),
                         format!("--bao-key={KEY}"),
                         "--bao-auth=kubernetes",
