@@ -1,7 +1,7 @@
 //! A bounded cache of unwrapped keys in front of any backend.
 //!
 //! It saves backend calls, and lets reading go on while the backend is away. Concurrent calls for one wrapped key share a
-//! single backend call, also when that fails; but a caller with a later [deadline](crate::deadline) than the one that asked does not
+//! single backend call, also when that fails; but a caller with a later [`deadline`] than the one that asked does not
 //! fail with it, and asks again.
 //!
 //! A time to live alone carries no caller through an outage: a key that was asked for just before the outage lasts as

@@ -144,7 +144,7 @@ enum Found {
 }
 
 impl Elector {
-    /// Does nothing until it [runs](Self::run).
+    /// Does nothing until it [runs](Self::run_while).
     #[must_use]
     pub fn new(client: Client, settings: LeaderSettings) -> (Self, Leadership) {
         let (until, changes) = watch::channel(None);

@@ -10,6 +10,9 @@
 //! | [`events`] | Events, of which the same is not written over and over |
 //! | [`metrics`] | what a controller counts |
 //!
+//! It is a frame of its own, and not kube's runtime, for three rules that keys depend on: a run is cut off before another process may lead, no
+//! run begins before the last one's writes are seen, and an API server that lags behind what was seen before is not believed.
+//!
 //! A controller implements [`Reconciler`] and gives it to a [`Controller`]:
 //!
 //! ```no_run
