@@ -19,9 +19,13 @@ pub struct Programs {
     pub kdc: PathBuf,
     /// `kms-plugin`.
     pub kms_plugin: PathBuf,
+    /// `k8-manager`.
+    pub k8_manager: PathBuf,
+    /// `kdc-manager`.
+    pub kdc_manager: PathBuf,
 }
 
-/// Builds `kdc` and `kms-plugin`, once for this process, in the profile of the
+/// Builds all of them, once for this process, in the profile of the
 /// caller and where cargo is configured to put them. Blocks.
 ///
 /// # Errors
@@ -42,6 +46,7 @@ fn build_now() -> Result<Programs, Error> {
         // As a test run of the whole workspace builds them, so that nothing is compiled twice.
         .args(["build", "--workspace", "--all-features"])
         .args(["--bin", "kdc", "--bin", "kms-plugin"])
+        .args(["--bin", "k8-manager", "--bin", "kdc-manager"])
         .args(["--profile", profile])
         .arg("--message-format=json-render-diagnostics")
         .stdin(Stdio::null())
@@ -52,7 +57,7 @@ fn build_now() -> Result<Programs, Error> {
             source,
         })?;
     let failed = |tail: String| Error::Build {
-        what: "kdc and kms-plugin".to_owned(),
+        what: "the programs of the workspace".to_owned(),
         tail,
     };
     if !output.status.success() {
@@ -65,6 +70,8 @@ fn build_now() -> Result<Programs, Error> {
     Ok(Programs {
         kdc: program("kdc")?,
         kms_plugin: program("kms-plugin")?,
+        k8_manager: program("k8-manager")?,
+        kdc_manager: program("kdc-manager")?,
     })
 }
 

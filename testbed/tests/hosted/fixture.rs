@@ -26,9 +26,8 @@ pub struct Stand {
 impl Stand {
     /// With the key of the tenant and its role, and a plain control plane of `replicas` that is ready.
     pub async fn start(pace: Pace, replicas: u32) -> Self {
-        let cluster = ManagementCluster::start().await.unwrap();
-        cluster.namespace(NAMESPACE, &json!({})).await.unwrap();
-        let organization = cluster.organization();
+        let stand = Self::without_key(pace, replicas).await;
+        let organization = stand.cluster.organization();
         organization.enable_transit("transit").await.unwrap();
         organization.create_key("transit", KEY).await.unwrap();
         let policy = kms_plugin_policy(KEY);
@@ -42,6 +41,13 @@ impl Stand {
             .create_kubernetes_role(AUTH_MOUNT, "tcp-prod", &account, "openbao", &grant)
             .await
             .unwrap();
+        stand
+    }
+
+    /// With a plain control plane of `replicas` that is ready, and nothing in OpenBao but the namespace of the organization.
+    pub async fn without_key(pace: Pace, replicas: u32) -> Self {
+        let cluster = ManagementCluster::start().await.unwrap();
+        cluster.namespace(NAMESPACE, &json!({})).await.unwrap();
         let runner = TenantRunner::start(&cluster, pace).await.unwrap();
         let stand = Self { runner, cluster };
         stand

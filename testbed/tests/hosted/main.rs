@@ -9,5 +9,6 @@
 
 mod fixture;
 mod load;
+mod managers;
 mod pods;
 mod stages;

@@ -116,7 +116,7 @@ fn names_in(folder: &Path) -> Vec<String> {
 
 #[test]
 fn no_file_is_without_a_test() {
-    // Those of backups are tested with `kdc`, whose command lines they hold.
+    // Those of backups are tested with `kdc`, whose command lines they hold, and the policy of the manager with `kdc-manager`.
     let tested = [
         "Containerfile",
         "backup/Containerfile",
@@ -137,6 +137,7 @@ fn no_file_is_without_a_test() {
         "native-sidecar-openbao.yaml",
         "native-sidecar.yaml",
         "openbao/backup-policy.hcl",
+        "openbao/manager-policy.hcl",
         "openbao/policy.hcl",
         "openbao/restorer-policy.hcl",
         "openbao/rewrapper-policy.hcl",
