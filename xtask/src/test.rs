@@ -2,6 +2,7 @@
 //! first test starts, so that no test's time limit counts a build.
 
 use std::ffi::OsString;
+use std::io::{self, Seek as _};
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
@@ -12,37 +13,36 @@ use kdc_testbed::servers::KUBE_MINORS;
 use crate::servers::WithNode;
 use crate::{say, servers};
 
-/// What `cargo test` is run on. All features bring `aws-lc`, so the core is tested a second time without it. Changes of keys wait for
-/// API servers most of the time, so many of them go on at once.
-const RUNS: [Run; 3] = [
-    Run {
-        what: &["--workspace", "--all-features"],
-        at_once: None,
-    },
-    Run {
-        what: &["--workspace", "--all-features", "--test", "encryption"],
-        at_once: Some("8"),
-    },
-    Run {
-        what: &["--package", "kdc-envelope", "--features", "testing"],
-        at_once: None,
-    },
-];
-
-/// On a real node, and with hosted control planes, whose containers have mounts of their own. Both need root. These tests wait for pods and
-/// for API servers most of the time.
-const AS_ROOT: Run = Run {
+/// Everything. All features bring `aws-lc`, so the core is tested a second time without it.
+const WORKSPACE: Run = Run {
+    what: &["--workspace", "--all-features"],
+    at_once: None,
+};
+const CORE: Run = Run {
+    what: &["--package", "kdc-envelope", "--features", "testing"],
+    at_once: None,
+};
+/// Changes of keys wait for API servers most of the time, so many of them go on at once.
+const ENCRYPTION: Run = Run {
+    what: &["--workspace", "--all-features", "--test", "encryption"],
+    at_once: Some("8"),
+};
+/// On a real node, which needs root. Its tests wait for pods most of the time.
+const NODE: Run = Run {
+    what: &["--workspace", "--all-features", "--test", "node"],
+    at_once: Some("3"),
+};
+/// Hosted control planes, whose containers have mounts of their own, which needs root. These wait for API servers, too.
+const HOSTED: Run = Run {
     what: &[
         "--workspace",
         "--all-features",
-        "--test",
-        "node",
         "--test",
         "hosted",
         "--test",
         "k8_manager",
     ],
-    at_once: Some("3"),
+    at_once: None,
 };
 
 /// One run of `cargo test`.
@@ -75,12 +75,13 @@ pub(crate) fn run(
     servers::prepare_all(matrix, with_node)?;
     let all = KubeMinor::ALL.map(|minor| minor.to_string()).join(",");
     let minors = matrix.then_some(all.as_str());
-    let mut runs: Vec<&Run> = RUNS.iter().collect();
-    if with_node == WithNode::Yes {
-        runs.push(&AS_ROOT);
-    }
-    for run in runs {
-        if !test(root, run, minors, cargo_arguments)? {
+    // Those that mostly wait go on side by side.
+    let stages: &[&[&Run]] = match with_node {
+        WithNode::Yes => &[&[&WORKSPACE], &[&ENCRYPTION, &HOSTED], &[&CORE], &[&NODE]],
+        WithNode::No => &[&[&WORKSPACE], &[&ENCRYPTION], &[&CORE]],
+    };
+    for stage in stages {
+        if !test_side_by_side(root, stage, minors, cargo_arguments)? {
             return Ok(ExitCode::FAILURE);
         }
     }
@@ -88,12 +89,8 @@ pub(crate) fn run(
     let mut others = KubeMinor::ALL.to_vec();
     others.retain(|minor| matrix && *minor != KubeMinor::DEFAULT);
     for minor in others {
-        if !test(
-            root,
-            &ON_EACH_MINOR,
-            Some(&minor.to_string()),
-            cargo_arguments,
-        )? {
+        let minor = minor.to_string();
+        if !test_side_by_side(root, &[&ON_EACH_MINOR], Some(&minor), cargo_arguments)? {
             return Ok(ExitCode::FAILURE);
         }
     }
@@ -103,12 +100,36 @@ pub(crate) fn run(
     Ok(ExitCode::SUCCESS)
 }
 
-fn test(
+/// Runs all of a stage at once. The first prints as it goes, the others when they have ended.
+fn test_side_by_side(
     root: &Path,
-    run: &Run,
+    stage: &[&Run],
     minors: Option<&str>,
     cargo_arguments: &[OsString],
 ) -> Result<bool> {
+    let mut running = Vec::new();
+    for (at, run) in stage.iter().enumerate() {
+        let mut cargo = command(root, run, minors, cargo_arguments);
+        let mut output = None;
+        if at > 0 {
+            let file = tempfile::tempfile().context("cannot make a file for what tests print")?;
+            cargo.stdout(file.try_clone()?).stderr(file.try_clone()?);
+            output = Some(file);
+        }
+        running.push((cargo.spawn().context("cannot run cargo")?, output));
+    }
+    let mut all_passed = true;
+    for (mut cargo, output) in running {
+        all_passed &= cargo.wait().context("cannot wait for cargo")?.success();
+        if let Some(mut file) = output {
+            file.rewind()?;
+            io::copy(&mut file, &mut io::stdout())?;
+        }
+    }
+    Ok(all_passed)
+}
+
+fn command(root: &Path, run: &Run, minors: Option<&str>, cargo_arguments: &[OsString]) -> Command {
     let mut cargo = Command::new(env!("CARGO"));
     cargo
         .current_dir(root)
@@ -121,5 +142,5 @@ fn test(
     if let Some(minors) = minors {
         cargo.env(KUBE_MINORS, minors);
     }
-    Ok(cargo.status().context("cannot run cargo")?.success())
+    cargo
 }
