@@ -7,9 +7,11 @@ use clap::Args;
 use kdc_envelope::kmsv2::ProviderName;
 use kdc_envelope_bao::settings::VariablePrefix;
 use kdc_envelope_bao::settings::section::{list, path, plain, section};
+use kdc_envelope_k8s::crd::cluster_names::{AUDIENCE, AUTH_MOUNT};
 use kdc_envelope_k8s::hosted;
 use kdc_envelope_k8s::rewrite::RequestBudget;
 use kdc_shared::manager::{ManagerOptions, ManagerSettings};
+use kdc_shared::plugin::DEFAULT_NAME;
 
 use crate::failure::Failure;
 
@@ -113,7 +115,7 @@ impl Given {
     fn resolve(self) -> Result<hosted::Settings, Failure> {
         let name = self
             .provider_name
-            .unwrap_or_else(|| "kube-dc-kms-plugin".to_owned());
+            .unwrap_or_else(|| DEFAULT_NAME.to_owned());
         let provider = ProviderName::new(name.as_str()).map_err(|_| Failure::Value {
             name: "--provider-name",
             given: name,
@@ -143,8 +145,8 @@ impl Given {
             init_image: or(self.init_image, "busybox:1.37"),
             plugin_flags: self.plugin_flags.unwrap_or_default(),
             authority: authority.transpose()?,
-            auth_mount: or(self.auth_mount, "k8s-host"),
-            audience: or(self.audience, "openbao"),
+            auth_mount: or(self.auth_mount, AUTH_MOUNT),
+            audience: or(self.audience, AUDIENCE),
             control_plane_suffix: or(self.control_plane_suffix, "-cp"),
             provider,
             platform_secret,

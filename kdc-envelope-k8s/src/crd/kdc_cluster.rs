@@ -8,7 +8,7 @@ use kube::api::ObjectMeta;
 use serde::{Deserialize, Serialize};
 
 use super::interval::{CLUSTER_BOUNDS, Interval, IntervalError, Units};
-use super::{Conditions, resource};
+use super::{ClusterNames, Conditions, resource};
 
 /// The label of a [`KmsKey`](super::KmsKey) that was made for a cluster; its value is the cluster's name.
 pub const CLUSTER_LABEL: &str = "k8s.kube-dc.com/kdccluster";
@@ -53,6 +53,42 @@ resource!(
     "k8s.kube-dc.com",
     "v1alpha1"
 );
+
+impl KdcCluster {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.metadata.name.as_deref().unwrap_or_default()
+    }
+
+    /// The names of what belongs to it.
+    #[must_use]
+    pub fn names(&self) -> ClusterNames<'_> {
+        ClusterNames {
+            cluster: self.name(),
+        }
+    }
+
+    /// What it says of encryption of what its API servers store.
+    #[must_use]
+    pub fn etcd(&self) -> Option<&EtcdEncryptionSpec> {
+        self.spec.encryption.as_ref()?.etcd.as_ref()
+    }
+
+    /// The KMSKey that the spec names for the rows, whose rotation then belongs to its owner.
+    #[must_use]
+    pub fn given_key(&self) -> Option<&str> {
+        let given = self.etcd()?.key_ref.as_deref();
+        given.filter(|name| !name.is_empty())
+    }
+
+    /// The KMSKey of the rows by the spec: the one that it names, else the one that is made.
+    #[must_use]
+    pub fn key_name(&self) -> String {
+        self.given_key()
+            .map_or_else(|| self.names().key(), str::to_owned)
+    }
+}
 
 /// What a tenant wants, as far as encryption needs it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]

@@ -10,6 +10,7 @@
 //! Objects of others are never written as a whole, so that no field of a newer version is lost: their types cannot be serialized,
 //! and writes are patches of single fields. All types ignore fields that they do not know.
 
+pub mod cluster_names;
 pub mod conditions;
 mod definition;
 pub mod interval;
@@ -22,6 +23,7 @@ pub mod kms_key;
 #[cfg(feature = "crd")]
 mod object;
 
+pub use cluster_names::ClusterNames;
 pub use conditions::{Condition, ConditionStatus, Conditions};
 pub use definition::{Definition, KDC_CLUSTERS, KMS_KEYS};
 #[cfg(feature = "crd")]

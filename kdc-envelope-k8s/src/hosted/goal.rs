@@ -2,7 +2,6 @@
 
 use jiff::Timestamp;
 
-use super::names::Names;
 use super::refused::ConfigError;
 use crate::crd::interval::Interval;
 use crate::crd::kdc_cluster::{
@@ -30,7 +29,7 @@ impl Goal {
     /// What `cluster` asks for.
     #[must_use]
     pub fn of(cluster: &KdcCluster) -> Self {
-        match etcd(cluster) {
+        match cluster.etcd() {
             Some(etcd) if etcd.enabled && etcd.disable_requested => Self::Decrypted,
             Some(etcd) if etcd.enabled => Self::Encrypted,
             _ => Self::Off,
@@ -38,17 +37,13 @@ impl Goal {
     }
 }
 
-/// `spec.encryption.etcd`.
-pub(super) fn etcd(cluster: &KdcCluster) -> Option<&EtcdEncryptionSpec> {
-    cluster.spec.encryption.as_ref()?.etcd.as_ref()
-}
-
 /// The resources to encrypt.
 ///
 /// # Errors
 /// [`ConfigError::Resource`] for one that could not be read at the start of an API server, or that is written all the time.
 pub fn resources(cluster: &KdcCluster) -> Result<Vec<GroupResource>, ConfigError> {
-    let named = etcd(cluster)
+    let named = cluster
+        .etcd()
         .into_iter()
         .flat_map(EtcdEncryptionSpec::resources);
     named
@@ -115,29 +110,6 @@ impl Platform {
     }
 }
 
-/// The KMSKey of the rows of `cluster`.
-#[must_use]
-pub fn key_name(cluster: &KdcCluster) -> String {
-    let named = etcd(cluster).and_then(|etcd| etcd.key_ref.clone());
-    let named = named.filter(|name| !name.is_empty());
-    named.unwrap_or_else(|| {
-        Names {
-            cluster: name_of(cluster),
-        }
-        .key()
-    })
-}
-
-/// Whether the spec names the key, so that its rotation belongs to somebody else.
-#[must_use]
-pub fn is_key_given(cluster: &KdcCluster) -> bool {
-    etcd(cluster).is_some_and(|etcd| etcd.key_ref.as_deref().is_some_and(|name| !name.is_empty()))
-}
-
-pub(super) fn name_of(cluster: &KdcCluster) -> &str {
-    cluster.metadata.name.as_deref().unwrap_or_default()
-}
-
 /// The KMSKey to make for `cluster`. It has no owner, so that it outlives the cluster as long as backups need it.
 #[must_use]
 pub fn new_key(cluster: &KdcCluster, rotation: Option<&Interval>) -> KmsKey {
@@ -151,11 +123,11 @@ pub fn new_key(cluster: &KdcCluster, rotation: Option<&Interval>) -> KmsKey {
         ..KmsKey::default()
     };
     let labels = [
-        (CLUSTER_LABEL, name_of(cluster)),
+        (CLUSTER_LABEL, cluster.name()),
         (MANAGED_BY_LABEL, MANAGED_BY_CLUSTER),
     ];
     let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    key.metadata.name = Some(key_name(cluster));
+    key.metadata.name = Some(cluster.key_name());
     key.metadata
         .namespace
         .clone_from(&cluster.metadata.namespace);
@@ -182,7 +154,7 @@ pub fn rotation_to_set(
     cluster: &KdcCluster,
     key: &KmsKey,
 ) -> Result<Option<RotationSpec>, ConfigError> {
-    if is_key_given(cluster) {
+    if cluster.given_key().is_some() {
         return Ok(None);
     }
     let wanted = interval(&cluster.spec).map_err(ConfigError::Rotation)?;
@@ -233,7 +205,7 @@ pub fn usable_key<'k>(
     key: Option<&'k KmsKey>,
     clusters: &[KdcCluster],
 ) -> Result<TransitKey<'k>, ConfigError> {
-    let name = || key_name(cluster).into_boxed_str();
+    let name = || cluster.key_name().into_boxed_str();
     let key = key.ok_or_else(|| ConfigError::KeyNotFound(name()))?;
     let purpose = key.spec.purpose();
     if purpose.as_ref().ok() != Some(&Purpose::Etcd) {
@@ -243,7 +215,7 @@ pub fn usable_key<'k>(
             purpose,
         });
     }
-    if !is_key_given(cluster) && !is_made_for(key, cluster) {
+    if cluster.given_key().is_none() && !is_made_for(key, cluster) {
         return Err(ConfigError::KeyNotOurs(name()));
     }
     let is_leaving = key.spec.deletion_policy() != Ok(DeletionPolicy::Retain)
@@ -254,10 +226,10 @@ pub fn usable_key<'k>(
     }
     let may_share = |cluster: &KdcCluster| has_annotation(cluster, ALLOW_SHARED_KEY);
     let other = clusters.iter().find(|other| {
-        name_of(other) != name_of(cluster) && uses(other) && key_name(other) == key_name(cluster)
+        other.name() != cluster.name() && uses(other) && other.key_name() == cluster.key_name()
     });
     if let Some(other) = other.filter(|_| !may_share(cluster)) {
-        let cluster = name_of(other).into();
+        let cluster = other.name().into();
         return Err(ConfigError::KeyInUse {
             name: name(),
             cluster,
@@ -281,7 +253,7 @@ pub fn usable_key<'k>(
 fn is_made_for(key: &KmsKey, cluster: &KdcCluster) -> bool {
     let labels = key.metadata.labels.as_ref();
     let label = labels.and_then(|labels| labels.get(CLUSTER_LABEL));
-    label.is_some_and(|label| label == name_of(cluster))
+    label.is_some_and(|label| label == cluster.name())
 }
 
 /// Whether a cluster needs its key, now or for what it has stored.

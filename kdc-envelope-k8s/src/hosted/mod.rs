@@ -5,7 +5,7 @@
 //! [planner of changes](crate::rotation::plan), which is the same for every cluster; here is what is around it:
 //!
 //! 1. what the platform must provide, and what a spec may ask for ([`goal`]); what breaks a rule changes nothing ([`refused`]);
-//! 2. KMSKey, ServiceAccount and Secrets of the cluster ([`names`]);
+//! 2. KMSKey, ServiceAccount and Secrets of the cluster ([`ClusterNames`](crate::crd::ClusterNames));
 //! 3. a configuration that stores rows plain and reads the plugin's, before there is a plugin;
 //! 4. the plugin beside every API server, by one update of the control plane ([`attachment`]);
 //! 5. the plugin writes, the rows are rewritten, and a second pass proves it. Each of these steps needs the proof that the exact
@@ -16,7 +16,6 @@
 mod advance;
 pub mod attachment;
 pub mod goal;
-pub mod names;
 mod observe;
 pub mod plan;
 pub mod pods;

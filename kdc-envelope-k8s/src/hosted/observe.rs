@@ -8,8 +8,7 @@ use kube::api::ListParams;
 use kube::{Api, Resource as _};
 
 use super::attachment::{CA_FILE, CONFIG_FILE, ControlPlaneKind};
-use super::goal::{Platform, key_name, name_of};
-use super::names::Names;
+use super::goal::Platform;
 use super::plan::{ControlPlaneView, Observed, SecretView};
 use super::pods;
 use super::settings::Settings;
@@ -17,7 +16,7 @@ use super::whole::Whole;
 use crate::control_plane::{ChangeStore as _, SecretStore};
 use crate::controller::{CallError, ErrorKind, ObjectKey, Objects, ReconcileError};
 use crate::crd::kamaji::{KamajiControlPlane, TenantControlPlane};
-use crate::crd::{KdcCluster, KmsKey};
+use crate::crd::{ClusterNames, KdcCluster, KmsKey};
 use crate::encryption_config::{EncryptionConfiguration, Layout};
 use crate::rotation::ConfigHash;
 
@@ -33,8 +32,7 @@ pub(super) async fn observe(
 ) -> Result<Observed, ReconcileError> {
     let namespace = cluster.metadata.namespace.clone().unwrap_or_default();
     let at = |name: &str| ObjectKey::new(namespace.as_str(), name);
-    let name = name_of(&cluster).to_owned();
-    let names = Names { cluster: &name };
+    let names = cluster.names();
     let neighbours = objects
         .list(Some(&namespace), &ListParams::default())
         .await?;
@@ -69,7 +67,7 @@ pub(super) async fn observe(
     };
     let views = [&config, &history, &state];
     Ok(Observed {
-        key: objects.get::<KmsKey>(&at(&key_name(&cluster))).await?,
+        key: objects.get::<KmsKey>(&at(&cluster.key_name())).await?,
         neighbours,
         platform: platform(objects, settings).await?,
         has_service_account: account.is_some(),
@@ -134,7 +132,7 @@ async fn platform(objects: &Objects, settings: &Settings) -> Result<Platform, Ca
 async fn control_plane(
     objects: &Objects,
     settings: &Settings,
-    names: Names<'_>,
+    names: ClusterNames<'_>,
     namespace: &str,
 ) -> Result<Option<ControlPlaneView>, ReconcileError> {
     let name = names.control_plane(&settings.control_plane_suffix);

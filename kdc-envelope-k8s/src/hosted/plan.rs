@@ -13,10 +13,10 @@ use serde_json::Value;
 
 use super::attachment::{self, AttachError, Attachment, ControlPlaneKind, SOCKET, Sidecar};
 use super::goal::{self, Goal, Platform, Provided, TransitKey};
-use super::names::Names;
 use super::pods::{PodView, unsettled};
 use super::refused::ConfigError;
 use super::settings::Settings;
+use crate::crd::ClusterNames;
 use crate::crd::interval::Interval;
 use crate::crd::kamaji::TenantControlPlane;
 use crate::crd::kdc_cluster::{KdcCluster, interval};
@@ -133,10 +133,8 @@ pub struct Waiting {
 }
 
 impl Observed {
-    fn names(&self) -> Names<'_> {
-        Names {
-            cluster: goal::name_of(&self.cluster),
-        }
+    fn names(&self) -> ClusterNames<'_> {
+        self.cluster.names()
     }
 
     fn is_attached(&self) -> Result<bool, ConfigError> {
@@ -321,7 +319,7 @@ fn encrypted(observed: &Observed, settings: &Settings) -> Result<Step, ConfigErr
 fn check_key_ref(observed: &Observed) -> Result<(), ConfigError> {
     let status = observed.cluster.status.encryption.as_ref();
     let used = status.and_then(|status| status.resolved_key_ref.as_deref());
-    let named = goal::key_name(&observed.cluster);
+    let named = observed.cluster.key_name();
     match used.filter(|used| *used != named) {
         Some(used) if observed.is_attached()? => Err(ConfigError::KeyRefChanged {
             used: used.into(),
@@ -337,10 +335,10 @@ fn key<'o>(
     rotation: Option<&Interval>,
 ) -> Result<Result<TransitKey<'o>, Step>, ConfigError> {
     let cluster = &observed.cluster;
-    let is_given = goal::is_key_given(cluster);
+    let is_given = cluster.given_key().is_some();
     let Some(key) = &observed.key else {
         return match is_given {
-            true => Err(ConfigError::KeyNotFound(goal::key_name(cluster).into())),
+            true => Err(ConfigError::KeyNotFound(cluster.key_name().into())),
             false => Ok(Err(Step::CreateKey(Box::new(goal::new_key(
                 cluster, rotation,
             ))))),
@@ -385,7 +383,7 @@ fn objects(observed: &Observed) -> Option<Step> {
 }
 
 fn attachment(
-    names: Names<'_>,
+    names: ClusterNames<'_>,
     settings: &Settings,
     provided: Provided<'_>,
     key: TransitKey<'_>,

@@ -13,8 +13,7 @@ use serde_json::{Value, json};
 
 use super::advance::{Rows, Runs, begin};
 use super::attachment::{CA_FILE, ControlPlaneKind};
-use super::goal::{Goal, key_name, name_of};
-use super::names::Names;
+use super::goal::Goal;
 use super::observe::observe;
 use super::plan::{ControlPlaneView, Observed, Step, plan};
 use super::pods::CONFIG_HASH;
@@ -193,13 +192,7 @@ impl HostedReconciler {
     ) -> Result<(), ReconcileError> {
         let authority = self.settings.authority.as_ref();
         let bytes = authority.map(|text| ByteString(text.as_bytes().to_vec()));
-        let key = at(
-            cluster,
-            &Names {
-                cluster: name_of(cluster),
-            }
-            .config_secret(),
-        );
+        let key = at(cluster, &cluster.names().config_secret());
         let patch = json!({"data": {CA_FILE: bytes}});
         objects.patch::<Secret>(&key, &patch).await?;
         Ok(())
@@ -284,7 +277,7 @@ fn owned(cluster: &KdcCluster, name: &str) -> ObjectMeta {
     let owner = OwnerReference {
         api_version: KdcCluster::api_version(&()).into_owned(),
         kind: KdcCluster::kind(&()).into_owned(),
-        name: name_of(cluster).to_owned(),
+        name: cluster.name().to_owned(),
         uid: cluster.metadata.uid.clone().unwrap_or_default(),
         ..OwnerReference::default()
     };
@@ -333,7 +326,7 @@ async fn set_rotation(
     observed: &Observed,
     rotation: &impl serde::Serialize,
 ) -> Result<(), ReconcileError> {
-    let key = at(&observed.cluster, &key_name(&observed.cluster));
+    let key = at(&observed.cluster, &observed.cluster.key_name());
     let seen = observed
         .key
         .as_ref()

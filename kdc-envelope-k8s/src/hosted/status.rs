@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::advance::Rows;
-use super::goal::{self, Goal};
+use super::goal::Goal;
 use super::plan::{Observed, Step};
 use super::refused::ConfigError;
 use crate::crd::kdc_cluster::{EncryptionStatus, KekRotationStatus, condition};
@@ -49,7 +49,7 @@ pub(super) fn status(observed: &Observed, step: &Step, rows: Option<&Rows>) -> S
     conditions.config_error(step);
     conditions.available(&encryption, step, rows);
     conditions.rotation(rows);
-    conditions.external(goal == Goal::Encrypted && goal::is_key_given(cluster));
+    conditions.external(goal == Goal::Encrypted && cluster.given_key().is_some());
     status.encryption = Some(encryption);
     status
 }
@@ -154,8 +154,8 @@ fn list(blockers: &[Blocker]) -> String {
 
 fn keys(observed: &Observed, encryption: &mut EncryptionStatus) {
     let cluster = &observed.cluster;
-    let key = goal::key_name(cluster);
-    let etcd = goal::etcd(cluster);
+    let key = cluster.key_name();
+    let etcd = cluster.etcd();
     let backup = etcd.and_then(|etcd| etcd.backup.as_ref()?.key_ref.clone());
     encryption.resolved_backup_key_ref = Some(backup.unwrap_or_else(|| key.clone()));
     encryption.resolved_key_ref = Some(key);

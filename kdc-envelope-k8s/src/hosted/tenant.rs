@@ -7,7 +7,6 @@ use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::{Api, Client};
 
 use super::attachment::CONFIG_FILE;
-use super::names::Names;
 use super::plan::{ControlPlaneView, Observed};
 use super::pods::PodSet;
 use super::settings::Settings;
@@ -62,9 +61,7 @@ pub(super) async fn control_plane(
         let message = "the control plane has no pod that could be asked";
         return Err(ReconcileError::message(ErrorKind::Missing, message));
     };
-    let names = Names {
-        cluster: super::goal::name_of(&observed.cluster),
-    };
+    let names = observed.cluster.names();
     let (host, config) = (objects.client(), names.config_secret());
     let servers = observed.pods.iter().map(|pod| pod.name.clone());
     let history = names.history_secret();

@@ -9,9 +9,10 @@ use jiff::Timestamp;
 
 use super::service::{Role, ServiceError};
 use super::tenant::KeyPlace;
-use super::users::{default_key, name, row_key};
+use super::users::row_key;
 use super::{PlaceError, plan::reason_of};
 use crate::controller::ObjectKey;
+use crate::crd::cluster_names::{AUDIENCE, AUTH_MOUNT};
 use crate::crd::kms_key::Purpose;
 use crate::crd::{KdcCluster, KmsKey};
 
@@ -35,8 +36,8 @@ pub struct AccessSettings {
 impl Default for AccessSettings {
     fn default() -> Self {
         Self {
-            auth_mount: "k8s-host".into(),
-            audience: "openbao".into(),
+            auth_mount: AUTH_MOUNT.into(),
+            audience: AUDIENCE.into(),
             time_to_live: Duration::from_hours(1),
             max_time_to_live: Duration::from_hours(24),
         }
@@ -96,12 +97,6 @@ pub enum Access {
     },
 }
 
-/// The name of policy and role of a cluster.
-#[must_use]
-pub fn role_name(cluster: &str) -> String {
-    format!("tcp-{cluster}")
-}
-
 /// Whether the plugins of a cluster need access: encryption is wanted, or in use.
 #[must_use]
 pub fn wants_access(cluster: &KdcCluster) -> bool {
@@ -112,7 +107,7 @@ pub fn wants_access(cluster: &KdcCluster) -> bool {
 /// without it the rows could not be read.
 #[must_use]
 pub fn key_of(cluster: &KdcCluster) -> String {
-    row_key(cluster).unwrap_or_else(|| default_key(name(cluster)))
+    row_key(cluster).unwrap_or_else(|| cluster.names().key())
 }
 
 /// How old a cluster is.
@@ -153,7 +148,7 @@ pub fn access(observed: &ObservedAccess<'_>, settings: &AccessSettings) -> Acces
     match owner(observed) {
         Ok(None) => {}
         Ok(Some(other)) => {
-            let name = role_name(name(cluster));
+            let name = cluster.names().role();
             let message = format!(
                 "role and policy `{name}` of organization `{}` in OpenBao are those of KdcCluster {other}; give this cluster another name",
                 place.namespace
@@ -186,7 +181,7 @@ fn owner(observed: &ObservedAccess<'_>) -> Result<Option<ObjectKey>, ServiceErro
     };
     let is_bound = |namespace: &str| bound.iter().any(|bound| bound == namespace);
     let cluster_of =
-        |namesake: &Namesake| ObjectKey::new(&*namesake.namespace, name(observed.cluster));
+        |namesake: &Namesake| ObjectKey::new(&*namesake.namespace, observed.cluster.name());
     // Who has it already keeps it, however old others are: its rows depend on it.
     if let Some(bound) = observed
         .namesakes
@@ -212,17 +207,17 @@ fn is_older(namesake: &Namesake, cluster: &KdcCluster) -> bool {
 }
 
 fn role(cluster: &KdcCluster, settings: &AccessSettings) -> Role {
-    let cluster_name = name(cluster);
+    let names = cluster.names();
     Role {
         mount: settings.auth_mount.clone(),
-        name: role_name(cluster_name).into(),
+        name: names.role().into(),
         namespace: cluster
             .metadata
             .namespace
             .as_deref()
             .unwrap_or_default()
             .into(),
-        service_account: format!("{cluster_name}-kms-plugin").into(),
+        service_account: names.service_account().into(),
         audience: settings.audience.clone(),
         time_to_live: settings.time_to_live,
         max_time_to_live: settings.max_time_to_live,

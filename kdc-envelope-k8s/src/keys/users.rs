@@ -3,11 +3,6 @@
 use crate::crd::KdcCluster;
 use crate::crd::kdc_cluster::condition;
 
-/// The name of the key that is made for a cluster.
-pub(super) fn default_key(cluster: &str) -> String {
-    format!("{cluster}-etcd")
-}
-
 /// A cluster that uses a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -24,7 +19,7 @@ pub fn users<'c>(key: &str, clusters: impl IntoIterator<Item = &'c KdcCluster>) 
     let user = |cluster: &KdcCluster| {
         let encrypts_rows = encrypts_rows_with(cluster, key);
         (encrypts_rows || encrypts_snapshots_with(cluster, key)).then(|| KeyUser {
-            cluster: name(cluster).into(),
+            cluster: cluster.name().into(),
             holds_rotation: encrypts_rows.then(|| hindrance(cluster)).flatten(),
         })
     };
@@ -42,12 +37,9 @@ pub(super) fn row_key(cluster: &KdcCluster) -> Option<String> {
 
 /// The key that the spec asks for, if encryption is wanted.
 fn wanted_key(cluster: &KdcCluster) -> Option<String> {
-    let etcd = cluster.spec.encryption.as_ref()?.etcd.as_ref()?;
+    let etcd = cluster.etcd()?;
     let is_wanted = etcd.enabled || etcd.disable_requested;
-    is_wanted.then(|| match &etcd.key_ref {
-        Some(given) => given.clone(),
-        None => default_key(name(cluster)),
-    })
+    is_wanted.then(|| cluster.key_name())
 }
 
 /// All keys that a cluster uses or asks for.
@@ -75,12 +67,7 @@ fn encrypts_snapshots_with(cluster: &KdcCluster, key: &str) -> bool {
 
 /// The keys of snapshots: the one that the spec names, and the one that the status says is in use.
 fn backup_keys(cluster: &KdcCluster) -> (Option<&str>, Option<&str>) {
-    let etcd = cluster
-        .spec
-        .encryption
-        .as_ref()
-        .and_then(|all| all.etcd.as_ref());
-    let backup = etcd.and_then(|etcd| etcd.backup.as_ref());
+    let backup = cluster.etcd().and_then(|etcd| etcd.backup.as_ref());
     let wanted = backup.and_then(|backup| backup.key_ref.as_deref());
     let status = cluster.status.encryption.as_ref();
     let in_use = status.and_then(|status| status.resolved_backup_key_ref.as_deref());
@@ -104,11 +91,6 @@ fn hindrance(cluster: &KdcCluster) -> Option<&'static str> {
         Some(false) => Some("a plugin of its API servers is not ready"),
         None => Some("nothing is known of the plugins of its API servers"),
     }
-}
-
-/// The name of a cluster.
-pub(super) fn name(cluster: &KdcCluster) -> &str {
-    cluster.metadata.name.as_deref().unwrap_or_default()
 }
 
 #[cfg(test)]

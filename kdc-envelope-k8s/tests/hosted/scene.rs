@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kdc_envelope::kmsv2::ProviderName;
+use kdc_envelope_k8s::crd::ClusterNames;
 use kdc_envelope_k8s::crd::{KdcCluster, KmsKey};
 use kdc_envelope_k8s::encryption_config::{Chain, Transformer};
 use kdc_envelope_k8s::hosted::attachment::ControlPlaneKind;
 use kdc_envelope_k8s::hosted::goal::{Platform, new_key};
-use kdc_envelope_k8s::hosted::names::Names;
 use kdc_envelope_k8s::hosted::plan::{ControlPlaneView, SecretView, provider};
 use kdc_envelope_k8s::hosted::pods::PodView;
 use kdc_envelope_k8s::hosted::{ConfigError, Observed, Settings, Step, plan};
@@ -161,7 +161,7 @@ pub(crate) fn prepared(etcd: Value) -> Observed {
     let mut observed = untouched(etcd);
     observed.key = Some(ready_key(&observed.cluster));
     observed.has_service_account = true;
-    let names = Names { cluster: "prod" };
+    let names = ClusterNames { cluster: "prod" };
     let names = [
         names.config_secret(),
         names.history_secret(),

@@ -6,13 +6,13 @@ use async_trait::async_trait;
 use serde_json::json;
 
 use super::lookup::Lookup;
-use super::{Shared, cluster_key, failure, next};
+use super::{Shared, failure, next};
 use crate::controller::status::write_status;
 use crate::controller::{
     ErrorKind, EventKind, Next, ObjectKey, Objects, ReconcileError, Reconciler,
 };
 use crate::crd::{Condition, ConditionStatus, KdcCluster};
-use crate::keys::access::{self, ACCESS, Access, ObservedAccess, role_name};
+use crate::keys::access::{self, ACCESS, Access, ObservedAccess};
 use crate::keys::plan::PlaceError;
 use crate::keys::service::{Change, Role, ServiceError, ServiceErrorKind};
 use crate::keys::tenant::{KeyPlace, TenantError};
@@ -69,7 +69,7 @@ impl Reconciler for AccessReconciler {
 impl AccessReconciler {
     async fn decide(&self, cluster: &KdcCluster) -> Access {
         let settings = &self.shared.settings;
-        let own = cluster_key(cluster);
+        let own = ObjectKey::of(cluster);
         let key = ObjectKey::new(&*own.namespace, access::key_of(cluster));
         let key = self.lookup.keys.get(&key);
         let place: Result<KeyPlace, PlaceError> = match &key {
@@ -87,7 +87,7 @@ impl AccessReconciler {
         };
         let role = match &place {
             Ok(place) if !namesakes.is_empty() => {
-                let (mount, name) = (&settings.access.auth_mount, role_name(&own.name));
+                let (mount, name) = (&settings.access.auth_mount, cluster.names().role());
                 let service = &self.shared.service;
                 Some(
                     service
@@ -152,7 +152,7 @@ impl AccessReconciler {
                 (EventKind::Warning, "AccessRepaired", note)
             }
         };
-        tracing::info!(cluster = %cluster_key(cluster), reason, "{note}");
+        tracing::info!(cluster = %ObjectKey::of(cluster), reason, "{note}");
         self.shared
             .recorder
             .record(objects, cluster, kind, (reason, "Apply"), &note)

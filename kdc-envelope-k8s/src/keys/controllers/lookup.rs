@@ -13,7 +13,7 @@ use crate::keys::access::{self, Namesake};
 use crate::keys::plan::PlaceError;
 use crate::keys::tenant::{KeyPlace, Tenant, TenantError};
 
-use super::{KeysSettings, cluster_key};
+use super::KeysSettings;
 
 /// The objects of a kind in all namespaces that are watched.
 #[derive(Debug)]
@@ -114,12 +114,12 @@ impl Lookup {
 
     /// Other clusters of the name of this one, in its organization, that want access too.
     pub(super) fn namesakes(&self, settings: &KeysSettings, cluster: &KdcCluster) -> Vec<Namesake> {
-        let own = cluster_key(cluster);
+        let own = ObjectKey::of(cluster);
         let Ok(tenant) = self.tenant(settings, &own.namespace) else {
             return Vec::new();
         };
         let others = self.clusters.list().filter(|other| {
-            let found = cluster_key(other);
+            let found = ObjectKey::of(&**other);
             found.name == own.name
                 && found.namespace != own.namespace
                 && access::wants_access(other)
@@ -129,7 +129,7 @@ impl Lookup {
         });
         others
             .map(|other| Namesake {
-                namespace: cluster_key(&other).namespace,
+                namespace: ObjectKey::of(&*other).namespace,
                 age: access::age(&other),
             })
             .collect()

@@ -18,12 +18,12 @@ use super::access::AccessSettings;
 use super::plan::Snapshots;
 use super::service::{KeyService, ServiceError, ServiceErrorKind};
 use super::tenant::{KeyNames, Tenancy};
-use super::users::{keys_of, name};
+use super::users::keys_of;
 use crate::controller::{
     Controller, ControllerMetrics, ControllerSettings, ErrorKind, Health, Next, ObjectKey, Objects,
     ReconcileError, Recorder,
 };
-use crate::crd::{KdcCluster, KmsKey};
+use crate::crd::{ClusterNames, KdcCluster, KmsKey};
 use access::AccessReconciler;
 use key::KeyReconciler;
 use lookup::{Lookup, Stores};
@@ -170,8 +170,8 @@ fn used_keys(cluster: &KdcCluster) -> Vec<ObjectKey> {
 /// The cluster that a key was made for, as its name says. A cluster that names another key waits for its interval.
 fn clusters_of(key: &KmsKey) -> Vec<ObjectKey> {
     let found = ObjectKey::of(key);
-    let cluster = found.name.strip_suffix("-etcd");
-    let cluster = cluster.map(|cluster| ObjectKey::new(&*found.namespace, cluster));
+    let names = ClusterNames::of_key(&found.name);
+    let cluster = names.map(|names| ObjectKey::new(&*found.namespace, names.cluster));
     cluster.into_iter().collect()
 }
 
@@ -197,10 +197,4 @@ fn failure(error: &ServiceError) -> ReconcileError {
         ServiceErrorKind::Refused | ServiceErrorKind::Unverified => ErrorKind::Rejected,
     };
     ReconcileError::message(kind, &*error.message)
-}
-
-/// The namespace and name of a cluster.
-fn cluster_key(cluster: &KdcCluster) -> ObjectKey {
-    let namespace = cluster.metadata.namespace.as_deref().unwrap_or_default();
-    ObjectKey::new(namespace, name(cluster))
 }
