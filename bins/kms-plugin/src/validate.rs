@@ -1,16 +1,12 @@
 //! Checks without serving or asking OpenBao: everything that `run` would trip over, all of it and not just the first.
 
-use std::io::{self, Write as _};
-
 use kdc_envelope::KeyEncryptionKey as _;
 use kdc_envelope::local::LocalKek;
 use kdc_envelope::local::private_process::keep_private;
-use kdc_envelope_bao::Client;
-use kdc_envelope_bao::settings::BaoConnection;
 use kdc_envelope_kms::server::{ServeError, check_place};
 
 use crate::failure::Failure;
-use kdc_shared::console;
+use kdc_shared::checks;
 use kdc_shared::plugin::Given;
 use kdc_shared::plugin::{BaoSource, FileSource, KeySettings, KeySource, Settings};
 
@@ -32,18 +28,7 @@ pub(crate) fn validate(given: Given) -> Result<(), Failure> {
         let of_key = checks_of(key).into_iter();
         checks.extend(of_key.map(|(name, result)| (format!("{prefix}{name}"), result)));
     }
-    let mut out = io::stdout();
-    let mut failed = 0;
-    for (name, result) in checks {
-        let written = match result {
-            Ok(detail) => writeln!(out, "ok    {name}: {detail}"),
-            Err(failure) => {
-                failed += 1;
-                writeln!(out, "FAIL  {name}: {}", console::line(&failure))
-            }
-        };
-        written.map_err(Failure::system("write to stdout"))?;
-    }
+    let failed = checks::print(checks).map_err(Failure::system("write to stdout"))?;
     match failed {
         0 => Ok(()),
         failed => Err(Failure::Invalid(failed)),
@@ -60,8 +45,11 @@ fn checks_of(key: &KeySettings) -> Vec<(&'static str, Result<String, Failure>)> 
             let connection = &source.connection;
             vec![
                 ("key", Ok(describe(source))),
-                ("connection", check_connection(connection)),
-                ("login", check_login(connection)),
+                (
+                    "connection",
+                    checks::connection(connection).map_err(Failure::from),
+                ),
+                ("login", checks::login(connection).map_err(Failure::from)),
                 ("outage", Ok(source.outage())),
             ]
         }
@@ -90,20 +78,6 @@ fn describe(source: &BaoSource) -> String {
         Some(namespace) => format!("{key} in namespace {namespace} of OpenBao"),
         None => format!("{key} in OpenBao"),
     }
-}
-
-fn check_connection(connection: &BaoConnection) -> Result<String, Failure> {
-    let config = connection.client_config();
-    let addresses: Vec<String> = config.addresses.iter().map(ToString::to_string).collect();
-    Client::new(config)?;
-    Ok(format!("{}; not tried", addresses.join(", ")))
-}
-
-fn check_login(connection: &BaoConnection) -> Result<String, Failure> {
-    let method = connection.login_method();
-    method.check_files()?;
-    let (name, mount, role) = (method.name(), method.mount(), method.role());
-    Ok(format!("{name} at mount {mount}, role {role}; not tried"))
 }
 
 fn check_socket(key: &KeySettings) -> Result<String, Failure> {
