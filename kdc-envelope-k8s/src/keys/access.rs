@@ -75,7 +75,7 @@ pub struct ObservedAccess<'o> {
 
 /// What is to be done about the access of a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "whoever applies it does each")]
+#[expect(clippy::exhaustive_enums, reason = "the reconciler does each")]
 pub enum Access {
     /// The cluster wants none. What is there is left alone: nothing says that no row needs it any more.
     NotWanted,

@@ -8,7 +8,7 @@ use core::str::FromStr;
 
 use jiff::{SignedDuration, Timestamp};
 
-/// The annotation: `3@2026-06-07T10:00:00Z` while version 3 is being replaced, with ` unverified` behind it if nobody knows how that ended.
+/// The annotation: `3@2026-06-07T10:00:00Z` while version 3 is being replaced, with ` unverified` behind it if its end is not known.
 pub const ROTATION_CLAIM: &str = "security.kube-dc.com/rotation-claim";
 
 /// How long a claim keeps others away. The holder rotates within a minute of it or not at all.
@@ -42,7 +42,7 @@ impl Claim {
         }
     }
 
-    /// The same, of which nobody knows how it ended.
+    /// The same, whose end is not known.
     #[must_use]
     pub const fn unverified(self) -> Self {
         Self {

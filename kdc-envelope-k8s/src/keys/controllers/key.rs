@@ -239,7 +239,7 @@ impl KeyReconciler {
         Ok(())
     }
 
-    /// Rotates, if nobody else does: the claim is written only if the object is as it was when the rotation was planned.
+    /// Rotates, unless another process does: the claim is written only if the object is as it was when the rotation was planned.
     async fn rotate(
         &self,
         objects: &Objects,

@@ -69,7 +69,7 @@ pub struct ObservedKey<'o> {
 
 /// The next step.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "whoever applies a plan does each")]
+#[expect(clippy::exhaustive_enums, reason = "the reconciler does each")]
 pub enum Step {
     /// Makes the namespace of the organization.
     CreateNamespace,
@@ -293,7 +293,7 @@ impl Planner<'_> {
                 ConditionStatus::Unknown,
                 "OpenBao gives no answer; what else the status says is what was seen last",
             ),
-            // Nobody may look, so that nothing is known of a key that was there.
+            // The manager may not look, so that nothing is known of a key that was there.
             ServiceErrorKind::Denied if self.was_made() => {
                 (ConditionStatus::Unknown, &*error.message)
             }
